@@ -1,0 +1,29 @@
+"""What generated model files and the runner share: static KV cache, masks, padding, merged weights, registry.
+
+Contract: imports torch and transformers, and `torch_npu` where there is one; nothing is registered or patched.
+"""
+
+from porter.runtime.cache import StaticKVCache, actual_seq_lengths, prepare_kv_cache
+from porter.runtime.cursor import CacheFull
+from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
+from porter.runtime.model import NpuPreTrainedModel
+from porter.runtime.padding import left_pad, position_ids_from_mask
+from porter.runtime.registry import UnknownModel, injection_policy, load_model_class, registered
+from porter.runtime.weights import RowMerge
+
+__all__ = [
+    "CacheFull",
+    "NpuPreTrainedModel",
+    "RowMerge",
+    "StaticKVCache",
+    "UnknownModel",
+    "actual_seq_lengths",
+    "injection_policy",
+    "left_pad",
+    "load_model_class",
+    "npu_causal_mask",
+    "npu_sliding_window_causal_mask",
+    "position_ids_from_mask",
+    "prepare_kv_cache",
+    "registered",
+]

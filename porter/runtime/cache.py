@@ -1,0 +1,258 @@
+"""Static KV cache in BSND: allocated once, written in place, a transformers `Cache` that generate() takes.
+
+Contract: every attention layer holds two tensors (B, slots, N_kv, D), made at its first update from the states' own
+shape, dtype and device, so a tensor-parallel rank holds its heads only. `update` takes and returns BSND, not the BNSD
+of transformers' caches. All sequences of a batch are equally long (left padding). Slots past the end hold zeros or
+stale states: masks and lengths keep them out. Inference only: the cache keeps no gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer, get_layer_types_and_kwargs
+
+from porter.runtime.cursor import CacheFull, Cursor
+
+try:
+    import torch_npu
+except ImportError:  # no NPU stack here: the same ops, computed on the CPU
+    from porter.npu import torch_npu
+
+# Sliding and chunked layers keep every position too: the mask makes the window, so that crop and beams stay exact.
+_KV_LAYERS = ("full_attention", "sliding_attention", "chunked_attention")
+
+
+class StaticKVLayer(CacheLayerMixin):
+    """The keys and values of one attention layer, (B, slots, N_kv, D) each."""
+
+    is_compileable = False  # generate() would make 4-D masks of its own for a compileable cache
+    is_croppable = True
+
+    def __init__(self, cursor: Cursor, is_last: bool) -> None:
+        super().__init__()
+        self.cursor = cursor
+        self.is_last = is_last  # the last attention layer of a step moves the cursor
+        self.length = 0  # host: tokens after this layer's own last update in eager
+
+    def slots(self) -> int:
+        return self.keys.shape[1] if self.is_initialized else 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Allocate for states like these, (B, S, N_kv, D); S may be 0."""
+        batch, steps, heads, head_dim = key_states.shape
+        slots = self.cursor.capacity(0, steps)
+        self.batch_size = batch
+        self.keys = key_states.new_zeros((batch, slots, heads, head_dim), requires_grad=False)
+        self.values = value_states.new_zeros((batch, slots, heads, value_states.shape[3]), requires_grad=False)
+        self.cursor.allocate(batch, key_states.device)
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write states (B, S, N_kv, D) at the cursor; returns keys and values (B, slots, N_kv, D), all slots."""
+        steps, eager = key_states.shape[1], not torch.compiler.is_compiling()
+        if eager:
+            self.length = self.cursor.check_room(steps) + steps
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self._check_states(key_states)
+        if eager:
+            self.resize(self.cursor.capacity(self.slots(), steps))
+        elif steps > self.slots():
+            raise CacheFull(self.slots(), 0, steps)
+
+        positions = self.cursor.positions
+        torch_npu.scatter_update_(self.keys, positions, _without_grad(key_states), 1)
+        torch_npu.scatter_update_(self.values, positions, _without_grad(value_states), 1)
+        if self.is_last:
+            self.cursor.advance(steps)
+        return self.keys, self.values
+
+    def _check_states(self, states: torch.Tensor) -> None:
+        batch, _, heads, head_dim = self.keys.shape
+        if (states.shape[0], states.shape[2], states.shape[3]) != (batch, heads, head_dim):
+            raise ValueError(
+                f"this cache holds (B, S, N, D) states with B={batch}, N={heads}, D={head_dim}, "
+                f"not {tuple(states.shape)}"
+            )
+
+    def resize(self, slots: int) -> None:
+        """Reallocate to `slots` slots, keeping what is written."""
+        present = self.slots()
+        if not self.is_initialized or slots == present:
+            return
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            new = old.new_zeros((old.shape[0], slots, *old.shape[2:]))
+            new[:, :present] = old
+            setattr(self, name, new)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.cursor.capacity(self.slots(), query_length), 0
+
+    def get_seq_length(self) -> int | torch.Tensor:
+        return self.cursor.seen_on_device() if torch.compiler.is_compiling() else self.cursor.seen()
+
+    def get_max_length(self) -> int:
+        return -1 if self.cursor.slots is None or not self.cursor.fixed else self.cursor.slots
+
+    def reset(self) -> None:
+        if self.is_initialized:  # zeros, as a stale inf or nan times a weight of 0 would not be 0
+            self.keys.zero_()
+            self.values.zero_()
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        if not self.is_initialized:
+            return
+        for states in (self.keys, self.values):  # in place: the addresses stay
+            written = states[:, : self.cursor.seen()]
+            written.copy_(written.index_select(0, beam_idx.to(states.device)))
+
+    def select_batch(self, indices: torch.Tensor) -> None:
+        if self.is_initialized:
+            self.keys = self.keys.index_select(0, indices.to(self.keys.device))
+            self.values = self.values.index_select(0, indices.to(self.values.device))
+            self.batch_size = self.keys.shape[0]
+
+
+def _without_grad(states: torch.Tensor) -> torch.Tensor:
+    return states.detach() if states.requires_grad else states
+
+
+class StaticKVCache(Cache):
+    """The KV cache of a port.
+
+    `max_cache_len` slots per sequence, fixed: one token more is CacheFull. None makes it elastic: it grows by
+    reallocation, in eager only. `config.layer_types` tells which layers hold attention; a layer that keeps another kind
+    of state (linear attention, convolution) is a ValueError.
+
+    `get_seq_length()` is the tokens of all finished steps: an int in eager, a 0-d device tensor while compiling.
+    """
+
+    def __init__(self, config: Any, max_cache_len: int | None = None) -> None:
+        layer_types, _ = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+        foreign = sorted({kind for kind in layer_types if kind not in (*_KV_LAYERS, "dummy")})
+        if foreign:
+            raise ValueError(f"StaticKVCache holds keys and values; this model has {', '.join(foreign)} layers")
+        holding = [index for index, kind in enumerate(layer_types) if kind != "dummy"]
+        self.cursor = Cursor(max_cache_len)
+        super().__init__(
+            layers=[
+                StaticKVLayer(self.cursor, is_last=index == holding[-1]) if index in holding else DummyLayer()
+                for index in range(len(layer_types))
+            ]
+        )
+
+    @property
+    def max_cache_len(self) -> int | None:
+        """Slots per sequence; None for an elastic cache."""
+        return self.cursor.slots if self.cursor.fixed else None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all keys and values on this rank."""
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self._kv_layers() if layer.is_initialized)
+
+    def _kv_layers(self) -> list[StaticKVLayer]:
+        return [layer for layer in self.layers if isinstance(layer, StaticKVLayer)]
+
+    def early_initialization(
+        self, batch_size: int, num_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device | str
+    ) -> None:
+        """Allocate now, for `num_heads` KV heads on this rank: before a prefill that is itself compiled."""
+        none = torch.zeros((batch_size, 0, num_heads, head_dim), dtype=dtype, device=device)  # (B, 0, N, D)
+        for layer in self._kv_layers():
+            if not layer.is_initialized:
+                layer.lazy_initialization(none, none)
+
+    def reserve(self, steps: int) -> int:
+        """Call before each compiled step of `steps` tokens; returns the position it starts at. Reads no device memory.
+
+        Raises CacheFull, and counts nothing, where the step does not fit. A step that runs in eager checks by itself.
+        """
+        return self.cursor.reserve(steps)
+
+    def set_length(self, length: int) -> None:
+        """Make `length` the number of tokens in the cache, e.g. to rewind to a shared prompt. No states are moved."""
+        slots = self.cursor.slots
+        if length < 0 or (slots is not None and length > slots):
+            raise ValueError(f"length {length} is outside the cache's 0..{slots} slots")
+        self.cursor.move(length)
+
+    def grow_to(self, slots: int) -> None:
+        """Have at least `slots` slots, keeping what is written (reallocates, eager only)."""
+        present = max([self.cursor.slots or 0, *(layer.slots() for layer in self._kv_layers())])
+        self.cursor.slots = max(present, slots)
+        for layer in self._kv_layers():
+            layer.resize(self.cursor.slots)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last `-tokens_to_remove` tokens (0 or negative, as in transformers)."""
+        if tokens_to_remove > 0:
+            raise ValueError(f"crop takes 0 or minus the number of tokens to remove, not {tokens_to_remove}")
+        if tokens_to_remove < 0:
+            self.set_length(max(self.cursor.seen() + tokens_to_remove, 0))
+
+    def reset(self) -> None:
+        """Forget everything; the memory stays allocated."""
+        super().reset()
+        self.cursor.move(0)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Each sequence `repeats` times, neighbours."""
+        positions = self.cursor.positions
+        if positions is not None:
+            rows = torch.arange(positions.shape[0], device=positions.device)
+            self.batch_select_indices(rows.repeat_interleave(repeats))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep the sequences at `indices` (B',) int64, or where a (B,) bool mask is True."""
+        if indices.dtype == torch.bool:
+            indices = indices.nonzero().flatten()
+        for layer in self._kv_layers():
+            layer.select_batch(indices)
+        if self.cursor.positions is not None:
+            self.cursor.positions = self.cursor.positions.index_select(0, indices.to(self.cursor.positions.device))
+
+
+def actual_seq_lengths(past_key_values: StaticKVCache | None, layer_idx: int) -> list[int] | None:
+    """KV length of each sequence after layer `layer_idx` was updated: what the fused attention reads up to.
+
+    None without a cache, and while compiling: there the lengths are not known to the host and the mask says it all.
+    """
+    if past_key_values is None or torch.compiler.is_compiling():
+        return None
+    layer = past_key_values.layers[layer_idx]
+    return [layer.length] * layer.batch_size
+
+
+def prepare_kv_cache(
+    config: Any, past_key_values: Cache | None, use_cache: bool | None, **kwargs: Any
+) -> StaticKVCache | None:
+    """The cache a port's model uses: the given one, a new elastic one if `use_cache`, else None.
+
+    Raises TypeError for another kind of cache (its tensors are BNSD) and ValueError where attention weights are asked
+    for, in the call or in the config: the fused kernel never materialises them.
+    """
+    wanted = kwargs.get("output_attentions")
+    if wanted or (wanted is None and getattr(config, "output_attentions", False)):
+        raise ValueError(
+            "output_attentions=True: npu_fused_infer_attention_score never materialises the attention weights. Leave "
+            "it out, or ask the source model for them"
+        )
+    if past_key_values is None:
+        return StaticKVCache(config) if use_cache else None
+    return check_kv_cache(past_key_values)
+
+
+def check_kv_cache(past_key_values: Any) -> StaticKVCache:
+    """The cache itself if a port can write it, else TypeError."""
+    if not isinstance(past_key_values, StaticKVCache):
+        raise TypeError(
+            f"past_key_values is a {type(past_key_values).__name__}; this model keeps (B, S, N, D) states written in "
+            "place: pass porter.runtime.StaticKVCache(config, max_cache_len=...), or none and one is made"
+        )
+    return past_key_values

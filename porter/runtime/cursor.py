@@ -1,0 +1,107 @@
+"""Where the next step writes: one count on the host, one `positions` tensor on the device, shared by all layers.
+
+Contract: `positions` (B,) int64 is the truth. In eager the host follows it with a Python int and never reads it. While
+compiling, no host int is read or written, so a step neither recompiles nor waits; the one thing a compiled step leaves
+behind is `ran_compiled`, and the next eager reader then asks the device once. A runner that drives compiled steps calls
+`reserve` before each: that is host arithmetic only.
+"""
+
+from __future__ import annotations
+
+import torch
+
+BLOCK = 128  # slots: elastic caches are as long as a multiple of this
+
+
+class CacheFull(ValueError):
+    """A step needs more slots than the cache has. Raised before anything is written: the device checks no bounds."""
+
+    def __init__(self, slots: int, used: int, asked: int) -> None:
+        self.slots, self.used, self.asked = slots, used, asked
+        super().__init__(
+            f"the KV cache has {slots} slots, {used} of them in use: there is no room for {asked} more, and nothing "
+            f"was written. Make it longer, StaticKVCache(config, max_cache_len={used + asked}), or the prompt shorter"
+        )
+
+
+class Cursor:
+    """The write position of a cache, and how many slots each layer has or is to have.
+
+    `slots` is None for an elastic cache that nobody sized; `fixed` says that outgrowing `slots` is an error.
+    """
+
+    def __init__(self, max_cache_len: int | None) -> None:
+        if max_cache_len is not None and max_cache_len < 1:
+            raise ValueError(f"max_cache_len is the number of slots and at least 1, not {max_cache_len}")
+        self.slots = max_cache_len
+        self.fixed = max_cache_len is not None
+        self.positions: torch.Tensor | None = None  # (B,) int64, on the device of the states
+        self.length = 0  # tokens of all finished steps that ran in eager
+        self.reserved = 0  # tokens promised to compiled steps since `length` was right
+        self.ran_compiled = False
+
+    def allocate(self, batch_size: int, device: torch.device) -> None:
+        """Make `positions`; the first layer to hold states calls it."""
+        if self.positions is None:
+            self.positions = torch.zeros(batch_size, dtype=torch.int64, device=device)
+
+    def seen(self) -> int:
+        """Tokens in the cache, on the host. Waits for the device only if compiled steps ran since the last call."""
+        if self.ran_compiled or self.reserved:
+            self.length = 0 if self.positions is None else int(self.positions[0])
+            self.reserved, self.ran_compiled = 0, False
+        return self.length
+
+    def seen_on_device(self) -> torch.Tensor | int:
+        """Tokens in the cache as a 0-d tensor: what a traced step counts with. 0 before the first step."""
+        return 0 if self.positions is None else self.positions[0]
+
+    def check_room(self, asked: int) -> int:
+        """The position the next `asked` tokens start at. Raises CacheFull where a fixed cache is too short for them."""
+        start = self.seen()
+        if self.fixed and self.slots is not None and start + asked > self.slots:
+            raise CacheFull(self.slots, start, asked)
+        return start
+
+    def reserve(self, asked: int) -> int:
+        """Like `check_room`, for a step about to run compiled: counts it on the host without reading the device."""
+        if self.ran_compiled and not self.reserved:
+            self.seen()  # compiled steps ran that nobody reserved
+        start = self.length + self.reserved
+        if self.slots is not None and start + asked > self.slots:
+            raise CacheFull(self.slots, start, asked)
+        self.reserved += asked
+        return start
+
+    def capacity(self, current: int, asked: int) -> int:
+        """Slots a layer of `current` slots has once `asked` more tokens are in it. Elastic caches at least double."""
+        if self.fixed and self.slots is not None:
+            return self.slots
+        if torch.compiler.is_compiling():
+            if self.slots is None and current > 0:
+                raise ValueError(
+                    "a compiled step cannot grow the KV cache: pass StaticKVCache(config, max_cache_len=...), or call "
+                    "grow_to on this one first"
+                )
+            needed = asked
+        else:
+            needed = self.seen() + asked
+        present = max(current, self.slots or 0)
+        if present > 0 and needed <= present:
+            return present
+        return max(2 * present, BLOCK * -(-max(needed, 1) // BLOCK))
+
+    def advance(self, steps: int) -> None:
+        """Count a finished step; the last layer of the step calls it."""
+        assert self.positions is not None
+        self.positions.add_(steps)
+        if torch.compiler.is_compiling():
+            self.ran_compiled = True
+        else:
+            self.length += steps
+
+    def move(self, length: int) -> None:
+        """Make `length` the number of tokens in the cache, on both sides."""
+        self.length, self.reserved, self.ran_compiled = length, 0, False
+        if self.positions is not None:
+            self.positions.fill_(length)

@@ -1,0 +1,148 @@
+"""Attention masks for the fused NPU kernels: bool, True = NOT computed, the reverse of SDPA.
+
+Contract: a (B or 1, 1, Q, KV) contiguous bool tensor whose rows for real tokens are the inverse of what
+`transformers.masking_utils` makes for the same arguments; KV is the cache's slots. The kernel does not define a fully
+masked row, so a row with nothing to see (padding) sees its own position. What this cannot express is an error, never a
+different mask. No host sync, except to check the values of an additive mask that the caller made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from porter.runtime.cache import StaticKVCache
+
+# Below this a softmax weight is 0 in every dtype; masks in the wild use finfo.min, -inf, -1e9 and -1e4.
+_MASKED_SCORE = -1e4
+_HARMLESS = ("layer_idx", "allow_is_causal_skip")
+
+
+def npu_causal_mask(
+    config: Any,
+    inputs_embeds: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    past_key_values: StaticKVCache | None,
+    position_ids: torch.Tensor | None = None,
+    **unsupported: Any,
+) -> torch.Tensor:
+    """What `create_causal_mask` makes, for the NPU: (B or 1, 1, Q, KV) bool, True = not computed.
+
+    inputs_embeds (B, Q, H) gives sizes and device. attention_mask: (B, L) with 0 = padding, L <= KV meaning that the
+    rest is not there yet; or (B or 1, 1, Q, L), bool True = keep, or additive with 0 = keep and <= -1e4 = masked, and
+    then it is all there is: no causality is added. position_ids (B or 1, Q) count as packed sequences where
+    transformers counts them so: without mask and cache. ValueError for bidirectional configs and for the mask hooks of
+    transformers.
+    """
+    return _npu_mask(config, inputs_embeds, attention_mask, past_key_values, position_ids, None, unsupported)
+
+
+def npu_sliding_window_causal_mask(
+    config: Any,
+    inputs_embeds: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    past_key_values: StaticKVCache | None,
+    position_ids: torch.Tensor | None = None,
+    **unsupported: Any,
+) -> torch.Tensor:
+    """What `create_sliding_window_causal_mask` makes: each token sees itself and `config.sliding_window` - 1 before."""
+    window = getattr(config, "sliding_window", None)
+    if window is None:
+        raise ValueError("a sliding window mask was asked for, but config.sliding_window is not set")
+    return _npu_mask(config, inputs_embeds, attention_mask, past_key_values, position_ids, window, unsupported)
+
+
+def _npu_mask(
+    config: Any,
+    inputs_embeds: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    past_key_values: StaticKVCache | None,
+    position_ids: torch.Tensor | None,
+    window: int | None,
+    unsupported: dict[str, Any],
+) -> torch.Tensor:
+    _refuse(config, unsupported)
+    batch, queries = inputs_embeds.shape[:2]
+    if past_key_values is None:
+        slots, past = queries, 0
+    else:
+        slots, past = past_key_values.get_mask_sizes(queries, 0)[0], past_key_values.get_seq_length()
+    query = (torch.arange(queries, device=inputs_embeds.device) + past)[:, None]  # (Q, 1)
+    key = torch.arange(slots, device=inputs_embeds.device)[None, :]  # (1, KV)
+
+    if attention_mask is not None and attention_mask.ndim == 4:
+        masked = _see_itself(_from_4d(attention_mask.to(inputs_embeds.device), batch, queries, slots), query, key)
+    else:
+        masked = key > query
+        if window is not None:
+            masked = masked | (key <= query - window)
+        masked = masked[None, None]  # (1, 1, Q, KV)
+        if attention_mask is not None:
+            masked = masked | _padding(attention_mask.to(inputs_embeds.device), batch, queries, slots, past_key_values)
+            masked = _see_itself(masked, query, key)
+        elif position_ids is not None and past_key_values is None:
+            masked = masked | _other_sequence(position_ids)
+    if queries == 1:
+        masked = masked.expand(batch, -1, -1, -1)  # the kernel's decode path asks for B rows
+    return masked.contiguous()
+
+
+def _refuse(config: Any, unsupported: dict[str, Any]) -> None:
+    if not getattr(config, "is_causal", True):
+        raise ValueError("config.is_causal is False: an NPU port attends causally only")
+    for name, value in unsupported.items():
+        if value is not None and name not in _HARMLESS:
+            raise ValueError(f"{name} changes the mask in a way an NPU port does not know: use the source model")
+
+
+def _see_itself(masked: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """Rows with nothing to see get their own position; all others stay as they are."""
+    return masked & ~(masked.all(dim=-1, keepdim=True) & (key == query))
+
+
+def _padding(
+    attention_mask: torch.Tensor, batch: int, queries: int, slots: int, past_key_values: StaticKVCache | None
+) -> torch.Tensor:
+    """(B or 1, 1, 1, KV) bool, True = padding, from (B or 1, L) with 0 = padding."""
+    if attention_mask.ndim != 2 or attention_mask.shape[0] not in (1, batch):
+        raise ValueError(f"attention_mask is (B, L) or (B, 1, Q, KV) with B={batch}, not {tuple(attention_mask.shape)}")
+    length = attention_mask.shape[1]
+    if past_key_values is None and length != queries:
+        raise ValueError(f"without a cache, attention_mask covers the {queries} tokens given, not {length}")
+    padding = attention_mask[:, :slots] == 0
+    if length < slots:
+        padding = torch.nn.functional.pad(padding, (0, slots - length), value=True)
+    return padding[:, None, None, :]
+
+
+def _other_sequence(position_ids: torch.Tensor) -> torch.Tensor:
+    """(B or 1, 1, Q, Q) bool, True between tokens of different packed sequences; (B or 1, Q) positions say which."""
+    if position_ids.ndim != 2:
+        raise ValueError(f"position_ids are (B, Q), not {tuple(position_ids.shape)}")
+    steps = torch.diff(position_ids, prepend=position_ids[:, :1] - 1, dim=-1)
+    sequence = (steps != 1).cumsum(-1)  # within a sequence positions count up by one, so index order is position order
+    return (sequence[:, :, None] != sequence[:, None, :])[:, None]
+
+
+def _from_4d(attention_mask: torch.Tensor, batch: int, queries: int, slots: int) -> torch.Tensor:
+    """A mask the caller made, turned: (B or 1, 1, Q, KV) bool, True = not computed."""
+    rows, heads, given, length = attention_mask.shape
+    if rows not in (1, batch) or heads != 1 or given != queries or length > slots:
+        raise ValueError(
+            f"a 4-D attention_mask is (B or 1, 1, Q, KV) with B={batch}, Q={queries}, KV <= {slots}, "
+            f"not {tuple(attention_mask.shape)}"
+        )
+    if attention_mask.dtype == torch.bool:
+        masked = ~attention_mask
+    elif not attention_mask.is_floating_point():
+        raise TypeError(f"a 4-D attention_mask is bool (True = keep) or additive floats, not {attention_mask.dtype}")
+    elif torch.compiler.is_compiling():
+        raise TypeError("an additive attention_mask cannot be checked in a compiled step: pass bool, True = keep")
+    else:
+        masked = attention_mask < 0
+        if bool(((attention_mask != 0) & ~(attention_mask <= _MASKED_SCORE)).any()):
+            raise ValueError("an additive attention_mask holds 0 and scores <= -1e4; the NPU mask adds no other bias")
+    if length < slots:
+        masked = torch.nn.functional.pad(masked, (0, slots - length), value=True)
+    return masked

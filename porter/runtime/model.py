@@ -1,0 +1,99 @@
+"""The base class of every port: a transformers `PreTrainedModel` with merged weights and a static cache.
+
+Contract: `from_pretrained`, `save_pretrained`, `load_state_dict` and `generate` take and give what the source class
+does; a checkpoint never shows that projections are merged. What a port cannot do is an error that says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import PrefixChange
+
+from porter.runtime.cache import StaticKVCache, check_kv_cache
+from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict
+
+_SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config", "device_mesh")
+
+
+class NpuPreTrainedModel(PreTrainedModel):
+    """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged."""
+
+    weight_merges: tuple[RowMerge, ...] = ()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """A port loads like the class it was made from, with transformers' own conversions for that class."""
+        return False
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        """As in transformers, from an unchanged checkpoint; ValueError for transformers' own tensor parallelism."""
+        for name in _SHARDING_ARGUMENTS:
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"{name}: a port's merged projections do not shard by transformers' plans. Load it whole and shard "
+                    "it with the injection policy of generated_models"
+                )
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, expected_keys: Any = None
+    ) -> Any:
+        merges = merge_converters(model)
+        if merges and load_config.hf_quantizer is not None:
+            raise ValueError("a quantized checkpoint has scales per projection: merged projections cannot take it")
+        load_config = dataclasses.replace(load_config, weight_mapping=[*(load_config.weight_mapping or ()), *merges])
+        loaded = PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+        # transformers remembers the converters that matched; a checkpoint of merged weights matches none of ours, and
+        # is saved in the original layout all the same
+        others = [used for used in getattr(model, "_weight_conversions", None) or () if used not in merges]
+        model._weight_conversions = [*others, *merges]
+        return loaded
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """Write the original layout. `save_original_format=False` writes the merged one, which loads here too."""
+        if getattr(self, "_weight_conversions", None) is None:  # built from a config: what transformers would revert
+            own = get_model_conversion_mapping(self, add_legacy=False)
+            self._weight_conversions = [
+                *(conversion for conversion in own if not isinstance(conversion, PrefixChange)),
+                *merge_converters(self),
+            ]
+        return super().save_pretrained(save_directory, *args, **kwargs)
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Takes the source model's state dict too: its q, k, v, gate and up are merged on the way."""
+        return super().load_state_dict(merged_state_dict(self, state_dict), strict=strict, assign=assign)
+
+    def _prepare_cache_for_generation(
+        self,
+        generation_config: Any,
+        model_kwargs: dict[str, Any],
+        generation_mode: Any,
+        batch_size: int,
+        max_cache_length: int,
+    ) -> Any:
+        given = model_kwargs.get("past_key_values")
+        slots = max(max_cache_length, generation_config.max_cache_len or 0)
+        if given is not None:
+            if check_kv_cache(given).max_cache_len is None:
+                given.grow_to(slots)
+        elif generation_config.use_cache is not False:
+            if generation_config.cache_implementation not in (None, "static"):
+                raise ValueError(
+                    f"cache_implementation={generation_config.cache_implementation!r}: a port generates with "
+                    "porter.runtime.StaticKVCache only; leave it out"
+                )
+            # exactly as long as needed, and elastic: whoever continues from the returned cache needs more
+            cache = StaticKVCache(self.config)
+            if not generation_config.is_assistant:  # an assistant drafts in many short calls on one cache
+                cache.grow_to(slots)
+            model_kwargs["past_key_values"] = cache
+            return None
+        return super()._prepare_cache_for_generation(
+            generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
+        )
