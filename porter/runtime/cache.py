@@ -82,7 +82,7 @@ class StaticKVLayer(CacheLayerMixin):
     def resize(self, slots: int) -> None:
         """Reallocate to `slots` slots, keeping what is written."""
         present = self.slots()
-        if not self.is_initialized or slots == present:
+        if not self.is_initialized or slots <= present:
             return
         for name in ("keys", "values"):
             old = getattr(self, name)
@@ -159,6 +159,10 @@ class StaticKVCache(Cache):
     def _kv_layers(self) -> list[StaticKVLayer]:
         return [layer for layer in self.layers if isinstance(layer, StaticKVLayer)]
 
+    def _allocated(self) -> int:
+        """Slots every layer has now: one that grew earlier in an unfinished step may have more."""
+        return min((layer.slots() for layer in self._kv_layers()), default=0)
+
     def early_initialization(
         self, batch_size: int, num_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device | str
     ) -> None:
@@ -177,15 +181,13 @@ class StaticKVCache(Cache):
 
     def set_length(self, length: int) -> None:
         """Make `length` the number of tokens in the cache, e.g. to rewind to a shared prompt. No states are moved."""
-        slots = self.cursor.slots
-        if length < 0 or (slots is not None and length > slots):
-            raise ValueError(f"length {length} is outside the cache's 0..{slots} slots")
+        if not 0 <= length <= self._allocated():
+            raise ValueError(f"length {length} is not one of this cache's: it has {self._allocated()} slots allocated")
         self.cursor.move(length)
 
     def grow_to(self, slots: int) -> None:
         """Have at least `slots` slots, keeping what is written (reallocates, eager only)."""
-        present = max([self.cursor.slots or 0, *(layer.slots() for layer in self._kv_layers())])
-        self.cursor.slots = max(present, slots)
+        self.cursor.slots = max(self.cursor.slots or 0, self._allocated(), slots)
         for layer in self._kv_layers():
             layer.resize(self.cursor.slots)
 

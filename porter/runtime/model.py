@@ -16,7 +16,7 @@ from transformers.core_model_loading import PrefixChange
 from porter.runtime.cache import StaticKVCache, check_kv_cache
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict
 
-_SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config", "device_mesh")
+_SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 
 class NpuPreTrainedModel(PreTrainedModel):

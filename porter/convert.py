@@ -1,0 +1,148 @@
+"""One source through all stages: parse, anatomy, plan, rewrite. Nothing is written here."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.anatomy import Anatomy, read_anatomy
+from porter.config import ConfigDefaults, read_defaults
+from porter.diagnostics import Diagnostic, Refused
+from porter.explain import explain, reason_of
+from porter.nearest import nearest
+from porter.parse import Parsed, dotted, parse
+from porter.plan import Plan
+from porter.ported import Ported, SiteReport
+from porter.rewrite import rewrite
+from porter.rule import LoadedRule, load_rules
+from porter.search import Search
+from porter.shipped import shipped
+from porter.source import Source
+from porter.split_points import find_split_points
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What porter sees in a source: its anatomy and the plan, nothing rewritten."""
+
+    source: Source
+    plan: Plan
+    sites: tuple[SiteReport, ...]
+
+
+def convert(
+    source: Source,
+    *,
+    name: str,
+    keep: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    strict: bool = False,
+    rules_directory: Path | None = None,
+) -> Ported | Refused:
+    """Port one source.
+
+    keep:    sites left as the source has them: `Class.method`, `Class` or a function; recorded.
+    without: rules not used.
+    strict:  refuse when any site is left that no rule takes.
+    """
+    loaded = _load(source, rules_directory)
+    if isinstance(loaded, Refused):
+        return loaded
+    parsed, anatomy, defaults, rules = loaded
+    fault = _unknown(keep, without, anatomy, rules)
+    if fault is not None:
+        return fault
+    plan = Search(parsed, anatomy, defaults, keep).plan(tuple(r for r in rules if r.name not in without))
+    if isinstance(plan, Refused):
+        return plan
+    sites = _site_reports(plan)
+    if strict and any(site.status == "left" for site in sites):
+        left = [site for site in plan.anatomy.sites if not plan.rules_at(site.name) and site.name not in keep]
+        return Refused(tuple(explain(plan, site) for site in left))
+    package = source.module.rpartition(".")[0] if source.module else None
+    rewritten = rewrite(plan, package)
+    used = {application.rule.name: application.rule.sha256 for application in plan.applications}
+    return Ported(
+        source=source,
+        name=name,
+        causal_class=anatomy.causal,
+        code=rewritten.code,
+        changes=rewritten.changes,
+        sites=sites,
+        rules=tuple(sorted(used.items())),
+        split_points=find_split_points(parsed, anatomy, defaults, source.path.stem),
+        options={"keep": list(keep), "without": list(without), "strict": strict},
+    )
+
+
+def inspect(source: Source, *, rules_directory: Path | None = None) -> Inspection | Refused:
+    """Anatomy and plan of a source."""
+    loaded = _load(source, rules_directory)
+    if isinstance(loaded, Refused):
+        return loaded
+    parsed, anatomy, defaults, rules = loaded
+    plan = Search(parsed, anatomy, defaults).plan(rules)
+    return plan if isinstance(plan, Refused) else Inspection(source, plan, _site_reports(plan))
+
+
+def _load(
+    source: Source, rules_directory: Path | None
+) -> tuple[Parsed, Anatomy, ConfigDefaults, tuple[LoadedRule, ...]] | Refused:
+    parsed = parse(source.text, source.display, source.path)
+    if isinstance(parsed, Refused):
+        return parsed
+    anatomy = read_anatomy(parsed)
+    if isinstance(anatomy, Refused):
+        return anatomy
+    rules = load_rules(rules_directory or shipped("rules"))
+    if isinstance(rules, Refused):
+        return rules
+    return parsed, anatomy, _defaults(source, parsed), rules
+
+
+def _defaults(source: Source, parsed: Parsed) -> ConfigDefaults:
+    if source.configuration is None:
+        return read_defaults(None, None)
+    configuration = parse(source.configuration.text, source.configuration.name)
+    named = [
+        dotted(item.annotation if isinstance(item, ast.AnnAssign) else item.value)
+        for node in parsed.classes.values()
+        for item in node.body
+        if (isinstance(item, ast.AnnAssign) and getattr(item.target, "id", "") == "config")
+        or (isinstance(item, ast.Assign) and getattr(item.targets[0], "id", "") == "config_class")
+    ]
+    return read_defaults(configuration if isinstance(configuration, Parsed) else None, next(iter(named), None))
+
+
+def _site_reports(plan: Plan) -> tuple[SiteReport, ...]:
+    reports = []
+    for site in plan.anatomy.sites:
+        rules = plan.rules_at(site.name)
+        kept = bool({site.name, site.owner or site.name} & set(plan.kept))
+        status = "ported" if rules else "kept" if kept else "left"
+        reason = None if rules else "kept on purpose" if kept else reason_of(plan, site.name)
+        reports.append(SiteReport(site.name, site.kind, site.function.lineno, status, rules, reason))
+    return tuple(reports)
+
+
+def _unknown(
+    keep: Iterable[str], without: Iterable[str], anatomy: Anatomy, rules: tuple[LoadedRule, ...]
+) -> Refused | None:
+    """P041, P042: a site or rule that is not there is an error, never a flag without effect."""
+    sites = [name for site in anatomy.sites for name in (site.name, site.owner or site.name)]
+    for name in keep:
+        if name not in sites:
+            return _no_such("P041", f"no site `{name}` to keep", name, sites)
+    names = [rule.name for rule in rules]
+    for name in without:
+        if name not in names:
+            return _no_such("P042", f"no rule `{name}` to leave out", name, names)
+    return None
+
+
+def _no_such(code: str, message: str, name: str, known: list[str]) -> Refused:
+    close = nearest(name, known)
+    listed = " or ".join(f"`{item}`" for item in close)
+    return Refused((Diagnostic(code, message, help=f"did you mean {listed}?" if close else "see `porter inspect`"),))

@@ -1,0 +1,167 @@
+"""Source text and port text -> a unified diff with one hunk per rule application, named after it.
+
+`git apply` takes the diff and gives the port byte for byte. Hunks never overlap and each but the last of a file ends in
+at least one unchanged line, which git wants. Where two applications changed touching lines they share a hunk that names
+both. What belongs to no rule is labelled `frame`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from porter.ported import FRAME, Change
+
+_CONTEXT = 3
+
+
+@dataclass(frozen=True)
+class Block:
+    """Old lines `[old_start, old_end)` became new lines `[new_start, new_end)`, counted from 0."""
+
+    old_start: int
+    old_end: int
+    new_start: int
+    new_end: int
+    changes: frozenset[int] = frozenset()  # which of the changes
+
+
+def diff(old: str, new: str, changes: Sequence[Change], path: str) -> str:
+    """The diff of one file, `path` in it on both sides; empty where nothing differs."""
+    old_lines, new_lines = _lines(old), _lines(new)
+    rules = [change for change in changes if change.rule != FRAME]
+    hunks = _hunks(list(_blocks(old_lines, new_lines, rules)))
+    if not hunks:
+        return ""
+    end = "\t" if " " in path else ""  # as git writes it: the name ends at the tab
+    text = [f"--- a/{path}{end}\n", f"+++ b/{path}{end}\n"]
+    for number, hunk in enumerate(hunks):
+        floor = hunks[number - 1][-1].old_end if number else 0
+        ceiling = hunks[number + 1][0].old_start if number + 1 < len(hunks) else len(old_lines)
+        before = min(_CONTEXT, hunk[0].old_start - floor - _share(hunk[0].old_start - floor) * bool(number))
+        after = _share(ceiling - hunk[-1].old_end) if number + 1 < len(hunks) else _CONTEXT
+        text += _hunk_text(hunk, old_lines, new_lines, before, after, _label(hunk, rules))
+    return "".join(text)
+
+
+def _share(room: int) -> int:
+    """How many of the lines between two hunks the first one takes as its trailing context: one at least."""
+    return min(_CONTEXT, (room + 1) // 2)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with their ends. Not str.splitlines: git knows only the newline."""
+    return [line + "\n" for line in text.split("\n")[:-1]] + ([last] if (last := text.split("\n")[-1]) else [])
+
+
+# --- which lines differ, and whose doing it is
+
+
+def _blocks(old: list[str], new: list[str], changes: list[Change]) -> Iterator[Block]:
+    """Every differing stretch. Lines a rule changed are held back from the first comparison: they would match
+    look-alikes elsewhere and tear an application apart."""
+    touched = {line for change in changes for line in range(change.start - 1, change.end)}
+    held = [f"\0{number}" if number in touched else line for number, line in enumerate(old)]
+    for tag, start, end, new_start, new_end in _opcodes(held, new):
+        if tag == "equal":
+            continue
+        gap = _slide(Block(start, end, new_start, new_end), old, new, changes)
+        for inner_tag, i, j, k, m in _opcodes(old[gap.old_start : gap.old_end], new[gap.new_start : gap.new_end]):
+            if inner_tag != "equal":
+                yield _attributed(gap.old_start + i, gap.old_start + j, gap.new_start + k, gap.new_start + m, changes)
+
+
+def _opcodes(old: list[str], new: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
+    return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+
+
+def _attributed(start: int, end: int, new_start: int, new_end: int, changes: list[Change]) -> Block:
+    owners = frozenset(number for number, change in enumerate(changes) if _meet(start, end, change))
+    inserted = frozenset(number for number in owners if changes[number].end < changes[number].start == start + 1)
+    if start == end and inserted:  # a neighbour that merely touches has no part in it
+        owners = inserted
+    return Block(start, end, new_start, new_end, owners)
+
+
+def _meet(start: int, end: int, change: Change) -> bool:
+    first, last = change.start - 1, change.end  # as [first, last)
+    if start == end or first >= last:  # an insertion belongs to what it touches
+        return start <= max(first, last) and first <= end
+    return max(start, first) < min(end, last)
+
+
+def _slide(gap: Block, old: list[str], new: list[str], changes: list[Change]) -> Block:
+    """An insertion of lines that repeat around it could stand a little higher or lower: put it where the rule says."""
+    if gap.old_start != gap.old_end:
+        return gap
+    places = {change.start - 1 for change in changes if change.end < change.start}
+    up = gap
+    while up.old_start not in places and up.old_start and old[up.old_start - 1] == new[up.new_end - 1]:
+        up = Block(up.old_start - 1, up.old_end - 1, up.new_start - 1, up.new_end - 1)
+    if up.old_start in places:
+        return up
+    down = gap
+    while down.old_start not in places and down.old_end < len(old) and old[down.old_end] == new[down.new_start]:
+        down = Block(down.old_start + 1, down.old_end + 1, down.new_start + 1, down.new_end + 1)
+    return down if down.old_start in places else gap
+
+
+# --- hunks
+
+
+def _hunks(blocks: list[Block]) -> list[list[Block]]:
+    """Blocks of one application together, others apart; frame blocks join as in any diff."""
+    hunks: list[list[Block]] = []
+    for block in blocks:
+        last = _owner_in(hunks, block)
+        if last is None:
+            hunks.append([block])
+        else:  # everything from there on lies between blocks of one application
+            hunks[last:] = [[one for hunk in hunks[last:] for one in hunk] + [block]]
+    return hunks
+
+
+def _owner_in(hunks: list[list[Block]], block: Block) -> int | None:
+    for number, hunk in enumerate(hunks):
+        if any(block.changes & one.changes for one in hunk):
+            return number
+    if hunks and not block.changes and not any(one.changes for one in hunks[-1]):
+        return len(hunks) - 1 if block.old_start - hunks[-1][-1].old_end <= 2 * _CONTEXT else None
+    return None
+
+
+def _label(hunk: list[Block], changes: list[Change]) -> str:
+    numbers = sorted({number for block in hunk for number in block.changes})
+    names = [f"{changes[number].rule} {changes[number].site}".rstrip() for number in numbers]
+    if not all(block.changes for block in hunk):
+        names.append(FRAME)
+    return "; ".join(dict.fromkeys(names)).replace("\n", " ")
+
+
+def _hunk_text(
+    hunk: list[Block], old: list[str], new: list[str], before: int, after: int, label: str
+) -> Iterator[str]:
+    first, last = hunk[0], hunk[-1]
+    start, new_start = first.old_start - before, first.new_start - before
+    after = min(after, len(old) - last.old_end)
+    old_count = last.old_end + after - start
+    new_count = last.new_end + after - new_start
+    yield f"@@ -{_range(start, old_count)} +{_range(new_start, new_count)} @@ {label}\n"
+    yield from _marked(" ", old[start : first.old_start])
+    for block, following in [*pairwise(hunk), (last, None)]:
+        yield from _marked("-", old[block.old_start : block.old_end])
+        yield from _marked("+", new[block.new_start : block.new_end])
+        end = following.old_start if following else last.old_end + after
+        yield from _marked(" ", old[block.old_end : end])
+
+
+def _range(start: int, count: int) -> str:
+    """Lines from 1; an empty range is named by the line before it."""
+    return f"{start + 1 if count else start},{count}"
+
+
+def _marked(mark: str, lines: Sequence[str]) -> Iterator[str]:
+    for line in lines:
+        yield mark + line if line.endswith("\n") else f"{mark}{line}\n\\ No newline at end of file\n"

@@ -1,0 +1,207 @@
+"""What surrounds the rewritten model code: base class, decorators, imports, and the sweep of what became dead.
+
+None of this is model code; it makes the file stand on its own outside the source library.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from porter.parse import Function, Parsed, dotted, parse
+from porter.plan import Plan
+from porter.ported import FRAME, Change
+from porter.search import needs_runtime, pretrained_classes
+
+HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
+RUNTIME = "porter.runtime"
+BASE_CLASS = "NpuPreTrainedModel"
+LINE_LIMIT = 119
+TORCH_NPU = """try:
+    import torch_npu
+except ImportError:  # no NPU stack here: the same ops, computed on the CPU
+    from porter.npu import torch_npu
+"""
+
+Merge = tuple[str, tuple[str, ...], str | None]
+
+
+def runtime_edits(
+    plan: Plan, merges: tuple[Merge, ...], needed: dict[str, str]
+) -> Iterator[tuple[int, int, tuple[str, ...], str, str]]:
+    """(start, end, text, rule, site) of edits that follow from any rule: decorators, the base class, the weight map."""
+    parsed = plan.parsed
+    ported = {hit.owner or hit.site for a in plan.applications for hit in a.hits}
+    definitions: list[ast.ClassDef | Function] = [*parsed.classes.values(), *parsed.functions.values()]
+    for node in definitions:
+        if node.name not in ported:
+            continue
+        for decorator in node.decorator_list:
+            called = decorator.func if isinstance(decorator, ast.Call) else decorator
+            if (dotted(called) or "").split(".")[-1] in HUB_DECORATORS:
+                start, end = parsed.range(decorator)
+                yield parsed.line_start(start), end + 1, ("",), FRAME, node.name
+    if not any(needs_runtime(application.rule) for application in plan.applications):
+        return
+    needed[BASE_CLASS] = RUNTIME
+    for name in pretrained_classes(plan.anatomy):
+        node = parsed.classes[name]
+        for base in node.bases:
+            if dotted(base) == "PreTrainedModel":
+                yield (*parsed.range(base), (BASE_CLASS,), FRAME, name)
+        if merges:
+            needed["RowMerge"] = RUNTIME
+            start = parsed.line_start(parsed.range(_first_statement(node))[0])
+            yield start, start, (_weight_map(merges),), FRAME, name
+
+
+def _first_statement(node: ast.ClassDef) -> ast.stmt:
+    first = node.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return node.body[1] if is_docstring and len(node.body) > 1 else first
+
+
+def _weight_map(merges: tuple[Merge, ...]) -> str:
+    lines = ["    weight_merges = ("]
+    for merged, parts, sizes in merges:
+        listed = ", ".join(f'"{part}"' for part in parts)
+        tail = f', sizes="{sizes}"' if sizes else ""
+        lines.append(f'        RowMerge("{merged}", ({listed}){tail}),')
+    return "\n".join([*lines, "    )", ""])
+
+
+def finish_frame(
+    source: Parsed, text: str, needed: dict[str, str], package: str | None
+) -> tuple[str, list[Change]]:
+    """Sweep what is dead now, make imports absolute, add those the rewrites need."""
+    text, swept = _sweep(source, text, set(needed))
+    text = _absolute_imports(text, package)
+    return _add_imports(text, needed), swept
+
+
+# -- sweep
+
+
+def _sweep(source: Parsed, text: str, wanted: set[str]) -> tuple[str, list[Change]]:
+    """Remove functions and imports that the source used and the new text does not, until nothing more falls."""
+    used_before = _used(source)
+    swept: list[Change] = []
+    while True:
+        parsed = parse(text, source.display)
+        if not isinstance(parsed, Parsed):
+            raise AssertionError(f"the rewritten text does not parse: {parsed.diagnostics[0]}")
+        used = _used(parsed) | wanted
+        dead = [n for n in parsed.functions if n not in used and n in used_before and n in source.functions]
+        if dead:
+            text = _without(parsed, [parsed.functions[name] for name in dead])
+            swept += [_swept_change(source, name) for name in dead]
+            continue
+        dead_imports = {n for n in parsed.imports if n not in used and n in used_before}
+        return _without_imports(parsed, dead_imports), swept
+
+
+def _swept_change(source: Parsed, name: str) -> Change:
+    node = source.functions[name]
+    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    return Change(FRAME, name, first, node.end_lineno or node.lineno)
+
+
+def _used(parsed: Parsed) -> set[str]:
+    """Names the module reads anywhere; strings count too, for `__all__` and quoted annotations."""
+    used: set[str] = set()
+    for node in ast.walk(parsed.tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            used.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+            used.add(node.value)
+    return used
+
+
+def _without(parsed: Parsed, nodes: list[Function]) -> str:
+    """The text without whole definitions: decorators, body and the blank lines that follow."""
+    lines = parsed.data.decode().splitlines(keepends=True)
+    for node in sorted(nodes, key=lambda n: -n.lineno):
+        first = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
+        last = node.end_lineno or node.lineno
+        while last < len(lines) and not lines[last].strip():
+            last += 1
+        del lines[first:last]
+    return "".join(lines)
+
+
+def _without_imports(parsed: Parsed, dead: set[str]) -> str:
+    edits = []
+    for node in parsed.tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            kept = [alias for alias in node.names if (alias.asname or alias.name.split(".")[0]) not in dead]
+            if len(kept) < len(node.names):
+                start, end = parsed.range(node)
+                edits.append((start, end + (0 if kept else 1), _import_text(node, kept)))
+    return _apply(parsed.data, edits)
+
+
+def _import_text(node: ast.Import | ast.ImportFrom, names: list[ast.alias]) -> str:
+    if not names:
+        return ""
+    listed = [f"{a.name} as {a.asname}" if a.asname else a.name for a in names]
+    if isinstance(node, ast.Import):
+        return "import " + ", ".join(listed)
+    return _from_import("." * node.level + (node.module or ""), listed)
+
+
+def _from_import(module: str, names: list[str]) -> str:
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= LINE_LIMIT:
+        return line
+    return "\n".join([f"from {module} import (", *(f"    {name}," for name in names), ")"])
+
+
+def _apply(data: bytes, edits: list[tuple[int, int, str]]) -> str:
+    for start, end, text in sorted(edits, reverse=True):
+        data = data[:start] + text.encode() + data[end:]
+    return data.decode()
+
+
+# -- imports
+
+
+def _absolute_imports(text: str, package: str | None) -> str:
+    """`from ...cache_utils import X` of `transformers.models.llama` becomes `from transformers.cache_utils import X`."""
+    if package is None:
+        return text
+    parsed = parse(text, "")
+    assert isinstance(parsed, Parsed)
+    edits = []
+    for node in ast.walk(parsed.tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = package.split(".")
+            head = parts[: len(parts) - node.level + 1]
+            module = ".".join([*head, *([node.module] if node.module else [])])
+            start, end = parsed.range(node)
+            written = parsed.data[start:end].decode()
+            tail = written[written.index("import") :] if not node.module else written[written.index(" import") + 1 :]
+            edits.append((start, end, f"from {module} {tail}"))
+    return _apply(parsed.data, edits)
+
+
+def _add_imports(text: str, needed: dict[str, str]) -> str:
+    """Imports the rewrites need, after the file's last top-level import."""
+    parsed = parse(text, "")
+    assert isinstance(parsed, Parsed)
+    by_module: dict[str, list[str]] = {}
+    for name, module in sorted(needed.items()):
+        if name not in parsed.imports:
+            by_module.setdefault(module, []).append(name)
+    blocks = []
+    npu = by_module.pop("porter.npu", [])
+    if "torch_npu" in npu:
+        blocks.append(TORCH_NPU)
+    lines = [_from_import(module, names) + "\n" for module, names in sorted(by_module.items())]
+    if lines:
+        blocks.append("".join(lines))
+    if not blocks:
+        return text
+    last = [node for node in parsed.tree.body if isinstance(node, (ast.Import, ast.ImportFrom))][-1]
+    end = parsed.range(last)[1] + 1
+    return _apply(parsed.data, [(end, end, "\n" + "\n".join(blocks))])
+

@@ -1,0 +1,159 @@
+"""Attention over a KV cache: npu_fused_infer_attention_score."""
+
+from typing import Any
+
+import torch
+
+from porter.npu.attention_contract import OP, Call, read
+from porter.npu.attention_window import Span, band, check_polarity, kept, ragged_spans, spans
+from porter.npu.registry import Op
+
+
+def npu_fused_infer_attention_score(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`softmax(scale * query @ key.T, masked) @ value` with grouped heads: returns (out, log-sum-exp).
+
+    query, key, value: one dtype, float16 or bfloat16; **float32 is accepted here only, for proofs: the device refuses
+    it**. input_layout: BSH, BSND, BNSD, BNSD_BSND (out in BSND), or TND with cumulative lengths. num_key_value_heads
+    0 means num_heads. D <= 512 and a multiple of 8, num_heads <= 256, at most 64 query heads to a key head. Views are
+    fine.
+
+    atten_mask: bool, int8 or uint8, **True or 1 = not computed**, the reverse of SDPA's. sparse_mode 0: a full mask,
+    and pre_tokens / next_tokens count from the upper left corner (without a mask, or with left padding, they do
+    nothing); 1: a full mask alone; 2: causal from the upper left; 3: causal from the lower right; 4: a band from the
+    lower right. Modes 2 to 4 take triu(ones(2048, 2048), 1), whatever the lengths are. With one query position
+    sparse_mode, both token counts and actual_seq_lengths are ignored, and a mask is a full one with a row for every
+    sequence. A mask may be longer than the lengths.
+
+    Positions from actual_seq_lengths_kv on are never read. With a padding size beside its lengths a sequence is
+    right-aligned, that many positions before the end. Query positions outside the actual length, and query rows that
+    see no key at all, are **zeros here** with a log-sum-exp of -inf; the device leaves the latter undefined in modes
+    0 and 1.
+
+    The log-sum-exp is float32, (B, N, S, 1) or (T, N, 1), and has no elements unless softmax_lse_flag is set.
+    Raises ContractError for what the torch_npu op documentation forbids, for chips other than A2 and A3, and for what
+    this kernel does not compute: paged and quantised caches, pse_shift, shared prefixes, rope parts of MLA.
+    """
+    call = read(query, key, value, **options)
+    check_polarity(call)
+    if call.ragged:
+        return _attend_ragged(call)
+    q = _heads_first(query, call.input_layout, call.num_heads)
+    k = _heads_first(key, call.input_layout, call.kv_heads)
+    v = _heads_first(value, call.input_layout, call.kv_heads)
+    places = spans(call, len(q), q.shape[2], k.shape[2])
+    if all(place == places[0] for place in places):
+        out, lse = _attend_span(call, q, k, v, slice(None), *places[0])
+    else:
+        one_row = [slice(row, row + 1) for row in range(len(q))]
+        parts = [
+            _attend_span(call, q[row], k[row], v[row], row, *place) for row, place in zip(one_row, places, strict=True)
+        ]
+        out, lse = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    if call.input_layout != "BNSD":
+        out = out.transpose(1, 2)
+    if call.input_layout == "BSH":
+        out = out.flatten(2)
+    return out.contiguous(), lse if call.softmax_lse_flag else lse.new_empty(0)
+
+
+def _heads_first(tensor: torch.Tensor, layout: str, heads: int) -> torch.Tensor:
+    """A view in (B, N, S, D)."""
+    if layout == "BSH":
+        tensor = tensor.unflatten(-1, (heads, -1))
+    return tensor if layout.startswith("BNSD") else tensor.transpose(1, 2)
+
+
+def _attend_span(
+    call: Call, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: slice, at: Span, kv_at: Span
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Some batch rows, whose sequences lie at the same place: (B, N, S, D), and zeros outside that place."""
+    length = q.shape[2]
+    keep = kept(call, rows, at, kv_at, q.device)
+    out, lse = _attend(call, q[:, :, at[0] : at[1]], k[:, :, kv_at[0] : kv_at[1]], v[:, :, kv_at[0] : kv_at[1]], keep)
+    if at == (0, length):
+        return out, lse
+    around = (0, 0, at[0], length - at[1])
+    if call.softmax_lse_flag:
+        lse = torch.nn.functional.pad(lse, around, value=float("-inf"))
+    return torch.nn.functional.pad(out, around), lse
+
+
+def _attend(
+    call: Call, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, N, Q, D) against (B, KV_N, KV, D). No key is repeated for the heads that share it."""
+    batch, heads, length, _ = q.shape
+    groups = k.shape[1]
+    lse = q.new_empty(0, dtype=torch.float32)
+    if k.shape[2] == 0 or length == 0:
+        out = q.new_zeros(batch, heads, length, v.shape[-1])
+        return out, lse if not call.softmax_lse_flag else lse.new_full((batch, heads, length, 1), float("-inf"))
+    if call.softmax_lse_flag:
+        lse = _log_sum_exp(call, q, k, keep)
+    attention = torch.nn.functional.scaled_dot_product_attention
+    if length == 1 and heads != groups:  # the heads of a group become rows of one product, and read the cache once
+        out = attention(q.reshape(batch, groups, heads // groups, -1), k, v, attn_mask=keep, scale=call.scale)
+        return out.reshape(batch, heads, 1, -1), lse
+    return attention(q, k, v, attn_mask=keep, scale=call.scale, enable_gqa=heads != groups), lse
+
+
+def _log_sum_exp(call: Call, q: torch.Tensor, k: torch.Tensor, keep: torch.Tensor | None) -> torch.Tensor:
+    batch, heads, length, _ = q.shape
+    grouped = q.float().reshape(batch, k.shape[1], -1, q.shape[-1])
+    scores = (grouped @ k.float().transpose(-1, -2)).reshape(batch, heads, length, -1) * call.scale
+    if keep is not None:
+        scores = scores.masked_fill(~keep, float("-inf"))
+    return scores.logsumexp(-1, keepdim=True)
+
+
+def _attend_ragged(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
+    out = call.query.new_zeros(*call.query.shape[:2], call.value.shape[-1])
+    lse = out.new_full((*out.shape[:2], 1) if call.softmax_lse_flag else (0,), float("-inf"), dtype=torch.float32)
+    for at, kv_at in ragged_spans(call):
+        here, there = slice(*at), slice(*kv_at)
+        q, k, v = (  # (1, N, S, D)
+            tensor.transpose(0, 1)[None] for tensor in (call.query[here], call.key[there], call.value[there])
+        )
+        part, part_lse = _attend(call, q, k, v, band(call, q.shape[2], k.shape[2], q.device))
+        out[here] = part[0].transpose(0, 1)
+        if call.softmax_lse_flag:
+            lse[here] = part_lse[0].transpose(0, 1)
+    return out, lse
+
+
+def _fake_fused_infer_attention_score(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    call = read(query, key, value, **options)
+    batch, length, heads, size = call.sizes(query, call.num_heads)
+    if call.ragged:
+        out, lse = [length, heads, value.shape[-1]], [length, heads, 1]
+    else:
+        out, lse = [batch, length, heads, size], [batch, heads, length, 1]
+    if call.input_layout == "BNSD":
+        out = [batch, heads, length, size]
+    if call.input_layout == "BSH":
+        out = list(query.shape)
+    return query.new_empty(out), query.new_empty(lse if call.softmax_lse_flag else [0], dtype=torch.float32)
+
+
+OPS = (
+    Op(
+        f"{OP}(Tensor query, Tensor key, Tensor value, *, Tensor? pse_shift=None, Tensor? atten_mask=None, "
+        "SymInt[]? actual_seq_lengths=None, SymInt[]? actual_seq_lengths_kv=None, Tensor? dequant_scale1=None, "
+        "Tensor? quant_scale1=None, Tensor? dequant_scale2=None, Tensor? quant_scale2=None, "
+        "Tensor? quant_offset2=None, Tensor? antiquant_scale=None, Tensor? antiquant_offset=None, "
+        "Tensor? key_antiquant_scale=None, Tensor? key_antiquant_offset=None, Tensor? value_antiquant_scale=None, "
+        "Tensor? value_antiquant_offset=None, Tensor? block_table=None, Tensor? query_padding_size=None, "
+        "Tensor? kv_padding_size=None, Tensor? key_shared_prefix=None, Tensor? value_shared_prefix=None, "
+        "SymInt[]? actual_shared_prefix_len=None, Tensor? query_rope=None, Tensor? key_rope=None, "
+        "Tensor? key_rope_antiquant_scale=None, int num_heads=1, float scale=1., int pre_tokens=2147483647, "
+        'int next_tokens=2147483647, str input_layout="BSH", int num_key_value_heads=0, int sparse_mode=0, '
+        "int inner_precise=0, int block_size=0, int antiquant_mode=0, int key_antiquant_mode=0, "
+        "int value_antiquant_mode=0, bool softmax_lse_flag=False) -> (Tensor, Tensor)",
+        npu_fused_infer_attention_score,
+        _fake_fused_infer_attention_score,
+    ),
+)

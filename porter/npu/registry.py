@@ -1,0 +1,74 @@
+"""Puts ops under `torch.ops.npu`: schema, CPU kernel, fake kernel, and how an in-place op becomes a pure one.
+
+Where the torch_npu wheel is loaded in this process its schemas and fake kernels are there already: then only CPU
+kernels are added. Load the wheel first: it cannot define schemas that exist.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_LIBRARY = torch.library.Library("npu", "FRAGMENT")  # kernels live as long as this object
+_implemented: list[str] = []
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op: the wheel's schema, what it computes on CPU tensors, and what it returns for shapes alone."""
+
+    schema: str
+    cpu: Callable[..., Any]
+    fake: Callable[..., Any]
+    pure: str | None = None  # for an in-place op: the op that computes the same out of place
+
+    @property
+    def name(self) -> str:
+        return self.schema.partition("(")[0]
+
+
+def implemented() -> tuple[str, ...]:
+    """Names of the ops that have a CPU kernel here, in the order they were registered."""
+    return tuple(_implemented)
+
+
+def register(ops: Iterable[Op]) -> None:
+    for op in ops:
+        from_wheel = hasattr(torch.ops.npu, op.name)
+        if not from_wheel:
+            _LIBRARY.define(op.schema)
+        _LIBRARY.impl(op.name, _below_autograd(op.cpu), "CPU")
+        overload = getattr(torch.ops.npu, op.name).default
+        if not from_wheel:
+            torch.library.register_fake(f"npu::{op.name}", op.fake, lib=_LIBRARY)
+            if op.pure is not None:
+                _functionalize(overload, getattr(torch.ops.npu, op.pure).default)
+        overload.__doc__ = op.cpu.__doc__
+        _implemented.append(op.name)
+
+
+def _below_autograd(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Inference only. Otherwise autograd would record inside the kernel, and a cache would drag its history along."""
+
+    @functools.wraps(kernel)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return kernel(*args, **kwargs)
+
+    return run
+
+
+def _functionalize(in_place: torch._ops.OpOverload, pure: torch._ops.OpOverload) -> None:
+    """AOTAutograd cannot do this by itself for an op that returns what it wrote to."""
+
+    @in_place.py_functionalize_impl
+    def functional(ctx: Any, target: torch.Tensor, *args: Any) -> torch.Tensor:
+        inner, *rest = ctx.unwrap_tensors((target, *args))
+        with ctx.redispatch_to_next():
+            written = pure(inner, *rest)
+        ctx.replace(target, written)
+        ctx.commit_update(target)
+        ctx.sync(target)
+        return target

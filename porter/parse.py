@@ -1,0 +1,235 @@
+"""Source text -> syntax tree with positions, an index of what the module defines, and a version for every name.
+
+The tree is Python's own `ast`: comments, blank lines, quotes and parentheses are not in it, so they cannot count in a
+match, and every node knows its place. The text stays the only concrete form: a rewrite replaces byte ranges of it and
+touches nothing else.
+
+A *version* says which assignment a name refers to: 0 is the value the function was called with (or a global), n the
+n-th assignment in the order of the text. Two uses of one name with one version are the same value in straight-line
+code; a loop or branch counts as written.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from porter.diagnostics import Diagnostic, Refused, Span
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Import:
+    """One bound name: `from module import name as bound` (level counts the dots) or `import module as bound`."""
+
+    bound: str
+    module: str
+    level: int
+    name: str | None
+    node: ast.Import | ast.ImportFrom = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A parsed file. Offsets are bytes into `data`, the UTF-8 text."""
+
+    display: str
+    data: bytes
+    tree: ast.Module = field(repr=False)
+
+    @cached_property
+    def _line_starts(self) -> tuple[int, ...]:
+        starts = [0]
+        for line in self.data.splitlines(keepends=True):
+            starts.append(starts[-1] + len(line))
+        return tuple(starts)
+
+    @cached_property
+    def classes(self) -> dict[str, ast.ClassDef]:
+        return {node.name: node for node in self.tree.body if isinstance(node, ast.ClassDef)}
+
+    @cached_property
+    def functions(self) -> dict[str, Function]:
+        return {node.name: node for node in self.tree.body if isinstance(node, Function)}
+
+    @cached_property
+    def imports(self) -> dict[str, Import]:
+        return {item.bound: item for node in self.tree.body for item in _imports_of(node)}
+
+    @cached_property
+    def versions(self) -> dict[ast.AST, int]:
+        """The version of every `Name` inside a function."""
+        versions: dict[ast.AST, int] = {}
+        for function in self.all_functions():
+            _number_names(function, versions)
+        return versions
+
+    @cached_property
+    def comments(self) -> tuple[tuple[int, int, str], ...]:
+        """Every comment as (start, end, text)."""
+        reader = io.BytesIO(self.data).readline
+        found = []
+        for token in tokenize.tokenize(reader):
+            if token.type == tokenize.COMMENT:
+                line = self.data[self._line_starts[token.start[0] - 1] :].split(b"\n", 1)[0].decode()
+                start = self._line_starts[token.start[0] - 1] + len(line[: token.start[1]].encode())
+                found.append((start, start + len(token.string.encode()), token.string))
+        return tuple(found)
+
+    def all_functions(self) -> Iterator[Function]:
+        """Module functions, then methods."""
+        yield from self.functions.values()
+        for node in self.classes.values():
+            yield from methods(node).values()
+
+    def range(self, node: ast.AST) -> tuple[int, int]:
+        """(start, end) of a node, in bytes."""
+        start = self._line_starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
+        return start, self._line_starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
+
+    def text(self, node: ast.AST) -> str:
+        start, end = self.range(node)
+        return self.data[start:end].decode()
+
+    def line_of(self, offset: int) -> int:
+        """The line, from 1, that holds a byte offset."""
+        return self.data.count(b"\n", 0, offset) + 1
+
+    def line_start(self, offset: int) -> int:
+        return self.data.rfind(b"\n", 0, offset) + 1
+
+    def span(self, node: ast.AST) -> Span:
+        """The node's place for a message: columns in characters."""
+        start, end = self.range(node)
+        column = len(self.data[self.line_start(start) : start].decode())
+        end_column = len(self.data[self.line_start(end) : end].decode())
+        return Span(self.display, self.line_of(start), column, self.line_of(end), end_column)
+
+
+def parse(text: str, display: str, file: Path | None = None) -> Parsed | Refused:
+    """Parse one file; a syntax error comes back located."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        column = (getattr(error, "offset", None) or 1) - 1
+        span = Span(str(file or display), line, column, line, column + 1)
+        message = getattr(error, "msg", None) or str(error)
+        help_text = "mend the syntax of this file; porter reads Python as this interpreter does"
+        return Refused((Diagnostic("P011", f"not valid Python: {message}", span, help=help_text),))
+    return Parsed(display, text.encode(), tree)
+
+
+def methods(node: ast.ClassDef) -> dict[str, Function]:
+    return {item.name: item for item in node.body if isinstance(item, Function)}
+
+
+def body_of(function: Function) -> list[ast.stmt]:
+    """The statements of a function without its docstring."""
+    body = function.body
+    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        if isinstance(body[0].value.value, str):
+            return body[1:]
+    return body
+
+
+def dotted(node: ast.AST) -> str | None:
+    """`a.b.c` for a chain of attributes on a name, else None."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        head = dotted(node.value)
+        return f"{head}.{node.attr}" if head else None
+    return None
+
+
+def self_attribute(node: ast.AST) -> str | None:
+    """The attribute's name for `self.name`, else None."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+        return node.attr
+    return None
+
+
+def blocks(function: Function) -> Iterator[list[ast.stmt]]:
+    """Every statement list of a function, outermost first, without nested definitions."""
+    pending: list[list[ast.stmt]] = [body_of(function)]
+    while pending:
+        block = pending.pop(0)
+        yield block
+        for statement in block:
+            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                continue
+            for name in ("body", "orelse", "finalbody"):
+                inner = getattr(statement, name, None)
+                if inner:
+                    pending.append(inner)
+            pending += [handler.body for handler in getattr(statement, "handlers", ())]
+
+
+def _imports_of(node: ast.stmt) -> Iterator[Import]:
+    if isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield Import(alias.asname or alias.name, node.module or "", node.level, alias.name, node)
+    elif isinstance(node, ast.Import):
+        for alias in node.names:
+            yield Import(alias.asname or alias.name.split(".")[0], alias.name, 0, None, node)
+    elif isinstance(node, (ast.Try, ast.If)):
+        for inner in [*node.body, *node.orelse, *(s for h in getattr(node, "handlers", ()) for s in h.body)]:
+            yield from _imports_of(inner)
+
+
+class _Versions(ast.NodeVisitor):
+    """Number names in evaluation order: a value is read before its target is written."""
+
+    def __init__(self, versions: dict[ast.AST, int]) -> None:
+        self.versions = versions
+        self.current: dict[str, int] = {}
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Store):
+            self.current[node.id] = self.current.get(node.id, 0) + 1
+        self.versions[node] = self.current.get(node.id, 0)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self.visit(node.value)
+        for target in node.targets:
+            self.visit(target)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self.visit(node.value)
+        self.visit(node.target)
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        self.visit(node.value)
+        self.visit(node.target)
+
+    def visit_For(self, node: ast.For) -> None:
+        self.visit(node.iter)
+        self.visit(node.target)
+        for statement in [*node.body, *node.orelse]:
+            self.visit(statement)
+
+    def _visit_comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
+        for generator in node.generators:
+            self.visit(generator.iter)
+            self.visit(generator.target)
+            for condition in generator.ifs:
+                self.visit(condition)
+        for part in ("key", "value", "elt"):
+            if hasattr(node, part):
+                self.visit(getattr(node, part))
+
+    visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _visit_comprehension  # type: ignore[assignment]
+
+
+def _number_names(function: Function, versions: dict[ast.AST, int]) -> None:
+    visitor = _Versions(versions)
+    for statement in function.body:
+        visitor.visit(statement)

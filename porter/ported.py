@@ -1,0 +1,58 @@
+"""What a conversion yields, before anything is written: the rewritten code and the account of how it came to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from porter.source import Source
+
+FRAME = "frame"  # the "rule" of what no rule changed: imports, helpers swept because nothing uses them any more
+
+
+@dataclass(frozen=True)
+class Change:
+    """One rule application, in lines of the source."""
+
+    rule: str  # "norm_rms"
+    site: str  # "LlamaRMSNorm.forward"
+    start: int  # first line, from 1
+    end: int  # last line, inclusive; end < start: an insertion before line `start`
+
+
+@dataclass(frozen=True)
+class SiteReport:
+    """One site of the anatomy and what became of it."""
+
+    name: str  # "LlamaRMSNorm.forward"
+    kind: str  # "norm"
+    line: int
+    status: str  # "ported", "kept" (on purpose) or "left" (no rule takes it)
+    rules: tuple[str, ...]
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class SplitPoints:
+    """Where tensor parallelism sums over ranks: the outputs of row-parallel linears, as paths inside the layer."""
+
+    module: str  # "modeling_llama"
+    layer_class: str  # "LlamaDecoderLayer"
+    row_parallel: tuple[str, ...]  # ("self_attn.o_proj", "mlp.down_proj")
+    checked_against: str | None  # "base_model_tp_plan of LlamaConfig"
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ported:
+    """A whole port. `code` lacks only the header that says where it came from."""
+
+    source: Source
+    name: str  # of the port: "llama2"
+    causal_class: str  # "LlamaForCausalLM"
+    code: str = field(repr=False)
+    changes: tuple[Change, ...]
+    sites: tuple[SiteReport, ...]
+    rules: tuple[tuple[str, str], ...]  # rule, sha256 of its file
+    split_points: SplitPoints | None
+    options: dict[str, Any]  # keep, without, strict: as given

@@ -1,0 +1,241 @@
+"""Rule files: real PyTorch code in `before`/`after` pairs, read by porting as text and run by proofs as Python.
+
+A rule file holds one assignment `rule = Rule(...)` and the functions it speaks of. With one edit the functions are
+`before` and `after`; with several, `before_<edit>` and `after_<edit>`. `__<variant>` behind a `before` is another
+spelling; its `after` is `after...__<variant>` where there is one, else the plain one. `given_<function>` is a function
+the module must define in just that way; `not_<case>` is code that must not match; `proof` gives the arguments a proof
+runs both sides with.
+
+`Rule` and `Edit` are plain data: importing this module, or a rule file, registers nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from porter.diagnostics import Diagnostic, Refused
+from porter.parse import Function, Parsed, body_of, parse
+
+UNITS = ("expression", "expressions", "statements", "function")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One place a rule changes.
+
+    site:    `<role>.<method>` (`norm.forward`, `attention.__init__`), `*.<method>`, `function` (any module function),
+             `bases` (the base classes of every class) or `*` (every function).
+    unit:    `function` takes a whole body; `statements` a run of statements with `...` for what stays between;
+             `expression` every occurrence; `expressions` several, each once, with statements to run before the first.
+    private: locals of the pattern whose meaning the edit changes: nothing that stays may touch them.
+    """
+
+    name: str = ""
+    site: str = "*"
+    unit: str = "statements"
+    private: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a rule file declares. Its text gives the rest.
+
+    edits:      all or none; `Rule(site=..., unit=...)` is short for one edit.
+    scope:      `class`: the edits belong to one class, each class for itself. `module`: every class of an edit's role
+                must take it.
+    attributes: attribute names in the patterns that stand for any attribute, the same one throughout.
+    requires:   attribute -> rule that must take the forward of that attribute's class.
+    on_demand:  apply only where another rule requires this one.
+    supersedes: rules that yield to this one where both match.
+    guards:     metavariable -> the values the configuration's default must have.
+    absent:     names the module must not use.
+    merges:     rows of several linears in one: (merged, (parts...), name of the sizes or None).
+    """
+
+    site: str = ""
+    unit: str = ""
+    private: tuple[str, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    scope: str = "class"
+    attributes: tuple[str, ...] = ()
+    requires: dict[str, str] = field(default_factory=dict)
+    on_demand: bool = False
+    supersedes: tuple[str, ...] = ()
+    guards: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    merges: tuple[tuple[str, tuple[str, ...], str | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One `before` and its `after`. `after` is None for a `given`."""
+
+    name: str
+    before: Function
+    after: Function | None
+
+    @cached_property
+    def metavariables(self) -> frozenset[str]:
+        return frozenset(arg.arg for arg in _arguments(self.before) if arg.arg != "self")
+
+    @cached_property
+    def assigned(self) -> frozenset[str]:
+        stores = (n for n in ast.walk(self.before) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+        return frozenset(node.id for node in stores)
+
+
+@dataclass(frozen=True)
+class LoadedEdit:
+    edit: Edit
+    patterns: tuple[Pattern, ...]
+
+
+@dataclass(frozen=True)
+class LoadedRule:
+    """A rule and its file. `parsed` holds the functions' text and versions."""
+
+    name: str
+    declared: Rule
+    edits: tuple[LoadedEdit, ...]
+    given: dict[str, Pattern]
+    negatives: tuple[Function, ...]
+    parsed: Parsed = field(compare=False, repr=False)
+    sha256: str = ""
+
+    @property
+    def summary(self) -> str:
+        return (ast.get_docstring(self.parsed.tree) or "").split("\n")[0]
+
+    @property
+    def document(self) -> str:
+        return ast.get_docstring(self.parsed.tree) or ""
+
+    @property
+    def path(self) -> str:
+        return self.parsed.display
+
+
+def load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
+    """Load every `*.py` of a folder, by name. The first broken file refuses them all, located in that file."""
+    loaded: list[LoadedRule] = []
+    for path in sorted(directory.glob("*.py")):
+        if path.name.startswith("_"):
+            continue
+        rule = load_rule(path)
+        if isinstance(rule, Refused):
+            return rule
+        loaded.append(rule)
+    names = {rule.name for rule in loaded}
+    for rule in loaded:
+        for other in (*rule.declared.supersedes, *rule.declared.requires.values()):
+            if other not in names:
+                return _broken(rule.parsed, rule.parsed.tree.body[0], f"rule `{rule.name}` names no rule `{other}`")
+    return tuple(loaded)
+
+
+def load_rule(path: Path) -> LoadedRule | Refused:
+    """Read one rule file without importing it. Errors are P030, with the span in the rule file."""
+    data = path.read_bytes()
+    parsed = parse(data.decode(), f"{path.parent.name}/{path.name}", path)
+    if isinstance(parsed, Refused):
+        return parsed
+    declaration = next((n for n in parsed.tree.body if isinstance(n, ast.Assign) and _targets(n) == ["rule"]), None)
+    if declaration is None:
+        place = parsed.tree.body[0] if parsed.tree.body else parsed.tree
+        return _broken(parsed, place, "a rule file needs `rule = Rule(...)`")
+    if ast.get_docstring(parsed.tree) is None:
+        return _broken(parsed, declaration, "a rule file starts with its docstring: what it does, numerics, contract")
+    try:
+        rule = _literal(declaration.value)
+    except (ValueError, TypeError) as error:
+        return _broken(parsed, declaration.value, str(error))
+    edits = _load_edits(parsed, rule, declaration)
+    if isinstance(edits, Refused):
+        return edits
+    given = {n[6:]: Pattern(n, f, None) for n, f in parsed.functions.items() if n.startswith("given_")}
+    negatives = tuple(f for n, f in parsed.functions.items() if n.startswith("not_"))
+    return LoadedRule(path.stem, rule, edits, given, negatives, parsed, hashlib.sha256(data).hexdigest())
+
+
+def _load_edits(parsed: Parsed, rule: Rule, declaration: ast.Assign) -> tuple[LoadedEdit, ...] | Refused:
+    edits = rule.edits or (Edit("", rule.site or "*", rule.unit or "statements", rule.private),)
+    loaded = []
+    for edit in edits:
+        if edit.unit not in UNITS:
+            return _broken(parsed, declaration.value, f"unit is `{edit.unit}`, not one of {', '.join(UNITS)}")
+        suffix = f"_{edit.name}" if edit.name else ""
+        names = [n for n in parsed.functions if n == f"before{suffix}" or n.startswith(f"before{suffix}__")]
+        if not names:
+            return _broken(parsed, declaration.value, f"no function `before{suffix}`")
+        patterns = []
+        for name in names:
+            variant = name[len(f"before{suffix}") :]
+            after = parsed.functions.get(f"after{suffix}{variant}") or parsed.functions.get(f"after{suffix}")
+            before = parsed.functions[name]
+            if after is None:
+                return _broken(parsed, before, f"`{name}` has no `after{suffix}`")
+            fault = _fault(edit, before, after)
+            if fault:
+                return _broken(parsed, after, fault)
+            patterns.append(Pattern(name, before, after))
+        loaded.append(LoadedEdit(edit, tuple(patterns)))
+    return tuple(loaded)
+
+
+def _fault(edit: Edit, before: Function, after: Function) -> str | None:
+    """What makes a pair unusable, checked when the rule is read."""
+    gaps_before, gaps_after = (sum(map(is_gap, body_of(f))) for f in (before, after))
+    if edit.unit == "statements" and gaps_before != gaps_after:
+        return f"`{before.name}` has {gaps_before} top-level `...`, `{after.name}` has {gaps_after}"
+    if edit.unit == "expression" and (len(body_of(before)) != 1 or len(body_of(after)) != 1):
+        return f"an expression edit is one expression: `{before.name}` and `{after.name}` hold one each"
+    if edit.unit == "statements":
+        lost = _stores(before) - _stores(after) - set(edit.private) - {"_"}
+        if lost:
+            return f"`{before.name}` assigns {', '.join(sorted(lost))} and `{after.name}` does not; name them private"
+    return None
+
+
+def _stores(function: Function) -> set[str]:
+    return {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def is_gap(statement: ast.AST) -> bool:
+    """A statement `...`."""
+    return isinstance(statement, ast.Expr) and is_ellipsis(statement.value)
+
+
+def is_ellipsis(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is Ellipsis
+
+
+def _arguments(function: Function) -> list[ast.arg]:
+    return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+
+
+def _targets(node: ast.Assign) -> list[str]:
+    return [target.id for target in node.targets if isinstance(target, ast.Name)]
+
+
+def _literal(node: ast.expr) -> Any:
+    """Evaluate `Rule(...)`: literals and nested `Edit(...)` only."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Rule", "Edit"):
+        cls = Rule if node.func.id == "Rule" else Edit
+        return cls(*map(_literal, node.args), **{k.arg: _literal(k.value) for k in node.keywords if k.arg})
+    if isinstance(node, ast.Tuple):
+        return tuple(map(_literal, node.elts))
+    if isinstance(node, ast.Dict):
+        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values) if k is not None}
+    if isinstance(node, ast.Constant):
+        return node.value
+    raise ValueError(f"a rule is declared with literals only, found `{ast.unparse(node)}`")
+
+
+def _broken(parsed: Parsed, node: ast.AST, message: str) -> Refused:
+    place = parsed.span(node) if hasattr(node, "lineno") else None
+    return Refused((Diagnostic("P030", f"broken rule: {message}", place, help="mend the rule file"),))

@@ -1,0 +1,301 @@
+"""Find every place where the rules apply: tree x rules -> the applications of a plan, and the failures beside them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from porter.anatomy import Anatomy
+from porter.config import ConfigDefaults
+from porter.diagnostics import Refused
+from porter.match import Bindings, Match, Unifier
+from porter.parse import Function, Parsed, methods
+from porter.plan import Application, Failure, Hit, Plan, settle
+from porter.rule import LoadedEdit, LoadedRule
+
+Place = tuple[str, str | None, Function]  # site name, owning class, function
+
+
+@dataclass
+class Search:
+    """One search of one module. `failures` grows as rules miss."""
+
+    parsed: Parsed
+    anatomy: Anatomy
+    defaults: ConfigDefaults
+    kept: tuple[str, ...] = ()
+    failures: list[Failure] = field(default_factory=list)
+
+    def plan(self, rules: tuple[LoadedRule, ...]) -> Plan | Refused:
+        """Search all rules; then settle who has what."""
+        found: list[Application] = []
+        by_name = {rule.name: rule for rule in rules}
+        demanded: dict[tuple[str, str], Application] = {}
+        for rule in rules:
+            if rule.declared.on_demand:
+                continue
+            for application in self._applications(rule):
+                needs = self._required(application, by_name)
+                if needs is not None and self._sound(application):
+                    found.append(application)
+                    demanded.update({(need.rule.name, need.hits[0].site): need for need in needs})
+        found = self._whole_merges(found)
+        settled = settle([*found, *demanded.values()], self.parsed)
+        if isinstance(settled, Refused):
+            return settled
+        return Plan(self.parsed, self.anatomy, tuple(settled[0]), tuple(self.failures), self.kept)
+
+    # -- where a rule applies
+
+    def _applications(self, rule: LoadedRule) -> Iterator[Application]:
+        names = {node.id for node in ast.walk(self.parsed.tree) if isinstance(node, ast.Name)}
+        present = sorted(names & set(rule.declared.absent))
+        if present:
+            self._fail_everywhere(rule, f"the module uses `{present[0]}`, which the rule cannot carry over")
+        elif self._needs_base(rule) and not pretrained_classes(self.anatomy):
+            self._fail_everywhere(rule, "the module has no class of its own derived from PreTrainedModel")
+        elif rule.declared.scope == "module":
+            yield from self._module_application(rule)
+        elif len(rule.edits) == 1:
+            for place in self._places(rule.edits[0]):
+                for hit in self._hits(rule, rule.edits[0], place, Bindings()):
+                    yield Application(rule, (hit,), tuple(hit.match.bindings.attributes.items()))
+        else:
+            yield from self._class_applications(rule)
+
+    def _class_applications(self, rule: LoadedRule) -> Iterator[Application]:
+        for first in self._places(rule.edits[0]):
+            owner = first[1]
+            hits: list[Hit] = []
+            shared = Bindings()
+            for edit in rule.edits:
+                place = next((p for p in self._places(edit) if p[1] == owner), None)
+                found = self._hits(rule, edit, place, shared) if place else []
+                if len(found) != 1:
+                    if not place:
+                        self.failures.append(Failure(rule, first[0], reason=f"no `{edit.edit.site}` in `{owner}`"))
+                    elif len(found) > 1:
+                        self.failures.append(Failure(rule, first[0], reason=f"`{edit.edit.name}` matches twice"))
+                    elif place[0] != first[0]:
+                        self._explain(rule, first[0], place[0])
+                    break
+                hits += found
+                shared = Bindings(attributes=found[0].match.bindings.attributes)
+            else:
+                yield Application(rule, tuple(hits), tuple(shared.attributes.items()))
+
+    def _module_application(self, rule: LoadedRule) -> Iterator[Application]:
+        hits: list[Hit] = []
+        shared = Bindings()
+        for edit in rule.edits:
+            found_any = False
+            for place in self._places(edit):
+                found = self._hits(rule, edit, place, shared)
+                if not found and edit.edit.unit not in ("expression",):
+                    self._fail_everywhere(rule, f"`{place[0]}` does not match `{edit.patterns[0].name}`", skip=place[0])
+                    return
+                found_any = found_any or bool(found)
+                hits += found
+                if found:
+                    shared = Bindings(attributes=found[-1].match.bindings.attributes)
+            if not found_any:
+                self._fail_everywhere(rule, f"nothing in the module matches `{edit.patterns[0].name}`")
+                return
+        if self._reaches_every_user(rule, hits):
+            yield Application(rule, tuple(hits), tuple(shared.attributes.items()))
+
+    def _places(self, edit: LoadedEdit) -> list[Place]:
+        site = edit.edit.site
+        if site == "function":
+            return [(name, None, function) for name, function in self.parsed.functions.items()]
+        role, _, method = site.partition(".")
+        places: list[Place] = []
+        for name, node in self.parsed.classes.items():
+            if site == "*":
+                places += [(f"{name}.{m}", name, function) for m, function in methods(node).items()]
+            elif role == "*" or self.anatomy.roles.get(name) == role:
+                function = methods(node).get(method)
+                if function is not None:
+                    places.append((f"{name}.{method}", name, function))
+        if site == "*":
+            places += [(name, None, function) for name, function in self.parsed.functions.items()]
+        return places
+
+    def _hits(self, rule: LoadedRule, edit: LoadedEdit, place: Place, start: Bindings) -> list[Hit]:
+        site, owner, function = place
+        if {site, owner, site.split(".")[0]} & set(self.kept):
+            return []
+        best = None
+        hits: list[Hit] = []
+        for pattern in edit.patterns:
+            unifier = Unifier(rule, pattern, self.parsed)
+            matches = self._match(unifier, edit.edit.unit, function, start)
+            matches = [match for match in matches if self._given(rule) and self._guarded(rule, site, match)]
+            hits += [Hit(edit.edit, site, owner, match) for match in matches]
+            if hits and edit.edit.unit != "expression":
+                return hits
+            if unifier.miss and (best is None or unifier.miss.depth > best.depth):
+                best = unifier.miss
+        if not hits and best is not None and best.depth:
+            self.failures.append(Failure(rule, site, miss=best))
+        return hits
+
+    def _match(self, unifier: Unifier, unit: str, function: Function, start: Bindings) -> list[Match]:
+        if unit == "function":
+            match = unifier.function(function, start)
+            return [match] if match else []
+        if unit == "expression":
+            return list(unifier.expressions(function, list(function.body), start))
+        if unit == "expressions":
+            group = unifier.expression_group(function, start)
+            return [group] if group else []
+        return list(unifier.statements(function, start))
+
+    # -- conditions
+
+    def _given(self, rule: LoadedRule) -> bool:
+        """Each `given_<name>` is how the module defines that function."""
+        for name, pattern in rule.given.items():
+            function = self.parsed.functions.get(name)
+            if function is None or Unifier(rule, pattern, self.parsed).function(function, Bindings()) is None:
+                return False
+        return True
+
+    def _guarded(self, rule: LoadedRule, site: str, match: Match) -> bool:
+        for name, allowed in rule.declared.guards.items():
+            if name not in match.bindings.metas:
+                continue
+            value = self.defaults.value_of(match.bindings.metas[name])
+            if value not in allowed:
+                shown = "unknown" if value is None else repr(value)
+                text = self.parsed.text(match.bindings.metas[name])
+                reason = f"`{text}` is {shown} by default, the rule needs {' or '.join(map(repr, allowed))}"
+                self.failures.append(Failure(rule, site, reason=reason, node=match.bindings.metas[name]))
+                return False
+        return True
+
+    def _required(self, application: Application, by_name: dict[str, LoadedRule]) -> list[Application] | None:
+        """The on-demand rules an application needs, each found; None when one does not match."""
+        needs: list[Application] = []
+        attributes = dict(application.attributes)
+        for attribute, rule_name in application.rule.declared.requires.items():
+            rule = by_name.get(rule_name)
+            classes = self._classes_of(application, attributes.get(attribute, attribute))
+            for cls in classes:
+                places = [p for p in self._places(rule.edits[0]) if p[1] == cls] if rule else []
+                hits = [h for p in places for h in self._hits(rule, rule.edits[0], p, Bindings())] if rule else []
+                if not hits or rule is None:
+                    reason = f"`{rule_name}` does not take `{cls}.forward`, which `{application.rule.name}` needs"
+                    self.failures.append(Failure(application.rule, application.hits[0].site, reason=reason))
+                    return None
+                needs.append(Application(rule, tuple(hits)))
+            if not classes:
+                reason = f"the class of `{attributes.get(attribute, attribute)}` is not of this module"
+                self.failures.append(Failure(application.rule, application.hits[0].site, reason=reason))
+                return None
+        return needs
+
+    def _classes_of(self, application: Application, attribute: str) -> list[str]:
+        found: list[str] = []
+        for owner in dict.fromkeys(hit.owner for hit in application.hits if hit.owner):
+            member = self.anatomy.members[owner].get(attribute)
+            if member:
+                found += [cls for cls in member.classes if cls not in found]
+        return found
+
+    def _sound(self, application: Application) -> bool:
+        """No private value is used by code that stays; no removed attribute is used elsewhere."""
+        for hit in application.hits:
+            stray = _stray_use(hit, self.parsed)
+            if stray is not None:
+                reason = f"`{stray.id}` is used here, in a layout or place the rewrite changes"
+                self.failures.append(Failure(application.rule, hit.site, reason=reason, node=stray))
+                return False
+        return True
+
+    def _whole_merges(self, found: list[Application]) -> list[Application]:
+        """A merge maps checkpoint names: every class with those parts must take it, and no other code may use them."""
+        rejected: set[str] = set()
+        for rule in {a.rule.name: a.rule for a in found if a.rule.declared.merges}.values():
+            mine = [a for a in found if a.rule.name == rule.name]
+            owners = {hit.owner for a in mine for hit in a.hits}
+            ranges = [r for a in mine for hit in a.hits for r in hit.ranges(self.parsed)]
+            for _, parts, _ in rule.declared.merges:
+                stray = self._stray_part(parts, owners, ranges)
+                if stray is not None:
+                    rejected.add(rule.name)
+                    reason = f"`{self.parsed.text(stray)}` is used outside what the rule rewrites"
+                    self.failures += [Failure(rule, hit.site, None, reason, stray) for a in mine for hit in a.hits]
+        return [a for a in found if a.rule.name not in rejected]
+
+    def _stray_part(
+        self, parts: tuple[str, ...], owners: set[str | None], ranges: list[tuple[int, int]]
+    ) -> ast.Attribute | None:
+        for name, node in self.parsed.classes.items():
+            unreached = name not in self.anatomy.roles and name not in owners
+            if unreached and any(part in self.anatomy.members[name] for part in parts):
+                continue  # a class outside the causal model that has such parts of its own
+            for attribute in ast.walk(node):
+                if isinstance(attribute, ast.Attribute) and attribute.attr in parts:
+                    start, end = self.parsed.range(attribute)
+                    if not any(r[0] <= start and end <= r[1] for r in ranges):
+                        return attribute
+        return None
+
+    def _reaches_every_user(self, rule: LoadedRule, hits: list[Hit]) -> bool:
+        """Where an edit adds parameters to a class's forward, every class that builds one must be edited too."""
+        owners = {hit.owner for hit in hits}
+        for hit in hits:
+            if not added_parameters(hit):
+                continue
+            for cls, members in self.anatomy.members.items():
+                if cls not in owners and any(hit.owner in member.classes for member in members.values()):
+                    self._fail_everywhere(rule, f"`{cls}` also builds `{hit.owner}`, whose parameters would change")
+                    return False
+        return True
+
+    def _needs_base(self, rule: LoadedRule) -> bool:
+        return needs_runtime(rule)
+
+    def _fail_everywhere(self, rule: LoadedRule, reason: str, skip: str = "") -> None:
+        for edit in rule.edits:
+            if edit.edit.unit != "expression":
+                self.failures += [Failure(rule, p[0], reason=reason) for p in self._places(edit) if p[0] != skip]
+
+    def _explain(self, rule: LoadedRule, site: str, other: str) -> None:
+        self.failures.append(Failure(rule, site, reason=f"`{rule.name}` matches here but not `{other}`"))
+
+
+def needs_runtime(rule: LoadedRule) -> bool:
+    """Whether the port's base class must be the runtime's: for merged weights, masks or caches."""
+    imported = {item.module.split(".runtime")[0] for item in rule.parsed.imports.values() if ".runtime" in item.module}
+    return bool(rule.declared.merges) or "porter" in imported
+
+
+def pretrained_classes(anatomy: Anatomy) -> list[str]:
+    return [name for name, bases in anatomy.bases.items() if "PreTrainedModel" in bases]
+
+
+def added_parameters(hit: Hit) -> list[ast.arg]:
+    """Parameters that `after` has and `before` has not: they join the function's signature."""
+    pattern = hit.match.pattern
+    if pattern.after is None or hit.match.expressions:
+        return []
+    known = {arg.arg for arg in pattern.before.args.args}
+    return [arg for arg in pattern.after.args.args if arg.arg not in known]
+
+
+def _stray_use(hit: Hit, parsed: Parsed) -> ast.Name | None:
+    bindings = hit.match.bindings
+    private = {value for (name, _), value in bindings.locals.items() if name in hit.edit.private}
+    if not private:
+        return None
+    ranges = hit.ranges(parsed)
+    for node in ast.walk(hit.match.function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            start, end = parsed.range(node)
+            if (node.id, parsed.versions.get(node, 0)) in private:
+                if not any(r[0] <= start and end <= r[1] for r in ranges):
+                    return node
+    return None

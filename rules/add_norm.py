@@ -1,0 +1,45 @@
+"""Residual addition followed by a norm, inside a layer -> one call of the norm with the residual
+
+Why:      the addition disappears into `npu_add_rms_norm`, which also returns the sum for the next addition.
+Numerics: those of `norm_rms_residual`, which must take the norm's class.
+Contract: as `norm_rms_residual`: the branch and the residual have one shape and one dtype.
+"""
+
+from porter.rule import Rule
+
+rule = Rule(site="layer.forward", unit="statements", attributes=("norm",), requires={"norm": "norm_rms_residual"})
+
+
+def before(self, residual, branch):
+    hidden_states = residual + branch
+    residual = hidden_states
+    hidden_states = self.norm(hidden_states)
+
+
+def after(self, residual, branch):
+    hidden_states, residual = self.norm(branch, residual)
+
+
+def not_a_difference(self, residual, branch):
+    """A subtraction is not what the kernel computes."""
+    hidden_states = residual - branch
+    residual = hidden_states
+    hidden_states = self.norm(hidden_states)
+
+
+def not_norm_of_the_branch(self, residual, branch):
+    """The branch is normed before the addition: the sum feeds no norm."""
+    branch = self.norm(branch)
+    hidden_states = residual + branch
+    residual = hidden_states
+
+
+def proof(draw):
+    weight = draw.normal(64)
+
+    def norm(x, residual=None):
+        total = x if residual is None else residual + x
+        normed = total * weight
+        return normed if residual is None else (normed, total)
+
+    return dict(self=draw.module(norm=norm), residual=draw.normal(2, 7, 64), branch=draw.normal(2, 7, 64))

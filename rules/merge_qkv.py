@@ -1,0 +1,62 @@
+"""q, k and v projections of one input -> one projection, split behind it
+
+Why:      one large matrix product in place of one large and two small ones.
+Numerics: the same products and sums, row by row.
+Contract: the three have one input, one bias flag and no use elsewhere. The merged rows are [q; k; v]; a checkpoint of
+          the source loads unchanged and is written back unchanged. The name is not `qkv_proj`, which makes DeepSpeed
+          split it by thirds.
+"""
+
+from torch import nn
+
+from porter.rule import Edit, Rule
+
+rule = Rule(
+    edits=(
+        Edit("forward", site="attention.forward", unit="expressions"),
+        Edit("init", site="attention.__init__", unit="statements"),
+    ),
+    merges=(("qkv", ("q_proj", "k_proj", "v_proj"), "qkv_sizes"),),
+)
+
+
+def before_forward(self, x):
+    self.q_proj(x)
+    self.k_proj(x)
+    self.v_proj(x)
+
+
+def after_forward(self, x):
+    query, key, value = self.qkv(x).split(self.qkv_sizes, dim=-1)
+    query
+    key
+    value
+
+
+def before_init(self, width, q_width, kv_width, bias):
+    self.q_proj = nn.Linear(width, q_width, bias=bias)
+    self.k_proj = nn.Linear(width, kv_width, bias=bias)
+    self.v_proj = nn.Linear(width, kv_width, bias=bias)
+
+
+def after_init(self, width, q_width, kv_width, bias):
+    self.qkv_sizes = [
+        q_width,
+        kv_width,
+        kv_width,
+    ]
+    self.qkv = nn.Linear(width, sum(self.qkv_sizes), bias=bias)
+
+
+def not_forward_from_two_inputs(self, x, y):
+    """Cross-attention takes k and v from another sequence."""
+    self.q_proj(x)
+    self.k_proj(y)
+    self.v_proj(y)
+
+
+def not_init_with_two_biases(self, width, q_width, kv_width):
+    """One merged linear has a bias for all rows or for none."""
+    self.q_proj = nn.Linear(width, q_width, bias=True)
+    self.k_proj = nn.Linear(width, kv_width, bias=False)
+    self.v_proj = nn.Linear(width, kv_width, bias=True)

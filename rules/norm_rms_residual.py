@@ -1,0 +1,72 @@
+"""The same RMSNorm, with the residual before it -> npu_add_rms_norm
+
+Why:      the addition and the norm become one kernel; called without a residual it is the plain norm.
+Numerics: on A2 and A3 `npu_add_rms_norm` rounds the sum, then the normed value, then multiplies: the source's own
+          order, exact. On Ascend 950 it rounds once.
+Contract: torch_npu.npu_add_rms_norm: both addends and gamma of one dtype, no empty tensor. It returns the normed
+          value, the reciprocal deviation and the sum; the forward returns (normed, sum).
+"""
+
+import torch
+
+from porter.npu import torch_npu
+from porter.rule import Rule
+
+rule = Rule(site="*.forward", unit="function", on_demand=True, supersedes=("norm_rms",))
+
+
+def before(self, x):
+    dtype = x.dtype
+    x = x.to(torch.float32)
+    variance = x.pow(2).mean(-1, keepdim=True)
+    x = x * torch.rsqrt(variance + self.variance_epsilon)
+    return self.weight * x.to(dtype)
+
+
+def after(
+    self, x, residual: torch.Tensor | None = None
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    if residual is None:
+        return torch_npu.npu_rms_norm(x, self.weight, self.variance_epsilon)[0]
+    normed, _, total = torch_npu.npu_add_rms_norm(residual, x, self.weight, self.variance_epsilon)
+    return normed, total
+
+
+def not_zero_centered(self, x):
+    """A weight stored as `weight - 1`: the fused kernel would drop the offset."""
+    dtype = x.dtype
+    x = x.to(torch.float32)
+    variance = x.pow(2).mean(-1, keepdim=True)
+    x = x * torch.rsqrt(variance + self.variance_epsilon)
+    return (1.0 + self.weight) * x.to(dtype)
+
+
+def not_weight_in_fp32(self, x):
+    """The weight multiplied before the cast rounds once: another rule's spelling."""
+    dtype = x.dtype
+    x = x.to(torch.float32)
+    variance = x.pow(2).mean(-1, keepdim=True)
+    x = x * torch.rsqrt(variance + self.variance_epsilon)
+    return (self.weight * x).to(dtype)
+
+
+def not_centered(self, x):
+    """A mean that is subtracted makes a LayerNorm."""
+    dtype = x.dtype
+    x = x.to(torch.float32)
+    x = x - x.mean(-1, keepdim=True)
+    variance = x.pow(2).mean(-1, keepdim=True)
+    x = x * torch.rsqrt(variance + self.variance_epsilon)
+    return self.weight * x.to(dtype)
+
+
+def proof_before(draw):
+    self = draw.module(weight=draw.normal(64), variance_epsilon=1e-6)
+    x, residual = draw.normal(2, 7, 64), draw.normal(2, 7, 64)
+    return before(self, x), before(self, residual + x), residual + x
+
+
+def proof_after(draw):
+    self = draw.module(weight=draw.normal(64), variance_epsilon=1e-6)
+    x, residual = draw.normal(2, 7, 64), draw.normal(2, 7, 64)
+    return after(self, x), *after(self, x, residual)

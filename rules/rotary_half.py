@@ -1,0 +1,67 @@
+"""Rotary position embedding over halves -> npu_rotary_mul
+
+Why:      five kernels a tensor become one. `npu_apply_rotary_pos_emb` takes q and k at once, but writes them in place
+          in eager mode, takes head_dim 64 and 128 only, and costs two copies in a graph.
+Numerics: fp32 inside, one rounding: at least as close to fp32 as the source.
+Contract: torch_npu.npu_rotary_mul, mode half: q and k 4-D with an even head_dim below 896; cos and sin of the same
+          rank, their heads dimension 1.
+"""
+
+import torch
+
+from porter.npu import torch_npu
+from porter.rule import Rule
+
+rule = Rule(site="function", unit="function")
+
+
+def given_rotate_half(x):
+    x1 = x[..., : x.shape[-1] // 2]
+    x2 = x[..., x.shape[-1] // 2 :]
+    return torch.cat((-x2, x1), dim=-1)
+
+
+def rotate_half(x):
+    """What `given_rotate_half` asks of the module, for the proof."""
+    return given_rotate_half(x)
+
+
+def before(q, k, cos, sin, unsqueeze_dim):
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    q_embed = (q * cos) + (rotate_half(q) * sin)
+    k_embed = (k * cos) + (rotate_half(k) * sin)
+    return q_embed, k_embed
+
+
+def after(q, k, cos, sin, unsqueeze_dim):
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    return torch_npu.npu_rotary_mul(q, cos, sin), torch_npu.npu_rotary_mul(k, cos, sin)
+
+
+def not_negative_angle(q, k, cos, sin, unsqueeze_dim):
+    """The rotation by the negative angle."""
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    q_embed = (q * cos) - (rotate_half(q) * sin)
+    k_embed = (k * cos) - (rotate_half(k) * sin)
+    return q_embed, k_embed
+
+
+def not_partial(q, k, cos, sin, unsqueeze_dim):
+    """Only the first cos.shape[-1] channels turn."""
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    rotary_dim = cos.shape[-1]
+    q_rot, q_pass = q[..., :rotary_dim], q[..., rotary_dim:]
+    k_rot, k_pass = k[..., :rotary_dim], k[..., rotary_dim:]
+    q_embed = (q_rot * cos) + (rotate_half(q_rot) * sin)
+    k_embed = (k_rot * cos) + (rotate_half(k_rot) * sin)
+    return torch.cat([q_embed, q_pass], dim=-1), torch.cat([k_embed, k_pass], dim=-1)
+
+
+def proof(draw):
+    angle = draw.uniform(2, 7, 32)
+    cos, sin = torch.cat((angle.cos(), angle.cos()), -1), torch.cat((angle.sin(), angle.sin()), -1)
+    return dict(q=draw.normal(2, 7, 4, 64), k=draw.normal(2, 7, 2, 64), cos=cos, sin=sin, unsqueeze_dim=2)
