@@ -53,6 +53,11 @@ def read_anatomy(parsed: Parsed) -> Anatomy | Refused:
     causal = [name for name in parsed.classes if name.endswith("ForCausalLM") and not name.startswith("_")]
     if len(causal) != 1:
         return _no_causal_class(parsed, causal)
+    if not _defines_forward(parsed, causal[0]):
+        message = f"`{causal[0]}` is no model: neither it nor a base of it in this file defines `forward`"
+        place = parsed.span(parsed.classes[causal[0]])
+        help_text = "name the file that defines the model's layers"
+        return Refused((Diagnostic("P022", message, place, help=help_text),))
     members = {name: dict(_members(node)) for name, node in parsed.classes.items()}
     bases = {name: tuple(filter(None, map(_last_name, node.bases))) for name, node in parsed.classes.items()}
     roles = _roles(parsed, _closure(causal[0], members, bases, parsed), members, bases, causal[0])
@@ -67,6 +72,13 @@ def _no_causal_class(parsed: Parsed, causal: list[str]) -> Refused:
     place = parsed.span(parsed.tree.body[0]) if parsed.tree.body else None
     message = "no model here: the file defines no class `*ForCausalLM`"
     return Refused((Diagnostic("P020", message, place, help="name the modeling file of a causal language model"),))
+
+
+def _defines_forward(parsed: Parsed, name: str | None) -> bool:
+    node = parsed.classes.get(name or "")
+    if node is None:
+        return False
+    return "forward" in methods(node) or any(_defines_forward(parsed, _last_name(base)) for base in node.bases)
 
 
 def _last_name(node: ast.expr) -> str | None:
@@ -176,5 +188,10 @@ def _sites(parsed: Parsed, roles: dict[str, str]) -> Iterator[Site]:
             yield Site(name, "rotary function", None, function)
     for name, role in roles.items():
         forward = methods(parsed.classes[name]).get("forward")
-        if forward is not None:
+        if forward is not None and not _needs_no_rule(role, forward):
             yield Site(f"{name}.forward", role, name, forward)
+
+
+def _needs_no_rule(role: str, forward: Function) -> bool:
+    """Cos and sin are computed once a step; logits of chosen positions only are what the source itself offers."""
+    return role == "rotary" or (role == "causal" and "logits_to_keep" in {arg.arg for arg in forward.args.args})

@@ -42,7 +42,7 @@ class StaticKVLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Allocate for states like these, (B, S, N_kv, D); S may be 0."""
         batch, steps, heads, head_dim = key_states.shape
-        slots = self.cursor.capacity(0, steps)
+        slots = self.cursor.make_room(steps)
         self.batch_size = batch
         self.keys = key_states.new_zeros((batch, slots, heads, head_dim), requires_grad=False)
         self.values = value_states.new_zeros((batch, slots, heads, value_states.shape[3]), requires_grad=False)
@@ -56,11 +56,16 @@ class StaticKVLayer(CacheLayerMixin):
         steps, eager = key_states.shape[1], not torch.compiler.is_compiling()
         if eager:
             self.length = self.cursor.check_room(steps) + steps
+        elif self.is_initialized and not self.cursor.sized:
+            raise ValueError(
+                "a compiled step cannot grow the KV cache: pass StaticKVCache(config, max_cache_len=...), or call "
+                "grow_to on this one first"
+            )
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         self._check_states(key_states)
         if eager:
-            self.resize(self.cursor.capacity(self.slots(), steps))
+            self.resize(self.cursor.make_room(steps))
         elif steps > self.slots():
             raise CacheFull(self.slots(), 0, steps)
 
@@ -91,13 +96,13 @@ class StaticKVLayer(CacheLayerMixin):
             setattr(self, name, new)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.cursor.capacity(self.slots(), query_length), 0
+        return self.cursor.capacity(query_length), 0
 
     def get_seq_length(self) -> int | torch.Tensor:
         return self.cursor.seen_on_device() if torch.compiler.is_compiling() else self.cursor.seen()
 
     def get_max_length(self) -> int:
-        return -1 if self.cursor.slots is None or not self.cursor.fixed else self.cursor.slots
+        return self.cursor.slots if self.cursor.fixed else -1
 
     def reset(self) -> None:
         if self.is_initialized:  # zeros, as a stale inf or nan times a weight of 0 would not be 0
@@ -160,7 +165,7 @@ class StaticKVCache(Cache):
         return [layer for layer in self.layers if isinstance(layer, StaticKVLayer)]
 
     def _allocated(self) -> int:
-        """Slots every layer has now: one that grew earlier in an unfinished step may have more."""
+        """Slots that every layer has now."""
         return min((layer.slots() for layer in self._kv_layers()), default=0)
 
     def early_initialization(
@@ -187,7 +192,7 @@ class StaticKVCache(Cache):
 
     def grow_to(self, slots: int) -> None:
         """Have at least `slots` slots, keeping what is written (reallocates, eager only)."""
-        self.cursor.slots = max(self.cursor.slots or 0, self._allocated(), slots)
+        self.cursor.slots, self.cursor.sized = max(self.cursor.slots, slots), True
         for layer in self._kv_layers():
             layer.resize(self.cursor.slots)
 

@@ -25,16 +25,17 @@ class CacheFull(ValueError):
 
 
 class Cursor:
-    """The write position of a cache, and how many slots each layer has or is to have.
+    """The write position of a cache, and how many slots each layer has, or gets when it first holds states.
 
-    `slots` is None for an elastic cache that nobody sized; `fixed` says that outgrowing `slots` is an error.
+    `fixed`: outgrowing `slots` is an error. `sized`: somebody said how many slots there are to be, so that a compiled
+    step, which cannot grow them, may rely on it. 0 slots: an elastic cache before its first step.
     """
 
     def __init__(self, max_cache_len: int | None) -> None:
         if max_cache_len is not None and max_cache_len < 1:
             raise ValueError(f"max_cache_len is the number of slots and at least 1, not {max_cache_len}")
-        self.slots = max_cache_len
-        self.fixed = max_cache_len is not None
+        self.slots = max_cache_len or 0
+        self.fixed = self.sized = max_cache_len is not None
         self.positions: torch.Tensor | None = None  # (B,) int64, on the device of the states
         self.length = 0  # tokens of all finished steps that ran in eager
         self.reserved = 0  # tokens promised to compiled steps since `length` was right
@@ -59,7 +60,7 @@ class Cursor:
     def check_room(self, asked: int) -> int:
         """The position the next `asked` tokens start at. Raises CacheFull where a fixed cache is too short for them."""
         start = self.seen()
-        if self.fixed and self.slots is not None and start + asked > self.slots:
+        if self.fixed and start + asked > self.slots:
             raise CacheFull(self.slots, start, asked)
         return start
 
@@ -68,28 +69,24 @@ class Cursor:
         if self.ran_compiled and not self.reserved:
             self.seen()  # compiled steps ran that nobody reserved
         start = self.length + self.reserved
-        if self.slots is not None and start + asked > self.slots:
+        if self.sized and start + asked > self.slots:
             raise CacheFull(self.slots, start, asked)
         self.reserved += asked
         return start
 
-    def capacity(self, current: int, asked: int) -> int:
-        """Slots a layer of `current` slots has once `asked` more tokens are in it. Elastic caches at least double."""
-        if self.fixed and self.slots is not None:
+    def capacity(self, asked: int) -> int:
+        """Slots there are once `asked` more tokens are in. Elastic caches at least double."""
+        if self.fixed:
             return self.slots
-        if torch.compiler.is_compiling():
-            if self.slots is None and current > 0:
-                raise ValueError(
-                    "a compiled step cannot grow the KV cache: pass StaticKVCache(config, max_cache_len=...), or call "
-                    "grow_to on this one first"
-                )
-            needed = asked
-        else:
-            needed = self.seen() + asked
-        present = max(current, self.slots or 0)
-        if present > 0 and needed <= present:
-            return present
-        return max(2 * present, BLOCK * -(-max(needed, 1) // BLOCK))
+        needed = max(asked if torch.compiler.is_compiling() else self.seen() + asked, 1)
+        return self.slots if needed <= self.slots else max(2 * self.slots, BLOCK * -(-needed // BLOCK))
+
+    def make_room(self, asked: int) -> int:
+        """`capacity`, from now on."""
+        slots = self.capacity(asked)
+        if slots != self.slots:
+            self.slots = slots
+        return slots
 
     def advance(self, steps: int) -> None:
         """Count a finished step; the last layer of the step calls it."""
