@@ -1,0 +1,101 @@
+"""A port -> `port.json`: where it came from, what every rule did, and why the rest was left alone.
+
+The same port gives the same bytes: keys have a fixed order, paths are the short ones, and no time is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import porter
+from porter.diagnostics import Diagnostic, Refused
+from porter.emit.templated import regenerate_command
+from porter.ported import Ported, SiteReport
+
+FILE = "port.json"
+_FORMAT = 1
+_WIDTH = 110
+
+
+def account(ported: Ported, module: str, files: dict[str, bytes]) -> str:
+    """The text of `port.json`; `files` are the others of the folder, by name."""
+    return _laid_out(as_data(ported, module, files)) + "\n"
+
+
+def as_data(ported: Ported, module: str, files: dict[str, bytes]) -> dict[str, Any]:
+    source, split = ported.source, ported.split_points
+    configuration = source.configuration
+    return {
+        "format": _FORMAT,
+        "porter": porter.__version__,
+        "name": ported.name,
+        "module": module,
+        "class": ported.causal_class,
+        "source": {
+            "module": source.module,
+            "package": source.package,
+            "version": source.version,
+            "file": source.display,
+            "sha256": source.sha256,
+            "configuration": configuration and {"file": configuration.name, "sha256": configuration.sha256},
+            "siblings": [{"file": sibling.name, "sha256": sibling.sha256} for sibling in source.siblings],
+        },
+        "regenerate": regenerate_command(ported),
+        "options": {key: ported.options[key] for key in sorted(ported.options)},
+        "rules": [{"rule": rule, "sha256": sha256} for rule, sha256 in ported.rules],
+        "sites": [_site(site, ported) for site in ported.sites],
+        "changes": [
+            {"rule": change.rule, "site": change.site, "lines": [change.start, change.end]} for change in ported.changes
+        ],
+        "split_points": split
+        and {
+            "layer_class": split.layer_class,
+            "row_parallel": list(split.row_parallel),
+            "checked_against": split.checked_against,
+            "notes": list(split.notes),
+        },
+        "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
+    }
+
+
+def _site(site: SiteReport, ported: Ported) -> dict[str, Any]:
+    return {
+        "site": site.name,
+        "kind": site.kind,
+        "line": site.line,
+        "status": site.status,
+        "rules": list(site.rules),
+        "changed_lines": [[change.start, change.end] for change in ported.changes if change.site == site.name],
+        "reason": site.reason,
+    }
+
+
+def _laid_out(value: Any, indent: str = "") -> str:
+    """JSON as a reviewer likes it: what fits into a line stands in one."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(indent) + len(flat) <= _WIDTH or not isinstance(value, dict | list):
+        return flat
+    inner = indent + "  "
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(key, ensure_ascii=False)}: {_laid_out(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(inner + row for row in rows) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(inner + _laid_out(item, inner) for item in value) + f"\n{indent}]"
+
+
+def read_account(folder: Path) -> dict[str, Any] | Refused:
+    """The `port.json` of a port's folder. Anything else there is not a port."""
+    path = folder / FILE
+    try:
+        read = json.loads(path.read_bytes())
+        complete = isinstance(read["name"], str) and isinstance(read["files"], dict) and read["format"] == _FORMAT
+        complete = complete and isinstance(read["module"], str) and isinstance(read["class"], str)
+        if complete:
+            return read
+        reason = "entries are missing, or another porter wrote it"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    message = f"`{path}` is not the account of a port"
+    return Refused((Diagnostic("P012", message, notes=(reason,), help="move that folder away, or convert it again"),))

@@ -1,0 +1,111 @@
+"""The text around model code: header, package file, run script, registry. Jinja2 writes it from `templates/`.
+
+Whatever enters a template is data from elsewhere (paths, versions): it reaches generated code only as a Python literal,
+an identifier, or one line of a comment.
+"""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import porter
+from porter.ported import Ported
+from porter.shipped import shipped
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+REGISTRY_FIRST_LINE = '"""The ported models of this folder. Written by porter from their port.json files: do not edit.'
+
+
+def with_header(ported: Ported) -> str:
+    """The model code with the header after its own leading comment, which is the licence notice."""
+    lines = ported.code.split("\n")
+    end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    rules = ", ".join(rule for rule, _ in ported.rules)
+    header = _render(
+        "header.py.j2",
+        version=porter.__version__,
+        origin=one_line(origin(ported)),
+        sha256=ported.source.sha256,
+        rules=textwrap.wrap(one_line(rules), 100),
+        command=one_line(regenerate_command(ported)),
+    ).rstrip("\n")
+    header_lines = header.split("\n")[0 if end else 1 :]
+    if end == len(lines) or lines[end].strip():
+        header_lines.append("")
+    carriage = "\r" if lines[0].endswith("\r") else ""
+    return "\n".join([*lines[:end], *(line + carriage for line in header_lines), *lines[end:]])
+
+
+def package_file(ported: Ported, module: str, exports: tuple[str, ...]) -> str:
+    return _render("__init__.py.j2", title=ported.causal_class, module=module, exports=exports)
+
+
+def run_script(ported: Ported) -> str:
+    return _render("run.py.j2", name=ported.name)
+
+
+def registry_file(models: dict[str, Any], policies: dict[str, Any]) -> str:
+    return _render(
+        "registry.py.j2",
+        first_line=REGISTRY_FIRST_LINE,
+        models=sorted(models.items()),
+        policies=sorted(policies.items()),
+    )
+
+
+def origin(ported: Ported) -> str:
+    """Where the port came from, in words: `transformers.models.llama.modeling_llama (transformers 5.23.0)`."""
+    source = ported.source
+    if source.module is None:
+        return source.display
+    return f"{source.module} ({source.package} {source.version})" if source.version else source.module
+
+
+def regenerate_command(ported: Ported) -> str:
+    """The command that makes the same port again, in a checkout's own layout: never with paths of one machine."""
+    words = ["porter", "convert", ported.source.module or ported.source.display]
+    words += ["--out", f"generated_models/{ported.name}"]
+    for option in ("keep", "without"):
+        for value in ported.options.get(option) or ():
+            words += [f"--{option}", value]
+    if ported.options.get("strict"):
+        words.append("--strict")
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def literal(value: Any) -> str:
+    """A Python literal with the quotes a formatter would choose."""
+    if isinstance(value, str):
+        text = repr(value)
+        return text if '"' in text or "\\" in text else f'"{text[1:-1]}"'
+    inner = ", ".join(literal(item) for item in value)
+    return f"({inner},)" if len(value) == 1 else f"({inner})"
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(shipped("templates")),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    environment.filters["literal"] = literal
+    return environment

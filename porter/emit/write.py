@@ -1,0 +1,152 @@
+"""A port -> its folder on disk and its line in the registry, whole or not at all; or compared with what is there.
+
+Everything is rendered before anything is written. A folder that exists is replaced only when told so, and only where
+porter wrote all that is in it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.diagnostics import Diagnostic, Refused
+from porter.emit.account import FILE, read_account
+from porter.emit.registry import NAME, registry_text
+from porter.emit.render import Rendered, render_port
+from porter.emit.swap import alone_in, replace_folder
+from porter.ported import Ported
+
+_CACHES = ("__pycache__",)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written. `registry` is None where the folder is not named as the port: no loader would look there."""
+
+    folder: Path
+    files: tuple[str, ...]
+    registry: Path | None
+    replaced: bool
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A file that is not what converting again gives. `line` is the first that differs, from 1."""
+
+    file: str
+    problem: str  # "differs", "missing" or "not from porter"
+    line: int | None = None
+    there: str | None = None
+    expected: str | None = None
+
+
+def emit(ported: Ported, out: Path, *, force: bool = False) -> Written | Refused:
+    """Write the port to the folder `out` and list it in the registry beside it."""
+    place = Path(os.path.realpath(out))
+    rendered = render_port(ported)
+    made = _missing_parents(place)
+    outcome: Written | Refused
+    try:
+        refusal = occupied(place, force=force)
+        if refusal is not None:
+            return refusal
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with alone_in(place.parent):
+            outcome = _write(rendered, place, force=force)
+    except OSError as error:
+        outcome = _failed(place, error)
+    if isinstance(outcome, Refused):
+        for folder in made:
+            _remove_empty(folder)
+    return outcome
+
+
+def occupied(place: Path, *, force: bool) -> Refused | None:
+    """Why no port may be written to `place`, if so."""
+    if not os.path.lexists(place):
+        return None
+    if not place.is_dir():
+        return _refused("P011", f"`{place}` is not a folder", "give `--out` a folder that does not exist yet")
+    if not force:
+        advice = "use `--force` to replace it, or give another `--out`"
+        return _refused("P010", f"the folder `{place}` exists already", advice)
+    there = {entry.name for entry in place.iterdir()}
+    if not there:
+        return None
+    advice = "give another `--out`, or move that folder away yourself"
+    account = read_account(place)
+    if isinstance(account, Refused):
+        reason = f"no {FILE} of a port in it" if FILE in there else f"no {FILE} in it"
+        return _refused("P011", f"the folder `{place}` is not a port: it is not replaced", advice, reason)
+    strangers = sorted(there - {FILE, *_CACHES, *account["files"]})
+    if strangers:
+        reason = f"porter did not write {', '.join(f'`{name}`' for name in strangers)}"
+        return _refused("P011", f"the folder `{place}` holds more than a port: it is not replaced", advice, reason)
+    return None
+
+
+def check(ported: Ported, out: Path) -> list[Difference] | Refused:
+    """What differs between the folder `out`, with its registry, and what converting again gives. Writes nothing."""
+    place = Path(os.path.realpath(out))
+    rendered = render_port(ported)
+    found = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
+    differences = [_compare(place / name, name, data) for name, data in sorted(rendered.files.items())]
+    differences += [Difference(name, "not from porter") for name in sorted(found - {*rendered.files, *_CACHES})]
+    if place.name == ported.name:
+        table = registry_text(place.parent, rendered.account)
+        if isinstance(table, Refused):
+            return table
+        differences.append(_compare(place.parent / NAME, f"../{NAME}", table.encode("utf-8")))
+    return [difference for difference in differences if difference is not None]
+
+
+def _write(rendered: Rendered, place: Path, *, force: bool) -> Written | Refused:
+    refusal = occupied(place, force=force)  # another porter may have been faster
+    if refusal is not None:
+        return refusal
+    replaced = place.exists()
+    table = None
+    if place.name == rendered.account["name"]:
+        text = registry_text(place.parent, rendered.account)
+        if isinstance(text, Refused):
+            return text
+        table = (place.parent / NAME, text.encode("utf-8"))
+    replace_folder(place, rendered.files, table)
+    return Written(place, tuple(sorted(rendered.files)), table and table[0], replaced)
+
+
+def _compare(path: Path, name: str, expected: bytes) -> Difference | None:
+    try:
+        there = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return Difference(name, "missing")
+    if there == expected:
+        return None
+    old, new = there.decode("utf-8", "replace").split("\n"), expected.decode("utf-8").split("\n")
+    pairs = enumerate(zip(old, new, strict=False))
+    line = next((number for number, (one, other) in pairs if one != other), min(len(old), len(new)))
+    first = [lines[line] if line < len(lines) else None for lines in (old, new)]
+    return Difference(name, "differs", line + 1, *first)
+
+
+def _missing_parents(place: Path) -> list[Path]:
+    """Folders that writing will have to make, innermost first."""
+    return [folder for folder in place.parents if not folder.exists()]
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return  # somebody else's by now, or never made
+
+
+def _failed(place: Path, error: OSError) -> Refused:
+    where = error.filename2 or error.filename or place
+    reason = f"{error.strerror or error} (`{os.fsdecode(where) if isinstance(where, bytes) else where}`)"
+    return _refused("P014", f"cannot write `{place}`: {error.strerror or error}", "nothing was changed", reason)
+
+
+def _refused(code: str, message: str, help: str, *notes: str) -> Refused:
+    return Refused((Diagnostic(code, message, notes=notes, help=help),))
