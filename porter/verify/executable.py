@@ -1,0 +1,115 @@
+"""A rule file as functions that run: what a proof executes, and porting never does.
+
+Contract: the file is executed as a private module, under no name in `sys.modules`. Its `before*` and `after*` run as
+written but for what a pattern leaves open:
+
+- `...` as a statement does nothing; `...` among the arguments of a call, or as the value of one, is no argument;
+- functions of a `statements` edit return their locals as a dict, unless they end in `return`;
+- functions of an `expression` edit return its value, of an `expressions` edit the tuple of the values;
+- a name defined only as `given_<name>` is that function, where it is complete.
+"""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from porter.npu import torch_npu
+from porter.parse import body_of
+from porter.rule import LoadedRule, is_ellipsis, is_gap
+
+Function = Callable[..., Any]
+
+
+@dataclass
+class Executable:
+    """The functions of a rule file. `ran` grows with each `before*` and `after*` that is called."""
+
+    functions: dict[str, Function]
+    ran: set[str] = field(default_factory=set)
+
+    def get(self, name: str) -> Function | None:
+        return self.functions.get(name)
+
+
+def execute(rule: LoadedRule) -> Executable:
+    """Run the rule file. Raises whatever the file raises."""
+    tree = ast.parse(rule.parsed.data)
+    units = {
+        function.name: loaded.edit.unit
+        for loaded in rule.edits
+        for pattern in loaded.patterns
+        for function in (pattern.before, pattern.after)
+        if function is not None
+    }
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name in units:
+            _complete(node, units[node.name])
+    module = types.ModuleType(f"_proof_of_{rule.name}")
+    module.__dict__.update(torch=torch, nn=nn, torch_npu=torch_npu)
+    exec(compile(ast.fix_missing_locations(tree), rule.path, "exec"), module.__dict__)
+    for name, pattern in rule.given.items():
+        if not any(is_gap(node) for node in ast.walk(pattern.before)):
+            module.__dict__.setdefault(name, module.__dict__[f"given_{name}"])
+    loaded_functions = {name: value for name, value in module.__dict__.items() if callable(value)}
+    executable = Executable(loaded_functions)
+    for name in units:
+        module.__dict__[name] = loaded_functions[name] = _recorded(name, loaded_functions[name], executable.ran)
+    return executable
+
+
+def call(function: Function, arguments: dict[str, Any]) -> Any:
+    """Call with those of the arguments it has parameters for; the others are globals of that call."""
+    inner = getattr(function, "__wrapped__", function)
+    code = inner.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    given = {name: value for name, value in arguments.items() if name in names}
+    if code.co_flags & 0x08:  # CO_VARKEYWORDS: the argument of that name is what it gathers
+        star = code.co_varnames[code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x04)]
+        given.update(arguments.get(star) or {})
+    rest = {name: value for name, value in arguments.items() if name not in given}
+    if rest:
+        seen = types.FunctionType(code, {**inner.__globals__, **rest}, inner.__name__, inner.__defaults__)
+        seen.__kwdefaults__ = inner.__kwdefaults__
+        function.__dict__["ran"].add(inner.__name__)
+        return seen(**given)
+    return function(**given)
+
+
+def _recorded(name: str, function: Function, ran: set[str]) -> Function:
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        ran.add(name)
+        return function(*args, **kwargs)
+
+    recorded.__dict__.update(__wrapped__=function, ran=ran)
+    return recorded
+
+
+class _WithoutGaps(ast.NodeTransformer):
+    """Drops what a pattern leaves open in a call."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        node.args = [arg for arg in node.args if not is_ellipsis(arg)]
+        node.keywords = [keyword for keyword in node.keywords if not is_ellipsis(keyword.value)]
+        return self.generic_visit(node)
+
+
+def _complete(function: ast.FunctionDef, unit: str) -> None:
+    _WithoutGaps().visit(function)
+    body = body_of(function)
+    if unit == "statements" and not isinstance(body[-1], ast.Return):
+        function.body = [*body, *ast.parse("return dict(locals())").body]
+    elif unit == "expression" and isinstance(body[-1], ast.Expr):
+        function.body = [*body[:-1], ast.Return(body[-1].value)]
+    elif unit == "expressions":
+        values = [
+            node.value for node in body if isinstance(node, (ast.Expr, ast.Return)) and node.value and not is_gap(node)
+        ]
+        first = [node for node in body if not isinstance(node, (ast.Expr, ast.Return))]
+        function.body = [*first, ast.Return(ast.Tuple(values, ast.Load()))]

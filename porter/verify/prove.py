@@ -1,0 +1,229 @@
+"""Proofs of rules: `after` computes what `before` computes, on random draws, and code that must not match does not.
+
+A single-edit rule brings `proof(draw)`: the arguments of both sides, or a pair of them where the sides differ (the
+polarity of a mask). Names that are not parameters are globals of the call. `proof__<variant>` is for
+`before__<variant>`; without one, the plain proof serves every spelling. What is compared: the value returned, or for
+statements the locals that both sides assign and the edit does not call private.
+
+A rule of several edits brings `proof_before(draw)` and `proof_after(draw)`, each called with the same draw, and
+results to compare. They should call the rule's own functions: those that ran are in the figures, and a proof that
+calls none of them proves nothing.
+
+Error rule: see `porter.verify.rounding`. A rule without a proof, or without `not_*` cases, is `unproved`: not passed.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.diagnostics import Diagnostic, Refused
+from porter.match import Bindings, Unifier
+from porter.nearest import nearest
+from porter.npu import current_chip
+from porter.parse import Function, body_of
+from porter.rule import LoadedEdit, LoadedRule, Pattern, is_gap, load_rules
+from porter.shipped import shipped
+from porter.verify.draw import Draw
+from porter.verify.executable import Executable, call, execute
+from porter.verify.rounding import Figures, compare
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What is known of one rule.
+
+    status:  `passed`, `failed`, or `unproved` where the rule brings nothing to show.
+    figures: dtype -> before_ulp, after_ulp, of_limit, differing (share of elements), over all draws; `draws`, of each
+             dtype; `negatives`, cases that must not match; `not_run`, functions of the rule that no proof called.
+    """
+
+    name: str
+    status: str
+    figures: dict[str, Any]
+    detail: str
+    claim: str
+
+    @property
+    def passed(self) -> bool:
+        return self.status == "passed"
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """One thing to prove: two functions of a draw."""
+
+    name: str
+    before: Callable[[Draw], Any]
+    after: Callable[[Draw], Any]
+
+
+@dataclass
+class _Findings:
+    figures: dict[torch.dtype, Figures] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)
+
+
+def prove(
+    names: tuple[str, ...] = (),
+    rules_dir: Path | None = None,
+    seeds: int = 64,
+    progress: Progress | None = None,
+) -> tuple[Proof, ...] | Refused:
+    """Prove the named rules, or all. Refused for a rule file that does not load (P030) or an unknown name (P042)."""
+    rules = load_rules(rules_dir or shipped("rules"))
+    if isinstance(rules, Refused):
+        return rules
+    known = [rule.name for rule in rules]
+    for name in names:
+        if name not in known:
+            close = nearest(name, known)
+            advice = f"did you mean {' or '.join(f'`{c}`' for c in close)}?" if close else "see `porter rules`"
+            return Refused((Diagnostic("P042", f"no rule `{name}` to prove", help=advice),))
+    chosen = [rule for rule in rules if not names or rule.name in names]
+    proofs = []
+    for index, rule in enumerate(chosen):
+        if progress is not None:
+            progress(rule.name, index, len(chosen))
+        proofs.append(prove_rule(rule, seeds))
+    if progress is not None:
+        progress("", len(chosen), len(chosen))
+    return tuple(proofs)
+
+
+def prove_rule(rule: LoadedRule, seeds: int = 64) -> Proof:
+    """Prove one rule on `seeds` draws in each of float32, bfloat16 and float16."""
+    findings = _Findings()
+    try:
+        executable = execute(rule)
+    except Exception as error:  # the rule's own code: whatever it raises is a finding
+        findings.failed.append(f"the file does not run: {_told(error, rule)}")
+    else:
+        _run(rule, executable, seeds, findings)
+    _check_negatives(rule, findings)
+    figures: dict[str, Any] = {str(d).removeprefix("torch."): f.as_dict() for d, f in findings.figures.items()}
+    figures |= {"draws": seeds, "negatives": len(rule.negatives), "not_run": findings.not_run}
+    status = "failed" if findings.failed else "unproved" if findings.missing else "passed"
+    notes = [f"not run by the proof: {', '.join(findings.not_run)}"] if findings.not_run else []
+    claim = f"algebra proved on {seeds * len(DTYPES)} draws" if status == "passed" else f"algebra {status}"
+    detail = "; ".join([*findings.failed, *findings.missing, *notes])
+    return Proof(rule.name, status, figures, detail, f"{claim} (as {current_chip()}); kernel: not run")
+
+
+# -- running both sides
+
+
+def _run(rule: LoadedRule, executable: Executable, seeds: int, findings: _Findings) -> None:
+    sides = list(_sides(rule, executable, findings))
+    for side in sides:
+        for dtype in DTYPES:
+            try:
+                fault = next(filter(None, (_draw_once(side, dtype, seed, findings) for seed in range(seeds))), None)
+            except Exception as error:
+                fault = f"{str(dtype).removeprefix('torch.')}: {_told(error, rule)}"
+            if fault:
+                findings.failed.append(f"{side.name}: {fault}")
+    if sides and not findings.failed:
+        own = [n for n in executable.functions if n.startswith(("before", "after"))]
+        findings.not_run += [name for name in own if name not in executable.ran]
+        if not executable.ran:
+            findings.missing.append("the proof runs none of the rule's own functions")
+
+
+def _draw_once(side: _Sides, dtype: torch.dtype, seed: int, findings: _Findings) -> str | None:
+    """Run both sides and the truth on one draw; what is wrong, or None."""
+    draw = Draw(seed, dtype)
+    with torch.no_grad():
+        truth = side.before(draw.in_float32())
+        before = side.before(draw)
+        after = side.after(draw.again())
+    faults = compare(before, after, truth, findings.figures)
+    return f"draw {seed}: {faults[0]}" if faults else None
+
+
+def _sides(rule: LoadedRule, executable: Executable, findings: _Findings) -> Iterator[_Sides]:
+    written = [name for name in executable.functions if name == "proof_before" or name.startswith("proof_before__")]
+    for name in written:
+        variant = name[len("proof_before") :]
+        after = executable.get(f"proof_after{variant}") or executable.get("proof_after")
+        if after is None:
+            findings.missing.append(f"`{name}` has no `proof_after`")
+        else:
+            yield _Sides(name.removeprefix("proof_"), executable.functions[name], after)
+    if written:
+        return
+    if len(rule.edits) > 1:
+        findings.missing.append("no `proof_before` and `proof_after`, which a rule of several edits needs")
+        return
+    for pattern in rule.edits[0].patterns:
+        variant = pattern.name[len("before") :]
+        proof = executable.get(f"proof{variant}") or executable.get("proof")
+        if proof is None:
+            findings.missing.append(f"no `proof` for `{pattern.name}`")
+        else:
+            yield _single(rule.edits[0], pattern, proof, executable)
+
+
+def _single(edit: LoadedEdit, pattern: Pattern, proof: Callable[..., Any], executable: Executable) -> _Sides:
+    assert pattern.after is not None  # only a `given` has none
+    common = pattern.assigned & Pattern("", pattern.after, None).assigned - set(edit.edit.private)
+
+    def run(name: str, side: int, draw: Draw) -> Any:
+        arguments = proof(draw)
+        arguments = arguments[side] if isinstance(arguments, tuple) else arguments
+        result = call(executable.functions[name], arguments)
+        if edit.edit.unit == "statements" and isinstance(result, dict) and not _returns(pattern.before):
+            return {local: result[local] for local in sorted(common)}
+        return result
+
+    return _Sides(pattern.name, partial(run, pattern.name, 0), partial(run, pattern.after.name, 1))
+
+
+def _returns(function: Function) -> bool:
+    return type(body_of(function)[-1]).__name__ == "Return"
+
+
+def _told(error: Exception, rule: LoadedRule) -> str:
+    """The error with its place in the rule file, where it passed through there."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == rule.path]
+    place = f" at {rule.path}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+# -- cases that must not match
+
+
+def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
+    if not rule.negatives:
+        findings.missing.append("no `not_*` case")
+    for negative in rule.negatives:
+        if all(is_gap(statement) for statement in body_of(negative)):
+            findings.missing.append(f"`{negative.name}` holds no code")
+            continue
+        for loaded in rule.edits:
+            for pattern in loaded.patterns:
+                if matches(rule, pattern, loaded.edit.unit, negative):
+                    findings.failed.append(f"`{pattern.name}` matches `{negative.name}`, which it must not")
+
+
+def matches(rule: LoadedRule, pattern: Pattern, unit: str, function: Function) -> bool:
+    """Whether the pattern matches in a function of the rule's own file. Sites, givens and guards do not count."""
+    unifier = Unifier(rule, pattern, rule.parsed)
+    if unit == "function":
+        return unifier.function(function, Bindings()) is not None
+    if unit == "expression":
+        return any(True for _ in unifier.expressions(function, list(function.body), Bindings()))
+    if unit == "expressions":
+        return unifier.expression_group(function, Bindings()) is not None
+    return any(True for _ in unifier.statements(function, Bindings()))
