@@ -98,4 +98,4 @@ def read_account(folder: Path) -> dict[str, Any] | Refused:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
     message = f"`{path}` is not the account of a port"
-    return Refused((Diagnostic("P012", message, notes=(reason,), help="move that folder away, or convert it again"),))
+    return Refused((Diagnostic("P072", message, notes=(reason,), help="move that folder away, or convert it again"),))

@@ -49,4 +49,4 @@ def _foreign_registry(parent: Path) -> Refused | None:
     if not text.strip() or text.startswith(REGISTRY_FIRST_LINE):
         return None
     message = f"`{path}` was not written by porter: it would have to list the port"
-    return Refused((Diagnostic("P013", message, help="give `--out` a folder inside one that holds only ports"),))
+    return Refused((Diagnostic("P073", message, help="give `--out` a folder inside one that holds only ports"),))

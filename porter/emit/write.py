@@ -67,7 +67,7 @@ def occupied(place: Path, *, force: bool) -> Refused | None:
     if not os.path.lexists(place):
         return None
     if not place.is_dir():
-        return _refused("P011", f"`{place}` is not a folder", "give `--out` a folder that does not exist yet")
+        return _refused("P071", f"`{place}` is not a folder", "give `--out` a folder that does not exist yet")
     if not force:
         advice = "use `--force` to replace it, or give another `--out`"
         return _refused("P010", f"the folder `{place}` exists already", advice)
@@ -78,11 +78,11 @@ def occupied(place: Path, *, force: bool) -> Refused | None:
     account = read_account(place)
     if isinstance(account, Refused):
         reason = f"no {FILE} of a port in it" if FILE in there else f"no {FILE} in it"
-        return _refused("P011", f"the folder `{place}` is not a port: it is not replaced", advice, reason)
+        return _refused("P071", f"the folder `{place}` is not a port: it is not replaced", advice, reason)
     strangers = sorted(there - {FILE, *_CACHES, *account["files"]})
     if strangers:
         reason = f"porter did not write {', '.join(f'`{name}`' for name in strangers)}"
-        return _refused("P011", f"the folder `{place}` holds more than a port: it is not replaced", advice, reason)
+        return _refused("P071", f"the folder `{place}` holds more than a port: it is not replaced", advice, reason)
     return None
 
 
@@ -145,7 +145,7 @@ def _remove_empty(folder: Path) -> None:
 def _failed(place: Path, error: OSError) -> Refused:
     where = error.filename2 or error.filename or place
     reason = f"{error.strerror or error} (`{os.fsdecode(where) if isinstance(where, bytes) else where}`)"
-    return _refused("P014", f"cannot write `{place}`: {error.strerror or error}", "nothing was changed", reason)
+    return _refused("P074", f"cannot write `{place}`: {error.strerror or error}", "nothing was changed", reason)
 
 
 def _refused(code: str, message: str, help: str, *notes: str) -> Refused:

@@ -1,0 +1,114 @@
+"""`porter convert`: a source becomes a port, or the port there is compared with it."""
+
+from __future__ import annotations
+
+import keyword
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from porter.cli.talk import answer, as_json, refuse, say
+from porter.diagnostics import Refused
+
+if TYPE_CHECKING:
+    from porter.ported import Ported
+    from porter.source import Source
+
+FOLDER = Path("generated_models")
+
+
+@click.command()
+@click.argument("source")
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Its folder [generated_models/NAME].")
+@click.option("--name", help="The port's name, as launchers will say it [the last folder of --out].")
+@click.option("--keep", metavar="SITE", multiple=True, help="Leave this site as the source has it; may be repeated.")
+@click.option("--without", metavar="RULE", multiple=True, help="Do not use this rule; may be repeated.")
+@click.option("--strict", is_flag=True, help="Refuse when any site is left that no rule takes.")
+@click.option("--check", is_flag=True, help="Write nothing: convert again and compare with DIR byte for byte.")
+@click.option("--force", is_flag=True, help="Replace DIR if it holds a port or nothing.")
+@as_json
+def convert(
+    source: str,
+    out: Path | None,
+    name: str | None,
+    keep: tuple[str, ...],
+    without: tuple[str, ...],
+    strict: bool,
+    check: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Port SOURCE: a module (transformers.models.llama), a file, or a checkpoint folder with its own modeling file.
+
+    \b
+    Examples:
+      porter convert transformers.models.llama --out generated_models/llama2
+      porter convert ./checkpoint --name mymodel --keep MyRMSNorm.forward
+      porter convert transformers.models.llama --out generated_models/llama2 --check
+    """
+    if check and force:
+        raise click.UsageError("--check writes nothing: leave out --force")
+    from porter.convert import convert as convert_source
+    from porter.source import load_source
+
+    loaded = load_source(source)
+    if isinstance(loaded, Refused):
+        return refuse(loaded, as_json=as_json)
+    name = name or (out.name if out and out.name else None) or default_name(loaded)
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
+    out = out or FOLDER / name
+    taken = None if check else _taken(out, force)
+    if taken is not None:
+        return refuse(taken, as_json=as_json)
+    ported = convert_source(loaded, name=name, keep=keep, without=without, strict=strict)
+    if isinstance(ported, Refused):
+        return refuse(ported, as_json=as_json, source=loaded)
+    return _compare(ported, out, as_json=as_json) if check else _write(ported, out, force=force, as_json=as_json)
+
+
+def default_name(source: Source) -> str:
+    return source.path.stem.removeprefix("modeling_")
+
+
+def _taken(out: Path, force: bool) -> Refused | None:
+    """Said before the work is done; the write says it again, should another have been faster."""
+    from porter.emit import occupied
+
+    return occupied(Path(os.path.realpath(out)), force=force)
+
+
+def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
+    from porter.emit import emit
+    from porter.report import conversion_data, of_conversion
+
+    written = emit(ported, out, force=force)
+    if isinstance(written, Refused):
+        return refuse(written, as_json=as_json, source=ported.source)
+    code = answer(
+        True,
+        lambda: of_conversion(ported, written, out),
+        lambda: conversion_data(ported, written, out),
+        as_json=as_json,
+    )
+    if written.registry is None:
+        say(f"note: not registered, since the folder is `{out.name}` and the port `{ported.name}`: loaders want one name")
+    return code
+
+
+def _compare(ported: Ported, out: Path, *, as_json: bool) -> int:
+    from porter.emit import check
+    from porter.report import differences_data, of_differences
+
+    differences = check(ported, out)
+    if isinstance(differences, Refused):
+        return refuse(differences, as_json=as_json, source=ported.source)
+    same = f"{out} is what converting again gives"
+    return answer(
+        not differences,
+        lambda: of_differences(differences, out) if differences else same,
+        lambda: {"name": ported.name, "folder": str(out), "differences": differences_data(differences)},
+        as_json=as_json,
+    )

@@ -1,0 +1,131 @@
+"""`porter survey`: every causal language model of the installed transformers, converted or refused with its reason."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from porter.cli.convert import default_name
+from porter.cli.talk import FAILED, as_json, print_json, progress, refuse, say
+from porter.diagnostics import Diagnostic, Refused, to_json
+
+LIBRARY = "transformers.models"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: `converted`, `refused` or `crashed`, and the counts of its sites."""
+
+    module: str
+    outcome: str
+    class_name: str | None = None
+    sites: tuple[tuple[str, str, str | None], ...] = ()  # name, status, reason
+    diagnostics: tuple[Diagnostic, ...] = ()
+    crash: str | None = None
+
+
+@click.command()
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Stop after so many files.")
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Also write the ports into this folder.")
+@as_json
+def survey(limit: int | None, out: Path | None, as_json: bool) -> int:
+    """Convert, or refuse with a reason, every modeling file of the installed transformers with a *ForCausalLM class.
+
+    Writes nothing without --out. Exit 0 when none of them made porter fail, however many were refused.
+    """
+    modules = causal_modules()
+    if isinstance(modules, Refused):
+        return refuse(modules, as_json=as_json)
+    modules = modules[:limit]
+    outcomes = []
+    for module in progress(modules, f"surveying {len(modules)} files", len(modules)):
+        outcome = _survey_one(module, out)
+        outcomes.append(outcome)
+        if not as_json:
+            click.echo(_line(outcome))
+    counts = Counter(outcome.outcome for outcome in outcomes)
+    if as_json:
+        print_json({"ok": not counts["crashed"], "outcomes": [_data(outcome) for outcome in outcomes], **counts})
+    else:
+        left = sum(status == "left" for outcome in outcomes for _, status, _ in outcome.sites)
+        total = sum(len(outcome.sites) for outcome in outcomes)
+        summary = ", ".join(f"{counts[kind]} {kind}" for kind in ("converted", "refused", "crashed"))
+        click.echo(f"\n{len(outcomes)} files: {summary}; of {total} sites in the converted ones {left} are left alone")
+    for outcome in outcomes:
+        if outcome.crash:
+            say(f"\n{outcome.module}\n{outcome.crash}")
+    return FAILED if counts["crashed"] else 0
+
+
+def causal_modules() -> tuple[str, ...] | Refused:
+    """Module names of the library's files that define a `*ForCausalLM` class, in order."""
+    from porter.installed import locate_module
+
+    located = locate_module(LIBRARY)
+    if isinstance(located, Refused):
+        return located
+    files = sorted(located[0].glob("*/modeling_*.py"))
+    return tuple(f"{LIBRARY}.{path.parent.name}.{path.stem}" for path in files if _defines_causal_class(path))
+
+
+def _defines_causal_class(path: Path) -> bool:
+    """A cheap look at the lines; whether it is a model is for the anatomy to say."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    heads = (line.removeprefix("class ").split("(")[0].rstrip(":") for line in lines if line.startswith("class "))
+    return any(head.endswith("ForCausalLM") for head in heads)
+
+
+def _survey_one(module: str, out: Path | None) -> Outcome:
+    from porter.convert import convert
+    from porter.emit import emit, render_port
+    from porter.source import load_source
+
+    try:
+        source = load_source(module)
+        if isinstance(source, Refused):
+            return Outcome(module, "refused", diagnostics=source.diagnostics)
+        ported = convert(source, name=default_name(source), keep=(), without=(), strict=False)
+        if isinstance(ported, Refused):
+            return Outcome(module, "refused", diagnostics=ported.diagnostics)
+        if out is not None:
+            written = emit(ported, out / ported.name, force=True)
+            if isinstance(written, Refused):
+                return Outcome(module, "refused", diagnostics=written.diagnostics)
+        else:
+            render_port(ported)
+    except Exception:  # one model that porter fails on must not hide the others
+        return Outcome(module, "crashed", crash=traceback.format_exc())
+    sites = tuple((site.name, site.status, site.reason) for site in ported.sites)
+    return Outcome(module, "converted", ported.causal_class, sites)
+
+
+def _line(outcome: Outcome) -> str:
+    name = outcome.module.removeprefix(f"{LIBRARY}.")
+    if outcome.outcome == "converted":
+        counts = Counter(status for _, status, _ in outcome.sites)
+        return f"{name}: {counts['ported']} of {len(outcome.sites)} sites ported"
+    if outcome.crash:
+        return f"{name}: crashed: {outcome.crash.strip().splitlines()[-1]}"
+    return "\n".join(f"{name}: refused: {_located(diagnostic)}" for diagnostic in outcome.diagnostics[:1])
+
+
+def _located(diagnostic: Diagnostic) -> str:
+    span = diagnostic.span
+    place = f" ({span.path}:{span.line}:{span.column + 1})" if span else ""
+    return f"[{diagnostic.code}] {diagnostic.message}{place}"
+
+
+def _data(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "module": outcome.module,
+        "outcome": outcome.outcome,
+        "class": outcome.class_name,
+        "sites": [{"site": name, "status": status, "reason": reason} for name, status, reason in outcome.sites],
+        "diagnostics": [to_json(diagnostic) for diagnostic in outcome.diagnostics],
+        "crash": outcome.crash,
+    }

@@ -1,0 +1,112 @@
+"""How commands speak: a result on stdout, as text or as one JSON document; everything else on stderr.
+
+Colour and progress appear on a terminal only; `NO_COLOR` turns colour off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from porter.diagnostics import Diagnostic, Refused, render, to_json
+from porter.shipped import shipped
+from porter.source import Source
+
+DONE, FAILED = 0, 1
+
+Item = TypeVar("Item")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+
+
+def on_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def say(text: str) -> None:
+    """Talk: for the person at the terminal, never part of the result."""
+    click.echo(text, err=True)
+
+
+def answer(ok: bool, text: Callable[[], str], data: Callable[[], dict[str, Any]], *, as_json: bool) -> int:
+    """Print the result, in one form or the other, and give the exit code."""
+    if as_json:
+        print_json({"ok": ok, **data(), "diagnostics": []})
+    else:
+        click.echo(text())
+    return DONE if ok else FAILED
+
+
+def refuse(refused: Refused, *, as_json: bool, source: Source | None = None) -> int:
+    """Say why nothing was done, and give the exit code."""
+    if as_json:
+        print_json({"ok": False, "diagnostics": [to_json(diagnostic) for diagnostic in refused.diagnostics]})
+        return FAILED
+    for diagnostic in refused.diagnostics:
+        text = render(diagnostic, text_of(diagnostic, source))
+        say(_coloured(text, diagnostic) if on_terminal() and not os.environ.get("NO_COLOR") else text)
+    return FAILED
+
+
+def print_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def text_of(diagnostic: Diagnostic, source: Source | None) -> str | None:
+    """The text a span speaks of: spans name sources and rules by their short paths."""
+    if diagnostic.span is None:
+        return None
+    path = diagnostic.span.path
+    if source is not None and path in (source.display, str(source.path)):
+        return source.text
+    for place in (Path(path), shipped("rules").parent / path, shipped("rules") / Path(path).name):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return place.read_text(encoding="utf-8")
+    return None
+
+
+def _coloured(text: str, diagnostic: Diagnostic) -> str:
+    colour = "red" if diagnostic.severity == "error" else "yellow"
+    head, *rest = text.split("\n")
+    code, colon, message = head.partition(": ")
+    lines = [click.style(code, fg=colour, bold=True) + click.style(colon + message, bold=True)]
+    for line in rest:
+        gutter, bar, marked = line.partition(" | ")
+        if bar and not gutter.strip() and marked.strip():
+            line = click.style(gutter + bar, fg="blue") + click.style(marked, fg=colour)
+        elif (bar and gutter.isdigit()) or line.endswith(" |"):
+            line = click.style(gutter + bar, fg="blue") + marked
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """The items, with a bar on stderr while they come; off a terminal one line that says what begins."""
+    if not on_terminal():
+        say(f"{what} ...")
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, what, total=total, console=Console(stderr=True), transient=True)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Something that takes a while and cannot say how far it is."""
+    if not on_terminal():
+        say(f"{what} ...")
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
