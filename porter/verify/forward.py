@@ -1,0 +1,139 @@
+"""Parity of single calls: logits, hidden states, keys and values, loss. Each check takes a Pair, in fp32.
+
+Contract: compared at real positions only, as what stands at padding is read by nobody; figures are the largest
+difference as a share of the truth's largest magnitude, limit 1e-5.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache
+
+from porter.runtime import StaticKVCache
+from porter.verify.finding import Measured
+from porter.verify.pair import NotApplicable, Pair, relative
+
+LIMIT = 1e-5
+UNIT = "of the scale"
+LENGTHS = (11, 6, 1)  # of the prompts in a batch
+
+
+def logits(pair: Pair) -> Measured:
+    source, port = pair.both(lambda model: model(pair.prompts(2, 11)).logits)
+    return Measured(relative(port, source), LIMIT, UNIT)
+
+
+def padded_logits(pair: Pair) -> Measured:
+    batch = pair.padded(LENGTHS)
+    real = batch["attention_mask"].bool()
+    source, port = pair.both(lambda model: model(**batch).logits[real])
+    return Measured(relative(port, source), LIMIT, UNIT, f"prompts of {', '.join(map(str, LENGTHS))} tokens")
+
+
+def embedded_inputs(pair: Pair) -> Measured:
+    ids = pair.prompts(2, 7)
+    embeds = pair.source.get_input_embeddings()(ids).detach()
+    source, port = pair.both(lambda model: model(inputs_embeds=embeds).logits)
+    return Measured(relative(port, source), LIMIT, UNIT)
+
+
+def last_logits(pair: Pair) -> Measured:
+    source, port = pair.both(lambda model: model(pair.prompts(2, 7), logits_to_keep=1).logits)
+    return Measured(relative(port, source), LIMIT, UNIT, f"{port.shape[1]} position")
+
+
+def hidden_states(pair: Pair) -> Measured:
+    batch = pair.padded(LENGTHS)
+    real = batch["attention_mask"].bool()
+    source, port = pair.both(lambda model: model(**batch, output_hidden_states=True).hidden_states)
+    if source is None:
+        raise NotApplicable("the source returns no hidden states")
+    if port is None or len(port) != len(source):
+        return Measured(float("inf"), LIMIT, UNIT, f"{len(port or ())} hidden states, the source has {len(source)}")
+    worst = max(relative(mine[real], theirs[real]) for mine, theirs in zip(port, source, strict=True))
+    return Measured(worst, LIMIT, UNIT, f"{len(source)} states")
+
+
+def keys_and_values(pair: Pair) -> Measured:
+    batch = pair.padded(LENGTHS)
+    real = batch["attention_mask"].bool()
+    source, port = pair.both(lambda model: model(**batch, use_cache=True).past_key_values)
+    worst, layers = 0.0, 0
+    for theirs, mine in zip(source.layers, port.layers, strict=True):
+        if not isinstance(getattr(theirs, "keys", None), torch.Tensor):
+            continue
+        kept = theirs.keys.shape[2]  # a sliding layer of the source keeps the last positions only
+        window = real[:, -kept:]
+        for name in ("keys", "values"):
+            states = getattr(mine, name)
+            if not isinstance(port, StaticKVCache):
+                states = states.transpose(1, 2)  # (B, N, S, D) -> (B, S, N, D)
+            states = states[:, : real.shape[1]][:, -kept:]
+            worst = max(worst, relative(states[window], getattr(theirs, name).transpose(1, 2)[window]))
+        layers += 1
+    if not layers:
+        raise NotApplicable("the source caches no keys and values")
+    return Measured(worst, LIMIT, UNIT, f"{layers} layers")
+
+
+def loss(pair: Pair) -> Measured:
+    ids = pair.prompts(2, 9)
+    labels = ids.masked_fill(torch.arange(9) < 3, -100)
+    source, port = pair.both(lambda model: model(ids, labels=labels).loss)
+    return Measured(relative(port, source), LIMIT, "of the loss", f"loss {float(source):.4f}")
+
+
+def without_cache(pair: Pair) -> Measured:
+    def ask(model: Any) -> torch.Tensor:
+        output = model(pair.prompts(2, 9), use_cache=False)
+        if output.past_key_values is not None:
+            raise AssertionError("use_cache=False returned a cache")
+        return output.logits
+
+    source, port = pair.both(ask)
+    return Measured(relative(port, source), LIMIT, UNIT)
+
+
+def attention_weights(pair: Pair) -> Measured:
+    """Asked for what the fused kernel cannot give, the port must refuse; where it kept the source's code, agree."""
+    ids = pair.prompts(1, 5)
+    try:
+        with torch.no_grad():
+            weights = pair.port(ids, output_attentions=True).attentions
+    except Exception as error:
+        clear = isinstance(error, (ValueError, NotImplementedError)) and "output_attentions" in str(error)
+        return Measured(0.0 if clear else 1.0, 0.0, "unclear errors", f"{type(error).__name__}: {error}"[:120])
+    if pair.static or not weights or weights[0] is None:
+        return Measured(1.0, 0.0, "unclear errors", "no error, and no attention weights either")
+    with torch.no_grad():
+        theirs = pair.source(ids, output_attentions=True).attentions
+    worst = max(relative(mine, other) for mine, other in zip(weights, theirs, strict=True))
+    return Measured(worst, LIMIT, UNIT, "attention is the source's own code: it returns its weights")
+
+
+def foreign_cache(pair: Pair) -> Measured:
+    """A cache in another layout is refused, not written."""
+    if not pair.static:
+        raise NotApplicable("the port keeps transformers' own cache")
+    try:
+        with torch.no_grad():
+            pair.port(pair.prompts(1, 3), past_key_values=DynamicCache(config=pair.config))
+    except TypeError as error:
+        return Measured(0.0, 0.0, "caches taken", f"TypeError: {error}"[:120])
+    return Measured(1.0, 0.0, "caches taken", "a DynamicCache was taken without a word")
+
+
+CHECKS = {
+    "fp32 logits": logits,
+    "left padding: logits": padded_logits,
+    "hidden states": hidden_states,
+    "keys and values": keys_and_values,
+    "loss": loss,
+    "without cache": without_cache,
+    "inputs_embeds": embedded_inputs,
+    "last logits only": last_logits,
+    "attention weights": attention_weights,
+    "foreign cache": foreign_cache,
+}

@@ -1,0 +1,98 @@
+"""A source model and its port with the same weights, to be asked the same things.
+
+Contract: the weights are random with noise on every parameter, so that a norm weight of 1 or a bias of 0 hides nothing;
+both models load them with `from_pretrained` from one checkpoint that the source wrote. All inputs are drawn from seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.runtime import StaticKVCache, position_ids_from_mask
+
+NOISE = 0.1  # deviation, added to every parameter
+SEED = 1
+
+
+class NotApplicable(Exception):
+    """There is no such thing to check; the text says why."""
+
+
+@dataclass
+class Pair:
+    """Both models in one dtype, in eval mode, on the CPU. `folder` is the checkpoint they came from."""
+
+    source: Any
+    port: Any
+    config: Any
+    folder: Path
+
+    @cached_property
+    def static(self) -> bool:
+        """Whether the port keeps a static cache; without the attention rule it keeps transformers' own."""
+        with torch.no_grad():
+            output = self.port(self.prompts(1, 2), use_cache=True)
+        return isinstance(output.past_key_values, StaticKVCache)
+
+    @property
+    def window(self) -> int | None:
+        """Length of the sliding window, where a layer has one."""
+        config = self.config.get_text_config(decoder=True)
+        window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+        if not isinstance(window, int) or (kinds and "sliding_attention" not in kinds):
+            return None
+        return window if getattr(config, "use_sliding_window", True) else None
+
+    def prompts(self, batch: int, length: int, seed: int = 0) -> torch.Tensor:
+        """Token ids (batch, length) without the special ones."""
+        vocabulary = self.config.get_text_config(decoder=True).vocab_size
+        generator = torch.Generator().manual_seed(1000 + seed)
+        return torch.randint(3, vocabulary, (batch, length), generator=generator)
+
+    def padded(self, lengths: tuple[int, ...]) -> dict[str, torch.Tensor]:
+        """Unequal prompts as one batch with left padding: input_ids, attention_mask, position_ids (B, S)."""
+        ids = self.prompts(len(lengths), max(lengths))
+        columns = torch.arange(max(lengths))
+        mask = (columns >= max(lengths) - torch.tensor(lengths)[:, None]).long()
+        ids = ids.masked_fill(mask == 0, self.config.get_text_config(decoder=True).pad_token_id or 0)
+        return {"input_ids": ids, "attention_mask": mask, "position_ids": position_ids_from_mask(mask)}
+
+    def both(self, ask: Callable[[Any], Any]) -> tuple[Any, Any]:
+        """The source's answer and the port's, each model settled first: some rope types remember long inputs."""
+        answers = []
+        with torch.no_grad():
+            for model in (self.source, self.port):
+                model(self.prompts(1, 1), use_cache=False)
+                answers.append(ask(model))
+        return answers[0], answers[1]
+
+
+def write_checkpoint(source_class: Any, config: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """A random model of the source class, with noise, saved in `dtype`."""
+    torch.manual_seed(SEED)
+    model = source_class(config)
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        for parameter in model.parameters():  # tied ones come once
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * NOISE)
+    # A stop token would end a comparison early; both models read this from the checkpoint.
+    model.generation_config.eos_token_id = None
+    model.to(dtype).save_pretrained(folder)
+
+
+def load(model_class: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    return model_class.from_pretrained(folder, dtype=dtype).eval()
+
+
+def relative(one: torch.Tensor, truth: torch.Tensor) -> float:
+    """Largest difference as a share of the truth's largest magnitude; infinite for other shapes, NaN or inf."""
+    if one.shape != truth.shape:
+        return float("inf")
+    difference = (one.double() - truth.double()).abs().max() / truth.double().abs().max().clamp_min(1e-30)
+    return float(difference) if bool(difference.isfinite()) else float("inf")

@@ -1,0 +1,123 @@
+"""Does a port compute what its source computes: every check, on every variant of a tiny configuration, with figures.
+
+Contract: source and port run in this process on the CPU; files are temporary. A check that raises has failed, and says
+what was raised. What does not apply comes back as `not applicable` with the reason: it has not passed. That the kernels
+compute the same on a device is another claim.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from porter.diagnostics import Refused
+from porter.verify import checkpoints, forward, generation
+from porter.verify.finding import FAILED, NOT_APPLICABLE, PASSED, Check, Measured
+from porter.verify.pair import NotApplicable, Pair, load, write_checkpoint
+from porter.verify.port import Port, open_port
+from porter.verify.precision import precision
+from porter.verify.tiny import Variant, tiny_config, variants
+
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+Asked = Callable[[Pair], Measured]
+_EVERYWHERE = {**forward.CHECKS, **generation.CHECKS, **checkpoints.CHECKS}
+_PRECISION: dict[str, Asked] = {
+    "bf16 by the error rule": partial(precision, dtype=torch.bfloat16),
+    "fp16 by the error rule": partial(precision, dtype=torch.float16),
+}
+# What only the shape of the code decides is asked once.
+_ONCE = ("attention weights", "foreign cache", "another activation", "past the last slot")
+
+
+def verify(directory: Path, *, quick: bool = False, progress: Progress | None = None) -> tuple[Check, ...] | Refused:
+    """Check the port in `directory`; `quick` takes the base configuration only. Refused where there is no port."""
+    port = open_port(directory)
+    if isinstance(port, Refused):
+        return port
+    with _quiet():
+        return tuple(_checks(port, quick, progress or (lambda what, done, total: None)))
+
+
+def _checks(port: Port, quick: bool, progress: Progress) -> Iterator[Check]:
+    installed = port.installed_sha256()
+    same = Measured(float(installed != port.source_sha256), 0.0, "files differ", f"{port.source_module} as installed")
+    yield _check("source as ported", "", same)
+    source_class = port.load_source_class()
+    kinds = variants(source_class.config_class)
+    if quick:
+        kinds = kinds[:1]
+    for index, variant in enumerate(kinds):
+        progress(variant.name, index, len(kinds))
+        yield from _variant(port, source_class, variant)
+    progress("", len(kinds), len(kinds))
+
+
+def _variant(port: Port, source_class: Any, variant: Variant) -> Iterator[Check]:
+    """All checks on one configuration; one line where the source itself does not take it."""
+    if variant.reason:
+        yield Check("all", variant.name, NOT_APPLICABLE, detail=variant.reason)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder, first = Path(name), variant.name == "base"
+        try:
+            write_checkpoint(source_class, tiny_config(source_class.config_class, **variant.overrides), folder)
+            before = checkpoints.fingerprint(source_class, folder)
+        except Exception as error:  # the source's own refusal
+            outcome = FAILED if first else NOT_APPLICABLE
+            yield Check("all", variant.name, outcome, detail=f"the source class raises {_told(error)}")
+            return
+        try:
+            source = load(source_class, folder)
+            pair = Pair(source, load(port.load_class(), folder), source.config, folder)
+        except Exception as error:
+            yield Check("loads", variant.name, FAILED, detail=_told(error))
+            return
+        asked: dict[str, Asked] = {k: v for k, v in _EVERYWHERE.items() if first or k not in _ONCE}
+        if first or variant.name == "biases":
+            asked |= _PRECISION
+        asked["source unaffected"] = partial(_unaffected, source_class, folder, before)
+        for check, function in asked.items():
+            yield _ask(check, variant.name, function, pair)
+
+
+def _unaffected(source_class: Any, folder: Path, before: dict[str, torch.Tensor], pair: Pair) -> Measured:
+    return checkpoints.source_unaffected(source_class, folder, before, pair)
+
+
+def _ask(name: str, variant: str, function: Asked, pair: Pair) -> Check:
+    try:
+        return _check(name, variant, function(pair))
+    except NotApplicable as reason:
+        return Check(name, variant, NOT_APPLICABLE, detail=str(reason))
+    except Exception as error:  # a port's code may raise anything
+        return Check(name, variant, FAILED, detail=_told(error))
+
+
+def _check(name: str, variant: str, found: Measured) -> Check:
+    outcome = PASSED if found.passed else FAILED
+    return Check(name, variant, outcome, found.figure, found.limit, found.unit, found.detail)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' warnings are about checkpoints and prompts of users; here both are made."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

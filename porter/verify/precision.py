@@ -1,0 +1,51 @@
+"""bf16 and fp16 by the error rule: a port may be as wrong as its source is, never more.
+
+Contract: the truth is the source in fp32 on the same 16-bit weights. Source and port run in the dtype, a prompt and
+cached steps, over several prompts; the error of a model is the root mean square of its logits' errors over all of them.
+The port's may not exceed the source's, or one ulp at the logits' own root mean square, whichever is more.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.verify.finding import Measured
+from porter.verify.pair import Pair, load, write_checkpoint
+from porter.verify.rounding import ulp
+
+PROMPTS = 16
+
+
+def precision(pair: Pair, dtype: torch.dtype) -> Measured:
+    """Figure: the port's error as a share of the error it may have."""
+    with tempfile.TemporaryDirectory() as folder:
+        source_class, port_class = type(pair.source), type(pair.port)
+        write_checkpoint(source_class, pair.config, Path(folder), dtype)
+        truth_model = load(source_class, Path(folder), torch.float32)
+        models = [load(kind, Path(folder), dtype) for kind in (source_class, port_class)]
+    truth = _logits(truth_model, pair)
+    errors = [_logits(model, pair) - truth for model in models]
+    source, port = (float(error.square().mean().sqrt()) for error in errors)
+    one = float(ulp(truth.square().mean().sqrt(), dtype))
+    worst = [float(error.abs().max()) / one for error in errors]
+    detail = f"rms {port / one:.3f} ulp, the source's {source / one:.3f}; worst {worst[1]:.1f} and {worst[0]:.1f}"
+    return Measured(port / max(source, one), 1.0, "of the error it may have", detail)
+
+
+def _logits(model: Any, pair: Pair) -> torch.Tensor:
+    """Logits of prompts of 9 tokens and 3 cached steps each, (prompts, 2, 12, V) in fp32."""
+    rows = []
+    for seed in range(PROMPTS):
+        past, ids = None, pair.prompts(2, 12, seed)
+        with torch.no_grad():
+            pieces = []
+            for piece in ids.split([9, 1, 1, 1], dim=1):
+                output = model(piece, past_key_values=past, use_cache=True)
+                past = output.past_key_values
+                pieces.append(output.logits.float())
+        rows.append(torch.cat(pieces, dim=1))
+    return torch.stack(rows)

@@ -1,0 +1,147 @@
+"""Configurations small enough to prove a port on a laptop, for any decoder.
+
+Contract: sizes are set by the fields' names (`hidden_size`, `n_layer`, ...) where the class has them with a default
+that is not None; `tiny.json` adds what a model type needs beyond that. A variant changes one property; one that the
+class has no field for comes back with the reason instead of overrides.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+_BIASES = ("attention_bias", "mlp_bias", "qkv_bias", "use_bias", "use_qkv_bias", "attention_out_bias")
+_ORIGINAL = 16  # positions the rope types below count as the original length: generated text goes past it
+_ROPES: dict[str, dict[str, Any]] = {
+    "linear": {"factor": 2.0},
+    "dynamic": {"factor": 2.0},
+    "llama3": {
+        "factor": 4.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": _ORIGINAL,
+    },
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": _ORIGINAL},
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A configuration beside the base one: what to change, or why there is no such thing."""
+
+    name: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+@cache
+def _recipes() -> dict[str, Any]:
+    return json.loads((Path(__file__).parent / "tiny.json").read_text(encoding="utf-8"))
+
+
+def known_model_types() -> tuple[str, ...]:
+    """Model types whose tiny configuration is known to generate."""
+    return tuple(_recipes()["models"])
+
+
+def special_input(model_type: str) -> str:
+    """`codebooks` or `backbone_states` where a model takes more than a row of tokens, else empty."""
+    return _recipes()["models"].get(model_type, {}).get("input", "")
+
+
+def tiny_config(config_class: Any, **overrides: Any) -> Any:
+    """A small instance of a configuration class. Raises what the class raises for values it does not take."""
+    fields = inspect.signature(config_class.__init__).parameters
+    recipe = _recipes()["models"].get(config_class.model_type, {})
+    values = {
+        name: value
+        for name, value in _recipes()["fields"].items()
+        if name in fields and (name in _TOKENS or fields[name].default is not None)
+    }
+    for name in recipe.get("without", ()):
+        values.pop(name)
+    # copied, as a configuration may write into the dicts and lists it is given
+    merged = json.loads(json.dumps({**values, **recipe.get("with", {})}))
+    return config_class(**{**merged, **overrides})
+
+
+def variants(config_class: Any) -> tuple[Variant, ...]:
+    """The base configuration and each property that a port must carry over, one at a time."""
+    fields = inspect.signature(config_class.__init__).parameters
+    base = tiny_config(config_class)
+    return (
+        Variant("base"),
+        *_heads(fields, base),
+        _biases(fields, base),
+        _embeddings(base),
+        *(_rope(fields, base, kind) for kind in _ROPES),
+        _window(fields, base),
+    )
+
+
+def _heads(fields: Any, base: Any) -> tuple[Variant, ...]:
+    heads, grouped = getattr(base, "num_attention_heads", None), "num_key_value_heads" in fields
+    if not grouped or not isinstance(heads, int):
+        missing = "the configuration does not group heads"
+        kinds = tuple(Variant(name, reason=missing) for name in ("plain heads", "one kv head"))
+    else:
+        other = heads if base.num_key_value_heads != heads else heads // 2
+        named = "plain heads" if other == heads else "grouped heads"
+        kinds = (
+            Variant(named, {"num_key_value_heads": other}),
+            Variant("one kv head", {"num_key_value_heads": 1}),
+        )
+    name = "head_dim unlike hidden/heads"
+    if "head_dim" not in fields or not isinstance(heads, int):
+        return *kinds, Variant(name, reason="the configuration has no head_dim")
+    return *kinds, Variant(name, {"head_dim": 2 * base.hidden_size // heads})
+
+
+def _biases(fields: Any, base: Any) -> Variant:
+    there = [name for name in _BIASES if name in fields and isinstance(getattr(base, name, None), bool)]
+    if not there:
+        return Variant("biases", reason="the configuration has no field for biases")
+    have = all(getattr(base, name) for name in there)
+    return Variant("no biases" if have else "biases", dict.fromkeys(there, not have))
+
+
+def _embeddings(base: Any) -> Variant:
+    tied = bool(getattr(base, "tie_word_embeddings", False))
+    return Variant("untied embeddings" if tied else "tied embeddings", {"tie_word_embeddings": not tied})
+
+
+def _rope(fields: Any, base: Any, kind: str) -> Variant:
+    name = f"{kind} rope"
+    present = getattr(base, "rope_parameters", None)
+    if "rope_parameters" not in fields or not isinstance(present, dict):
+        return Variant(name, reason="the configuration has no rope_parameters")
+
+    def scaled(parameters: dict[str, Any]) -> dict[str, Any]:
+        if "rope_type" not in parameters:  # one entry for each type of layer
+            return {key: scaled(value) for key, value in parameters.items() if isinstance(value, dict)}
+        return {**parameters, **_ROPES[kind], "rope_type": kind}
+
+    # dynamic scaling starts behind max_position_embeddings itself
+    overrides: dict[str, Any] = {"max_position_embeddings": _ORIGINAL} if kind == "dynamic" else {}
+    return Variant(name, {**overrides, "rope_parameters": scaled(present)})
+
+
+def _window(fields: Any, base: Any) -> Variant:
+    if "sliding_window" not in fields:
+        return Variant("sliding window", reason="the configuration has no sliding_window")
+    if getattr(base, "sliding_window", None) and not getattr(base, "layer_types", None):
+        return Variant("no sliding window", {"sliding_window": None})
+    extra = {"use_sliding_window": True, "max_window_layers": 1}
+    overrides: dict[str, Any] = {
+        "sliding_window": 8,
+        **{name: value for name, value in extra.items() if name in fields},
+    }
+    if "layer_types" in fields and "use_sliding_window" not in fields:
+        count = base.num_hidden_layers
+        overrides["layer_types"] = [("sliding_attention", "full_attention")[i % 2] for i in range(count)]
+    return Variant("sliding window", overrides)
