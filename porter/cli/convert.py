@@ -94,7 +94,7 @@ def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
         as_json=as_json,
     )
     if written.registry is None:
-        say(f"note: not registered, since the folder is `{out.name}` and the port `{ported.name}`: loaders want one name")
+        say(f"note: not registered, since the folder is `{out.name}` and the port `{ported.name}`: loaders want one")
     return code
 
 

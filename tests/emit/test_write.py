@@ -1,0 +1,315 @@
+"""Writing: what may be replaced, the registry, and nothing half-done whatever fails."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from porter.diagnostics import Refused, render
+from porter.emit import Difference, Written, check, emit, swap
+from porter.emit.templated import REGISTRY_FIRST_LINE
+
+
+def _snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _refusal(outcome: object) -> str:
+    assert isinstance(outcome, Refused)
+    return render(outcome.diagnostics[0])
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "generated_models" / "tiny2"
+
+
+@pytest.fixture
+def written(ported, out) -> Path:
+    assert isinstance(emit(ported, out), Written)
+    return out
+
+
+# --- what is written
+
+
+def test_a_new_folder_and_its_registry(ported, out):
+    outcome = emit(ported, out)
+    files = ("__init__.py", "modeling_tiny.py", "port.diff", "port.json", "run_tiny2.py")
+    assert outcome == Written(out, files, out.parent / "__init__.py", False)
+    assert sorted(_snapshot(out.parent)) == ["__init__.py", *(f"tiny2/{name}" for name in files)]
+
+
+def test_the_registry_is_two_literals(ported, written):
+    emit(replace(ported, name="a_first", split_points=None), written.with_name("a_first"))
+    assert (written.parent / "__init__.py").read_text() == (
+        '"""The ported models of this folder. Written by porter from their port.json files: do not edit.\n'
+        "\n"
+        "Two tables in the shape launchers know. They are plain literals: reading them imports no model.\n"
+        '"""\n'
+        "\n"
+        "# name: (module, class)\n"
+        "_MODELS = {\n"
+        '    "a_first": ("modeling_tiny", "TinyForCausalLM"),\n'
+        '    "tiny2": ("modeling_tiny", "TinyForCausalLM"),\n'
+        "}\n"
+        "\n"
+        "# name: (module, layer class, outputs to sum over ranks)\n"
+        "_MODEL_INJECTION_POLICY = {\n"
+        '    "tiny2": ("modeling_tiny", "TinyLayer", ("mlp.down",)),\n'
+        "}\n"
+    )
+
+
+def test_the_registry_can_be_imported(written):
+    spec = importlib.util.spec_from_file_location("made_up", written.parent / "__init__.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module._MODELS == {"tiny2": ("modeling_tiny", "TinyForCausalLM")}
+
+
+def test_a_removed_port_leaves_the_registry(ported, written):
+    emit(replace(ported, name="next"), written.with_name("next"))
+    for path in written.iterdir():
+        path.unlink()
+    written.rmdir()
+    emit(replace(ported, name="next"), written.with_name("next"), force=True)
+    assert "tiny2" not in (written.parent / "__init__.py").read_text()
+
+
+def test_a_port_under_another_folders_name_is_not_registered(ported, out):
+    outcome = emit(ported, out.with_name("elsewhere"))
+    assert isinstance(outcome, Written) and outcome.registry is None
+    assert not (out.parent / "__init__.py").exists()
+
+
+# --- what may be replaced
+
+
+def test_a_folder_that_exists(ported, written):
+    before = _snapshot(written.parent)
+    assert _refusal(emit(ported, written)) == (
+        f"error[P010]: the folder `{written}` exists already\n"
+        "  = help: use `--force` to replace it, or give another `--out`"
+    )
+    assert _snapshot(written.parent) == before
+
+
+def test_force_replaces_a_port(other, written):
+    (written / "__pycache__").mkdir()
+    (written / "__pycache__" / "x.pyc").write_bytes(b"")
+    outcome = emit(other, written, force=True)
+    assert isinstance(outcome, Written) and outcome.replaced
+    assert "up_gate" in (written / "modeling_tiny.py").read_text()
+    assert not (written / "__pycache__").exists()
+
+
+def test_force_takes_an_empty_folder(ported, out):
+    out.mkdir(parents=True)
+    assert isinstance(emit(ported, out, force=True), Written)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"thesis.tex": "x"}, "no port.json in it"),
+        ({"port.json": "{}"}, "no port.json of a port in it"),
+        ({"port.json": "]"}, "no port.json of a port in it"),
+    ],
+    ids=["somebody's work", "an empty account", "no account"],
+)
+def test_force_does_not_replace_what_is_no_port(ported, out, files, reason):
+    out.mkdir(parents=True)
+    for name, text in files.items():
+        (out / name).write_text(text)
+    before = _snapshot(out)
+    refusal = _refusal(emit(ported, out, force=True))
+    assert refusal.startswith(f"error[P071]: the folder `{out}` is not a port: it is not replaced\n  = {reason}\n")
+    assert _snapshot(out) == before
+
+
+def test_force_does_not_lose_what_somebody_put_there(ported, written):
+    (written / "notes.md").write_text("mine")
+    assert "  = porter did not write `notes.md`\n" in _refusal(emit(ported, written, force=True))
+    assert (written / "notes.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_in_the_place(ported, out, force):
+    out.parent.mkdir()
+    out.write_text("mine")
+    assert _refusal(emit(ported, out, force=force)).startswith(f"error[P071]: `{out}` is not a folder")
+    assert out.read_text() == "mine"
+
+
+def test_a_link_is_followed(ported, written, other, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(written)
+    emit(other, link, force=True)
+    assert link.is_symlink()
+    assert "up_gate" in (written / "modeling_tiny.py").read_text()
+
+
+def test_a_package_that_is_no_registry_is_not_touched(ported, out):
+    out.parent.mkdir()
+    (out.parent / "__init__.py").write_text("import something\n")
+    assert _refusal(emit(ported, out)).startswith(f"error[P073]: `{out.parent}/__init__.py` was not written by porter")
+    assert sorted(_snapshot(out.parent)) == ["__init__.py"]
+
+
+def test_a_broken_neighbour_is_named(ported, written):
+    (written / "port.json").write_text("[]")
+    refusal = _refusal(emit(replace(ported, name="next"), written.with_name("next")))
+    assert refusal.startswith(f"error[P072]: `{written}/port.json` is not the account of a port")
+    assert not written.with_name("next").exists()
+
+
+# --- check
+
+
+def test_check_of_what_was_just_written(ported, written):
+    assert check(ported, written) == []
+
+
+def test_check_names_file_and_line(ported, written):
+    path = written / "modeling_tiny.py"
+    path.write_text(path.read_text().replace("npu_rms_norm", "npu_rms_nrom"))
+    (written / "run_tiny2.py").unlink()
+    (written / "extra.py").write_text("")
+    (written.parent / "__init__.py").write_text("")
+    line = "        return torch_npu.npu_rms_{}(x, self.weight)[0]"
+    assert check(ported, written) == [
+        Difference("modeling_tiny.py", "differs", 20, line.format("nrom"), line.format("norm")),
+        Difference("run_tiny2.py", "missing"),
+        Difference("extra.py", "not from porter"),
+        Difference("../__init__.py", "differs", 1, "", REGISTRY_FIRST_LINE),
+    ]
+
+
+def test_check_sees_a_missing_last_line(ported, written):
+    path = written / "port.diff"
+    text = path.read_text()
+    path.write_text(text.rstrip("\n"))
+    (difference,) = check(ported, written)  # type: ignore[misc]
+    assert (difference.line, difference.there, difference.expected) == (text.count("\n") + 1, None, "")
+
+
+def test_check_of_nothing(ported, out):
+    differences = check(ported, out)
+    assert isinstance(differences, list)
+    assert {difference.problem for difference in differences} == {"missing"}
+    assert not out.parent.exists()
+
+
+# --- faults
+
+STEPS = ("rename", "replace", "fsync", "mkdir")
+
+
+def _fail_at(monkeypatch, number: int) -> list[str]:
+    """Make the `number`-th of all steps that touch the disk fail, as a full disk would; gives the steps taken."""
+    taken: list[str] = []
+
+    def failing(name: str):
+        real = getattr(os, name)
+
+        def step(*arguments, **options):
+            taken.append(name)
+            if len(taken) == number:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*arguments, **options)
+
+        return step
+
+    for name in STEPS:
+        monkeypatch.setattr(os, name, failing(name))
+    return taken
+
+
+@pytest.mark.parametrize("exchanging", [True, False], ids=["exchange", "move aside"])
+@pytest.mark.parametrize("existing", [True, False], ids=["replacing", "new"])
+def test_a_fault_at_any_step_leaves_all_or_nothing(ported, other, out, existing, exchanging, monkeypatch):
+    if not exchanging:
+        monkeypatch.setattr(swap, "exchange", lambda one, other: False)
+    if existing:
+        emit(ported, out)
+    root = out.parent.parent
+    old = _snapshot(root)
+    refused = 0
+    for number in range(1, 100):
+        with monkeypatch.context() as faulty:
+            taken = _fail_at(faulty, number)
+            outcome = emit(other, out, force=True)
+        if isinstance(outcome, Refused):
+            refused += 1
+            assert "No space left on device" in _refusal(outcome)
+            assert _snapshot(root) == old
+            assert out.parent.exists() == existing, "folders made on the way are gone again"
+            continue
+        assert check(other, out) == []
+        assert not list(out.parent.glob(".porter*"))
+        if len(taken) < number:  # no step was left to fail
+            break
+        shutil.rmtree(out.parent)
+        if existing:
+            emit(ported, out)
+    assert refused >= 9
+
+
+def test_a_full_disk_says_where(ported, out, monkeypatch):
+    _fail_at(monkeypatch, 4)
+    refusal = _refusal(emit(ported, out))
+    assert refusal.startswith(f"error[P074]: cannot write `{out}`: No space left on device\n")
+    assert refusal.endswith("= help: nothing was changed")
+
+
+def test_an_interrupt_is_passed_on_and_cleaned_up(other, written, monkeypatch):
+    before = _snapshot(written.parent)
+
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        emit(other, written, force=True)
+    assert _snapshot(written.parent) == before
+
+
+@pytest.mark.parametrize("exchanging", [True, False], ids=["exchange", "move aside"])
+def test_a_kill_at_any_step_leaves_the_old_or_the_new(ported, other, out, exchanging, tmp_path):
+    emit(ported, out)
+    script = Path(__file__).with_name("kill_at_every_step.py")
+    job = pickle.dumps((ported, other, out, exchanging))
+    done = subprocess.run([sys.executable, script], input=job, capture_output=True, check=True)
+    states = json.loads(done.stdout)
+    assert {"old", "new"} <= set(states["killed"])
+    if exchanging:
+        assert "neither" not in states["killed"]
+    assert set(states["settled"]) <= {"old", "new"}, "the next run puts right what the killed one left"
+    assert states["left_over"] == []
+
+
+def test_exchange_where_the_system_has_it(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    (one / "a").write_text("1")
+    if not swap.exchange(one, two):
+        pytest.skip("this file system cannot exchange two names")
+    assert (two / "a").read_text() == "1" and not list(one.iterdir())
+
+
+def test_exchange_reports_other_errors(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        swap.exchange(tmp_path / "none", tmp_path / "neither")
