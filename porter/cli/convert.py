@@ -82,7 +82,7 @@ def _taken(out: Path, force: bool) -> Refused | None:
 
 def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
     from porter.emit import emit
-    from porter.report import conversion_data, of_conversion
+    from porter.report.port import conversion_data, of_conversion
 
     written = emit(ported, out, force=force)
     if isinstance(written, Refused):
@@ -100,7 +100,7 @@ def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
 
 def _compare(ported: Ported, out: Path, *, as_json: bool) -> int:
     from porter.emit import check
-    from porter.report import differences_data, of_differences
+    from porter.report.port import differences_data, of_differences
 
     differences = check(ported, out)
     if isinstance(differences, Refused):

@@ -21,7 +21,7 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
       porter inspect transformers.models.nemotron --why
     """
     from porter.convert import inspect as inspect_source
-    from porter.report import inspection_data, of_inspection
+    from porter.report.known import inspection_data, of_inspection
     from porter.source import load_source
 
     loaded = load_source(source)
@@ -46,7 +46,7 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
 @as_json
 def rules(as_json: bool) -> int:
     """List the rules there are: where each applies and what it does."""
-    from porter.report import of_rules, rules_data
+    from porter.report.known import of_rules, rules_data
     from porter.rule import load_rules
     from porter.shipped import shipped
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from porter.cli.talk import answer, as_json, progress, refuse
+from porter.cli.talk import answer, as_json, refuse, steps
 from porter.diagnostics import Diagnostic, Refused
 
 
@@ -26,16 +24,23 @@ def prove(rules: tuple[str, ...], as_json: bool) -> int:
     unknown = _unknown_rules(rules)
     if unknown is not None:
         return refuse(unknown, as_json=as_json)
+    from porter.report.claims import of_proofs, proofs_data
     from porter.verify.prove import prove as prove_rules
 
-    return _claims(prove_rules(rules), "proving rules", as_json=as_json)
+    with steps("proving") as progress:
+        proofs = prove_rules(rules, progress=progress)
+    if isinstance(proofs, Refused):
+        return refuse(proofs, as_json=as_json)
+    passed = all(proof.passed for proof in proofs)
+    return answer(passed, lambda: of_proofs(proofs), lambda: {"proofs": proofs_data(proofs)}, as_json=as_json)
 
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--level", type=click.Choice(["parity"]), default="parity", show_default=True, help="What to claim.")
+@click.option("--quick", is_flag=True, help="Only the base configuration, not its variants.")
 @as_json
-def verify(directory: Path, level: str, as_json: bool) -> int:
+def verify(directory: Path, level: str, quick: bool, as_json: bool) -> int:
     """Verify the port in DIR against the model it came from.
 
     \b
@@ -47,9 +52,18 @@ def verify(directory: Path, level: str, as_json: bool) -> int:
     account = read_account(directory)
     if isinstance(account, Refused):
         return refuse(account, as_json=as_json)
+    from porter.report.claims import checks_data, of_checks
     from porter.verify.parity import verify as verify_parity
 
-    return _claims(verify_parity(directory), f"verifying {directory}, {level}", as_json=as_json)
+    with steps(f"verifying {directory}") as progress:
+        checks = verify_parity(directory, quick=quick, progress=progress)
+    if isinstance(checks, Refused):
+        return refuse(checks, as_json=as_json)
+    failed = any(check.failed for check in checks)
+    data = {"folder": str(directory), "level": level}
+    return answer(
+        not failed, lambda: of_checks(checks), lambda: {**data, "checks": checks_data(checks)}, as_json=as_json
+    )
 
 
 def _unknown_rules(names: tuple[str, ...]) -> Refused | None:
@@ -68,13 +82,3 @@ def _unknown_rules(names: tuple[str, ...]) -> Refused | None:
             help = f"did you mean {close}?" if close else "see `porter rules`"
             return Refused((Diagnostic("P042", f"no rule `{name}`", help=help),))
     return None
-
-
-def _claims(outcome: Iterable[Any] | Refused, what: str, *, as_json: bool) -> int:
-    from porter.report import of_results, results_data
-
-    if isinstance(outcome, Refused):
-        return refuse(outcome, as_json=as_json)
-    results = list(progress(outcome, what))
-    passed = all(result.passed for result in results)
-    return answer(passed, lambda: of_results(results), lambda: {"claims": results_data(results)}, as_json=as_json)

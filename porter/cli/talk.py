@@ -100,6 +100,20 @@ def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iter
 
 
 @contextlib.contextmanager
+def steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Gives what long work calls with (step, done, of how many): a bar on stderr, or a line a step off a terminal."""
+    if not on_terminal():
+        yield lambda step, done, total: say(f"{what}: {step}, {done + 1} of {total}") if step else None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what)
+        yield lambda step, done, total: bar.update(task, description=f"{what}: {step}", completed=done, total=total)
+
+
+@contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
     """Something that takes a while and cannot say how far it is."""
     if not on_terminal():

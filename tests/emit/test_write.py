@@ -291,7 +291,8 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(ported, other, out, exchan
     emit(ported, out)
     script = Path(__file__).with_name("kill_at_every_step.py")
     job = pickle.dumps((ported, other, out, exchanging))
-    done = subprocess.run([sys.executable, script], input=job, capture_output=True, check=True)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, script], input=job, capture_output=True, check=True, env=env)
     states = json.loads(done.stdout)
     assert {"old", "new"} <= set(states["killed"])
     if exchanging:

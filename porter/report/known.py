@@ -1,0 +1,68 @@
+"""What porter sees in a source, and the rules it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from porter.diagnostics import to_json
+from porter.report.port import of_sites, of_source, sites_data
+from porter.report.table import table
+
+if TYPE_CHECKING:
+    from porter.convert import Inspection
+    from porter.rule import LoadedRule
+
+
+def of_inspection(inspection: Inspection) -> str:
+    anatomy = inspection.plan.anatomy
+    roles: dict[str, list[str]] = {}
+    for owner, role in anatomy.roles.items():
+        roles.setdefault(role, []).append(owner)
+    parts = table(("part", "classes"), [(role, ", ".join(owners)) for role, owners in roles.items()])
+    head = f"{of_source(inspection.source)}\nentry point: {anatomy.causal}"
+    return f"{head}\n\n{parts}\n\n{of_sites(inspection.sites)}"
+
+
+def inspection_data(inspection: Inspection) -> dict[str, Any]:
+    from porter.explain import explain
+
+    left = {site.name for site in inspection.sites if site.status == "left"}
+    plan = inspection.plan
+    source = inspection.source
+    return {
+        "source": {
+            "module": source.module,
+            "version": source.version,
+            "file": source.display,
+            "sha256": source.sha256,
+        },
+        "class": plan.anatomy.causal,
+        "roles": dict(plan.anatomy.roles),
+        "sites": sites_data(inspection.sites),
+        "misses": [to_json(explain(plan, site)) for site in plan.anatomy.sites if site.name in left],
+    }
+
+
+def of_rules(rules: Iterable[LoadedRule]) -> str:
+    return table(("rule", "sites", "what it does"), [(rule.name, _places(rule), rule.summary) for rule in rules])
+
+
+def _places(rule: LoadedRule) -> str:
+    return ", ".join(dict.fromkeys(loaded.edit.site for loaded in rule.edits))
+
+
+def rules_data(rules: Iterable[LoadedRule]) -> list[dict[str, Any]]:
+    return [
+        {
+            "rule": rule.name,
+            "summary": rule.summary,
+            "file": rule.path,
+            "sha256": rule.sha256,
+            "edits": [
+                {"name": loaded.edit.name, "site": loaded.edit.site, "unit": loaded.edit.unit} for loaded in rule.edits
+            ],
+            "document": rule.document,
+        }
+        for rule in rules
+    ]

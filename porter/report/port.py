@@ -1,0 +1,99 @@
+"""What became of a source: every site of it by name, also those that no rule took; and how a port differs on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter.ported import Ported, SiteReport
+from porter.report.table import table
+
+if TYPE_CHECKING:  # the text of one command does not pay for the stages of another
+    from porter.emit import Difference, Written
+    from porter.source import Source
+
+
+def of_source(source: Source) -> str:
+    if source.module is None:
+        return source.display
+    return f"{source.module} ({source.package} {source.version})" if source.version else source.module
+
+
+def of_sites(sites: Sequence[SiteReport]) -> str:
+    """A line a site: the rules that took it, or why none did; then the sum."""
+    shown = [(site.name, site.kind, str(site.line), _fate(site)) for site in sites]
+    counts = Counter(site.status for site in sites)
+    total = f"{len(sites)} sites: {counts['ported']} ported, {counts['kept']} kept, {counts['left']} left as they are"
+    return table(("site", "kind", "line", "rule, or why none"), shown, right=frozenset({2})) + f"\n\n{total}"
+
+
+def _fate(site: SiteReport) -> str:
+    if site.status == "ported":
+        return ", ".join(site.rules)
+    return f"- {site.status}: {site.reason}" if site.reason else f"- {site.status}"
+
+
+def of_conversion(ported: Ported, written: Written, shown_as: Path) -> str:
+    lines = [f"{of_source(ported.source)} -> {shown_as}", "", of_sites(ported.sites)]
+    split = ported.split_points
+    if split is not None:
+        against = f", checked against {split.checked_against}" if split.checked_against else ""
+        lines.append(f"split points of {split.layer_class}: {', '.join(split.row_parallel) or 'none'}{against}")
+        lines += [f"  {note}" for note in split.notes]
+    lines += ["", f"wrote {', '.join(written.files)}"]
+    return "\n".join(lines)
+
+
+def conversion_data(ported: Ported, written: Written, shown_as: Path) -> dict[str, Any]:
+    return {
+        "name": ported.name,
+        "class": ported.causal_class,
+        "folder": str(shown_as),
+        "files": list(written.files),
+        "registered": written.registry is not None,
+        "replaced": written.replaced,
+        "rules": [rule for rule, _ in ported.rules],
+        "sites": sites_data(ported.sites),
+    }
+
+
+def sites_data(sites: Iterable[SiteReport]) -> list[dict[str, Any]]:
+    return [
+        {
+            "site": site.name,
+            "kind": site.kind,
+            "line": site.line,
+            "status": site.status,
+            "rules": list(site.rules),
+            "reason": site.reason,
+        }
+        for site in sites
+    ]
+
+
+def of_differences(differences: Sequence[Difference], folder: Path) -> str:
+    lines: list[str] = []
+    for difference in differences:
+        place = f"{folder / difference.file}" + (f":{difference.line}" if difference.line else "")
+        lines.append(f"{place}: {difference.problem}")
+        if difference.line:
+            lines += [
+                f"    there:    {'(end of file)' if difference.there is None else difference.there}",
+                f"    expected: {'(end of file)' if difference.expected is None else difference.expected}",
+            ]
+    return "\n".join(lines)
+
+
+def differences_data(differences: Iterable[Difference]) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": difference.file,
+            "problem": difference.problem,
+            "line": difference.line,
+            "there": difference.there,
+            "expected": difference.expected,
+        }
+        for difference in differences
+    ]

@@ -1,0 +1,365 @@
+"""What each command prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from porter.diagnostics import Diagnostic, Refused
+from porter.verify.finding import Check
+
+LLAMA = "transformers.models.llama"
+
+
+def _fake_module(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> None:
+    module = types.ModuleType(name)
+    vars(module).update(members)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.fixture
+def port(porter_here, tmp_path: Path) -> Path:
+    out = tmp_path / "ports" / "llama2"
+    assert porter_here("convert", LLAMA, "--out", out).code == 0
+    return out
+
+
+# --- convert
+
+
+def test_convert_lists_every_site(porter_here, tmp_path):
+    done = porter_here("convert", LLAMA, "--out", tmp_path / "llama2")
+    assert (done.code, done.err) == (0, "")
+    head, *lines = done.out.split("\n")
+    assert head.startswith(f"{LLAMA}.modeling_llama (transformers 5.23.")
+    assert head.endswith(f" -> {tmp_path / 'llama2'}")
+    account = json.loads((tmp_path / "llama2" / "port.json").read_text())
+    for site in account["sites"]:
+        assert any(line.startswith(f"{site['site']} ") for line in lines)
+    assert f"wrote {', '.join(sorted(os.listdir(tmp_path / 'llama2')))}" in lines
+
+
+def test_convert_as_json_is_one_document(porter_here, tmp_path):
+    done = porter_here("convert", LLAMA, "--out", tmp_path / "llama2", "--json")
+    document = json.loads(done.out)
+    assert (done.code, done.err, document["ok"], document["diagnostics"]) == (0, "", True, [])
+    assert (document["name"], document["class"], document["registered"]) == ("llama2", "LlamaForCausalLM", True)
+    assert document["folder"] == str(tmp_path / "llama2")
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [((), "generated_models/llama"), (("--name", "mine"), "generated_models/mine"), (("--out", "x/y"), "x/y")],
+    ids=["neither", "a name", "a folder"],
+)
+def test_name_and_folder_say_each_other(porter_here, tmp_path, monkeypatch, words, folder):
+    monkeypatch.chdir(tmp_path)
+    assert porter_here("convert", LLAMA, *words).code == 0
+    account = json.loads((tmp_path / folder / "port.json").read_text())
+    assert account["name"] == folder.split("/")[-1]
+
+
+def test_a_name_unlike_its_folder_is_not_registered_and_says_so(porter_here, tmp_path):
+    done = porter_here("convert", LLAMA, "--out", tmp_path / "x" / "y", "--name", "z")
+    assert done.code == 0
+    assert done.err.startswith("note: not registered")
+    assert not (tmp_path / "x" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("name", ["llama-2", "2llama", "class", "a.b", "../x"])
+def test_a_name_is_an_identifier(porter_here, tmp_path, name):
+    done = porter_here("convert", LLAMA, "--out", tmp_path / "x", "--name", name)
+    assert done.code == 2
+    assert "--name" in done.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_refused_source_is_one_located_message(porter_here, tmp_path):
+    (tmp_path / "modeling_x.py").write_text("def broken(:\n    pass\n")
+    done = porter_here("convert", tmp_path, "--out", tmp_path / "out")
+    assert (done.code, done.out) == (1, "")
+    assert "modeling_x.py:1:12\n  |\n1 | def broken(:\n  |            ^" in done.err
+    assert done.err.count("error[") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_refusal_as_json(porter_here, tmp_path):
+    done = porter_here("convert", "transformers.models.lama", "--out", tmp_path / "out", "--json")
+    document = json.loads(done.out)
+    assert (done.code, done.err, document["ok"]) == (1, "", False)
+    assert document["diagnostics"][0]["code"] == "P001"
+
+
+def test_a_folder_that_exists(porter_here, port):
+    before = {path.name: path.read_bytes() for path in port.iterdir()}
+    done = porter_here("convert", LLAMA, "--out", port)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error[P010]: the folder `{port}` exists already\n")
+    assert porter_here("convert", LLAMA, "--out", port, "--force").code == 0
+    assert {path.name: path.read_bytes() for path in port.iterdir()} == before
+
+
+def test_check(porter_here, port):
+    assert porter_here("convert", LLAMA, "--out", port, "--check").out == f"{port} is what converting again gives\n"
+    path = port / "modeling_llama.py"
+    path.write_text(path.read_text().replace("import torch\n", "import torch  # mine\n", 1))
+    done = porter_here("convert", LLAMA, "--out", port, "--check")
+    line = path.read_text().split("\n").index("import torch  # mine") + 1
+    assert done.code == 1
+    assert done.out == (
+        f"{path}:{line}: differs\n    there:    import torch  # mine\n    expected: import torch\n"
+    )
+    document = json.loads(porter_here("convert", LLAMA, "--out", port, "--check", "--json").out)
+    assert not document["ok"]
+    assert [difference["file"] for difference in document["differences"]] == ["modeling_llama.py"]
+
+
+def test_check_and_force_exclude_each_other(porter_here):
+    assert porter_here("convert", LLAMA, "--check", "--force").code == 2
+
+
+@pytest.mark.parametrize("words", [("--keep", "LlamaRMSNrom.forward"), ("--without", "swigul")])
+def test_an_option_that_names_nothing_is_refused(porter_here, tmp_path, words):
+    done = porter_here("convert", LLAMA, "--out", tmp_path / "x", *words)
+    assert done.code == 1
+    assert "did you mean" in done.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_kept_site_is_recorded(porter_here, tmp_path):
+    done = porter_here("convert", LLAMA, "--out", tmp_path / "x", "--keep", "LlamaMLP.forward")
+    assert done.code == 0
+    (line,) = [line for line in done.out.split("\n") if line.startswith("LlamaMLP.forward")]
+    assert "- kept" in line
+    assert json.loads((tmp_path / "x" / "port.json").read_text())["options"]["keep"] == ["LlamaMLP.forward"]
+    assert "--keep LlamaMLP.forward" in (tmp_path / "x" / "modeling_llama.py").read_text()
+
+
+# --- inspect, rules, survey
+
+
+def test_inspect_writes_nothing(porter_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = porter_here("inspect", LLAMA)
+    assert (done.code, done.err) == (0, "")
+    assert "entry point: LlamaForCausalLM\n" in done.out
+    assert "LlamaRMSNorm.forward" in done.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_inspect_says_why(porter_here):
+    document = json.loads(porter_here("inspect", "transformers.models.nemotron", "--json").out)
+    left = [site["site"] for site in document["sites"] if site["status"] == "left"]
+    assert left
+    assert [miss["message"] for miss in document["misses"]] == [f"no rule matches `{site}`" for site in left]
+    text = porter_here("inspect", "transformers.models.nemotron", "--why").out
+    for site in left:
+        assert f"error[P102]: no rule matches `{site}`\n" in text
+
+
+def test_rules(porter_here):
+    text = porter_here("rules").out
+    document = json.loads(porter_here("rules", "--json").out)
+    names = [rule["rule"] for rule in document["rules"]]
+    assert names == [line.split()[0] for line in text.strip().split("\n")[1:]]
+    assert all(rule["summary"] and len(rule["sha256"]) == 64 for rule in document["rules"])
+
+
+def test_survey(porter_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = porter_here("survey", "--limit", "3")
+    assert (done.code, done.err) == (0, "surveying 3 files ...\n")
+    lines = done.out.strip().split("\n")
+    assert len(lines) == 5 and lines[-1].startswith("3 files: ")
+    assert not list(tmp_path.iterdir())
+    document = json.loads(porter_here("survey", "--limit", "3", "--json").out)
+    assert len(document["outcomes"]) == 3
+
+
+def test_survey_goes_on_after_a_crash(porter_here, monkeypatch):
+    def crash(*arguments, **options):
+        raise AssertionError("never happens")
+
+    monkeypatch.setattr("porter.convert.convert", crash)
+    done = porter_here("survey", "--limit", "2")
+    assert done.code == 1
+    assert "crashed: AssertionError: never happens" in done.out
+    assert "2 files: 0 converted, 0 refused, 2 crashed; " in done.out
+
+
+# --- prove, verify, run: the work itself has its own tests
+
+
+def test_proofs(porter_here, monkeypatch):
+    import porter.verify.prove as engine
+
+    figures = {"bfloat16": {"before_ulp": 1.3, "after_ulp": 0.5, "of_limit": 0.4, "differing": 0.1}, "draws": 64}
+    norm = engine.Proof("norm", "passed", figures, "", "algebra proved; kernel: not run")
+    bare = engine.Proof("bare", "unproved", {}, "no `proof`\nno `not_*` case", "algebra unproved; kernel: not run")
+
+    def prove(names, progress):
+        progress("norm", 0, 1)
+        progress("", 1, 1)
+        return (norm,) if names else (norm, bare)
+
+    monkeypatch.setattr(engine, "prove", prove)
+    done = porter_here("prove", "norm_rms")
+    assert (done.code, done.err) == (0, "proving: norm, 1 of 1\n")
+    assert done.out == (
+        "        rule  float32: after / before  bfloat16: after / before  float16: after / before   (ulp)\n"
+        "passed  norm  -                        0.50 / 1.30               -\n"
+        "\n1 passed\nalgebra proved; kernel: not run\n"
+    )
+    done = porter_here("prove")
+    assert done.code == 1, "what brings no proof is not proved"
+    assert "    no `proof`\n    no `not_*` case\n\n1 passed, 1 unproved\n" in done.out
+    document = json.loads(porter_here("prove", "--json").out)
+    assert not document["ok"]
+    assert [proof["status"] for proof in document["proofs"]] == ["passed", "unproved"]
+
+
+CHECKS = (
+    Check("logits", "base", "passed", 3e-7, 1e-5, "of the scale"),
+    Check("window", "base", "not applicable", detail="no layer has one"),
+)
+WRONG = Check("tokens", "biases", "failed", 2.0, 0.0, "tokens differ", "first at [0, 3]")
+
+
+@pytest.mark.parametrize(("checks", "code"), [(CHECKS, 0), ((*CHECKS, WRONG), 1)], ids=["none fails", "one fails"])
+def test_verify(porter_here, port, monkeypatch, checks, code):
+    _fake_module(monkeypatch, "porter.verify.parity", verify=lambda directory, quick, progress: checks)
+    done = porter_here("verify", port)
+    assert done.code == code
+    assert "passed          base" in done.out and "3e-07 of the scale, limit 1e-05" in done.out
+    assert "    no layer has one\n" in done.out and done.out.endswith("kernel: not run\n")
+    assert ("    first at [0, 3]\n" in done.out) == bool(code)
+    document = json.loads(porter_here("verify", port, "--json").out)
+    assert (document["ok"], len(document["checks"])) == (not code, len(checks))
+
+
+def test_a_check_that_cannot_begin(porter_here, port, monkeypatch):
+    refused = Refused((Diagnostic("P9", "no"),))
+    _fake_module(monkeypatch, "porter.verify.parity", verify=lambda directory, quick, progress: refused)
+    done = porter_here("verify", port)
+    assert (done.code, done.out, done.err) == (1, "", "error[P9]: no\n")
+
+
+def test_a_rule_that_is_not_there_is_found_before_torch_is_loaded(porter_process):
+    done = porter_process("prove", "swigul")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "error[P042]: no rule `swigul`\n  = help: did you mean `swiglu`?\n"
+
+
+def test_verify_wants_a_port(porter_here, tmp_path):
+    done = porter_here("verify", tmp_path)
+    assert done.code == 1
+    assert done.err.startswith(f"error[P072]: `{tmp_path}/port.json` is not the account of a port\n")
+
+
+def test_run(porter_here, tmp_path, monkeypatch):
+    class Runner:
+        execute_mode = ""
+
+        def __init__(self, name: str, path: str, **config: object) -> None:
+            self.said = f" {name} {config['max_new_tokens']}"
+
+        def execute_model(self, prompts: list[str], **config: object) -> list[str]:
+            return [f"{self.said} {self.execute_mode}" for _ in prompts]
+
+    _fake_module(monkeypatch, "porter.runner", LlmModelRunner=Runner)
+    monkeypatch.setattr("porter.runtime.registry.registered", lambda: ("llama2",))
+    words = ("run", "llama2", "--model-path", tmp_path, "--prompt", "a", "--prompt", "b", "--max-new-tokens", "3")
+    assert porter_here(*words).out == "a llama2 3 eager\n\nb llama2 3 eager\n"
+    answers = json.loads(porter_here(*words, "--json").out)["answers"]
+    assert answers == [{"prompt": p, "text": " llama2 3 eager"} for p in "ab"]
+    assert porter_here("run", "lama2", *words[2:]).err.startswith("error[P080]: no ported model `lama2`\n")
+    assert "P081" in porter_here("run", "llama2", "--model-path", tmp_path / "no", "--prompt", "a").err
+
+
+# --- the process
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("convert",), ("inspect",), ("rules",), ("prove",), ("verify",), ("run",), ("survey",)],
+    ids=lambda words: " ".join(words) or "porter",
+)
+def test_help(porter_here, words):
+    done = porter_here(*words, "--help")
+    assert done.code == 0
+    assert done.out.startswith("Usage: porter")
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("convert",), ("convert", "x", "--nonsense"), ("verify",)])
+def test_usage_errors_exit_2_and_keep_stdout_empty(porter_here, words):
+    done = porter_here(*words)
+    assert (done.code, done.out) == (2, "")
+
+
+@pytest.mark.parametrize("words", [("convert", LLAMA, "--out", "x"), ("inspect", LLAMA), ("rules",)], ids=" ".join)
+def test_what_converting_does_not_load(porter_process, words):
+    code = (
+        "import sys, porter.cli; code = porter.cli.exit_code(sys.argv[1:]);"
+        "heavy = {'torch', 'transformers', 'rich', 'numpy'} & {name.split('.')[0] for name in sys.modules};"
+        "print(code, sorted(heavy), file=sys.stderr)"
+    )
+    assert porter_process(*words, python=("-c", code)).err == "0 []\n"
+
+
+def test_a_bare_import_loads_click_only(porter_process):
+    code = (
+        "import sys, porter.cli;"
+        "print(sorted({'jinja2', 'rich', 'libcst', 'torch', 'transformers'} & set(sys.modules)))"
+    )
+    assert porter_process(python=("-c", code)).out == "[]\n"
+
+
+def test_an_interrupt_exits_130(environment, tmp_path):
+    command = [sys.executable, "-m", "porter", "survey"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path)
+    assert process.stdout is not None and process.stderr is not None
+    process.stderr.readline()  # it has begun
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.decode().endswith("interrupted\n")
+    assert b"Traceback" not in err
+
+
+def test_a_closed_pipe_is_no_error(environment, tmp_path):
+    command = f"set -o pipefail; {sys.executable} -m porter survey --limit 2 2>err.txt | true"
+    subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path)
+    assert "Traceback" not in (tmp_path / "err.txt").read_text()
+
+
+def test_a_bug_shows_its_traceback(porter_here, monkeypatch):
+    def bug(spec: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("porter.source.load_source", bug)
+    done = porter_here("inspect", LLAMA)
+    assert (done.code, done.out) == (70, "")
+    assert "Traceback" in done.err and done.err.endswith("This is a bug in porter, not in your input.\n")
+
+
+# --- a terminal
+
+
+def test_colour_only_on_a_terminal_and_not_against_the_users_wish(porter_here, monkeypatch):
+    plain = porter_here("inspect", "transformers.models.lama").err
+    monkeypatch.setattr("porter.cli.talk.on_terminal", lambda: True)
+    monkeypatch.setattr("click.utils.should_strip_ansi", lambda *arguments: False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = porter_here("inspect", "transformers.models.lama").err
+    assert coloured != plain and "\x1b[" in coloured
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert porter_here("inspect", "transformers.models.lama").err == plain
