@@ -127,7 +127,7 @@ def _fake_fused_infer_attention_score(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     call = read(query, key, value, **options)
-    batch, length, heads, size = call.sizes(query, call.num_heads)
+    batch, length, heads, size = call.query_sizes
     if call.ragged:
         out, lse = [length, heads, value.shape[-1]], [length, heads, 1]
     else:

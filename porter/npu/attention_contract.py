@@ -6,6 +6,7 @@ Values of lengths and paddings are not looked at here: in a graph they may be kn
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -61,8 +62,16 @@ class Call:
         """TND: sequences end to end in one dimension, with cumulative lengths."""
         return self.input_layout == "TND"
 
-    def sizes(self, tensor: torch.Tensor, heads: int) -> tuple[Size, Size, Size, Size]:
-        """(B, S, N, D) of a query, key or value; TND counts as one batch row."""
+    @cached_property
+    def query_sizes(self) -> tuple[Size, Size, Size, Size]:
+        """(B, S, N, D); TND counts as one batch row."""
+        return self._sizes(self.query, self.num_heads)
+
+    @cached_property
+    def key_sizes(self) -> tuple[Size, Size, Size, Size]:
+        return self._sizes(self.key, self.kv_heads)
+
+    def _sizes(self, tensor: torch.Tensor, heads: int) -> tuple[Size, Size, Size, Size]:
         if self.input_layout == "BSH":
             batch, length, hidden = tensor.shape
             return batch, length, heads, hidden // heads
@@ -74,10 +83,10 @@ class Call:
             batch, count, length, size = tensor.shape
         return batch, length, count, size
 
-    @property
+    @cached_property
     def decodes(self) -> bool:
         """One query position in every sequence: the device's decode path, which knows no sparse mode."""
-        return not self.ragged and bool(self.sizes(self.query, self.num_heads)[1] == 1)
+        return not self.ragged and bool(self.query_sizes[1] == 1)
 
     @property
     def takes_full_mask(self) -> bool:
@@ -131,18 +140,17 @@ def _check_heads(call: Call) -> None:
     if kv_heads < 1 or heads % kv_heads or heads // kv_heads > 64:
         limit = f"must divide num_heads ({heads}), at most 64 query heads to one"
         raise ContractError(OP, "num_key_value_heads", limit, kv_heads)
-    for name, tensor, count in (("query", call.query, heads), ("key", call.key, kv_heads)):
-        if call.input_layout == "BSH":
-            fits = not violated(tensor.shape[-1] % count == 0)
-        else:
-            fits = not violated(call.sizes(tensor, count)[2] == count)
-        if not fits:
+    for name, tensor, found, count in (
+        ("query", call.query, call.query_sizes[2], heads),
+        ("key", call.key, call.key_sizes[2], kv_heads),
+    ):
+        if violated(found == count) or (call.input_layout == "BSH" and violated(tensor.shape[-1] % count == 0)):
             raise ContractError(OP, name, f"must have {count} heads in layout {call.input_layout}", shape(tensor))
 
 
 def _check_sizes(call: Call) -> None:
-    batch, length, _, size = call.sizes(call.query, call.num_heads)
-    kv_batch, kv_length, _, kv_size = call.sizes(call.key, call.kv_heads)
+    batch, length, _, size = call.query_sizes
+    kv_batch, kv_length, _, kv_size = call.key_sizes
     common = 2 if call.ragged else 4  # TND may have a smaller D in value
     if not same_sizes(call.value.shape[:common], call.key.shape[:common]):
         raise ContractError(OP, "value", f"must have the shape of key {shape(call.key)}", shape(call.value))
@@ -204,8 +212,8 @@ def _check_mask(call: Call, mask: torch.Tensor) -> None:
             limit = f"must be triu(ones(2048, 2048), 1) with sparse_mode {call.sparse_mode}"
             raise ContractError(OP, "atten_mask", limit, shape(mask))
         return
-    batch, length, _, _ = call.sizes(call.query, call.num_heads)
-    kv_length = call.sizes(call.key, call.kv_heads)[1]
+    batch, length, _, _ = call.query_sizes
+    kv_length = call.key_sizes[1]
     forms = "(B, KV_S), (B, 1, KV_S) or (B, 1, 1, KV_S) where query has one position (sparse_mode is ignored there)"
     if call.decodes:
         fits = mask.dim() in (2, 3, 4) and not violated(mask.shape[0] == batch)

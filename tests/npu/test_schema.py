@@ -111,6 +111,7 @@ def test_forward_takes_parameters_that_require_grad(grad_mode: bool) -> None:
         torch_npu.npu_swiglu(y)
         torch_npu.scatter_update_(cache, POSITIONS, total, 1)
         torch_npu.npu_scatter_nd_update_(cache, POSITIONS[:, None] - 1, total.new_zeros(2, 8, 16))
+        assert not cache.requires_grad, "a cache must not drag the history of what was written to it along"
         q = (torch.randn(1, 2, 2, 64) * x.sum()).clone()
         table = torch.randn(1, 2, 1, 64)
         torch_npu.npu_rotary_mul(q, table, table)
