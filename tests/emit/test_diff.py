@@ -79,6 +79,7 @@ def test_whole_text():
         ([(1, 0, "x\n")], [("a", 1, 0)], ["a S"]),
         ([(13, 12, "x\n")], [("a", 13, 12)], ["a S"]),
         ([(12, 12, "x\n")], [("a", 12, 12)], ["a S"]),
+        ([(2, 2, "x\n"), (5, 4, "y\n")], [("a", 2, 4), ("b", 5, 4)], ["a S", "b S"]),
         ([], [], []),
     ],
     ids=[
@@ -94,6 +95,7 @@ def test_whole_text():
         "an insertion at the beginning",
         "an insertion at the end",
         "the last line",
+        "an insertion behind lines that a rule took and left as they are",
         "nothing",
     ],
 )

@@ -267,6 +267,24 @@ def test_a_fault_at_any_step_leaves_all_or_nothing(ported, other, out, existing,
     assert refused >= 9
 
 
+def test_what_cannot_be_moved_back_is_not_thrown_away(ported, other, written, monkeypatch):
+    before = _snapshot(written)
+    monkeypatch.setattr(swap, "exchange", lambda one, other: False)
+    real = os.rename
+
+    def only_aside(source, target) -> None:
+        if not Path(target).name.startswith(".porter-old-"):
+            raise OSError(errno.EIO, "Input/output error")
+        real(source, target)
+
+    with monkeypatch.context() as faulty:
+        faulty.setattr(os, "rename", only_aside)
+        assert isinstance(emit(other, written, force=True), Refused)
+    assert _snapshot(written.with_name(".porter-old-tiny2")) == before
+    assert isinstance(emit(ported, written.with_name("next")), Written)
+    assert _snapshot(written) == before, "the next run put it back"
+
+
 def test_a_full_disk_says_where(ported, out, monkeypatch):
     _fail_at(monkeypatch, 4)
     refusal = _refusal(emit(ported, out))
