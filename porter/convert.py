@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from porter.anatomy import Anatomy, read_anatomy
@@ -17,7 +17,7 @@ from porter.plan import Plan
 from porter.ported import Ported, SiteReport
 from porter.rewrite import rewrite
 from porter.rule import LoadedRule, load_rules
-from porter.search import Search
+from porter.search import Search, pretrained_classes
 from porter.shipped import shipped
 from porter.source import Source
 from porter.split_points import find_split_points
@@ -57,6 +57,9 @@ def convert(
     plan = Search(parsed, anatomy, defaults, keep).plan(tuple(r for r in rules if r.name not in without))
     if isinstance(plan, Refused):
         return plan
+    fault = _nothing_to_port(plan)
+    if fault is not None:
+        return fault
     sites = _site_reports(plan)
     if strict and any(site.status == "left" for site in sites):
         left = [site for site in plan.anatomy.sites if not plan.rules_at(site.name) and site.name not in keep]
@@ -125,6 +128,24 @@ def _site_reports(plan: Plan) -> tuple[SiteReport, ...]:
         reason = None if rules else "kept on purpose" if kept else reason_of(plan, site.name)
         reports.append(SiteReport(site.name, site.kind, site.function.lineno, status, rules, reason))
     return tuple(reports)
+
+
+def _nothing_to_port(plan: Plan) -> Refused | None:
+    """P103, P104: no rule takes any site, or the port would have no base class to load weights with."""
+    if not plan.applications:
+        first = plan.anatomy.sites[0] if plan.anatomy.sites else None
+        if first is None:
+            place = plan.parsed.span(plan.parsed.classes[plan.anatomy.causal])
+            message = f"`{plan.anatomy.causal}` has no layers in this file"
+            return Refused((Diagnostic("P103", message, place, help="port the model it wraps"),))
+        closest = explain(plan, first)
+        return Refused((replace(closest, code="P103", message=f"no rule takes any site of `{plan.anatomy.causal}`"),))
+    if not pretrained_classes(plan.anatomy):
+        place = plan.parsed.span(plan.parsed.classes[plan.anatomy.causal])
+        message = "the file has no class of its own derived from PreTrainedModel"
+        help_text = "a port loads weights through that class: port the file that defines it"
+        return Refused((Diagnostic("P104", message, place, help=help_text),))
+    return None
 
 
 def _unknown(

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from porter.parse import Function, Parsed, dotted, parse
 from porter.plan import Plan
 from porter.ported import FRAME, Change
-from porter.search import needs_runtime, pretrained_classes
+from porter.search import pretrained_classes
 
 HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
 RUNTIME = "porter.runtime"
-BASE_CLASS = "NpuPreTrainedModel"
+BASE_CLASS = "PortedPreTrainedModel"
+BASE_CLASS_WITH_CACHE = "NpuPreTrainedModel"
 LINE_LIMIT = 119
 TORCH_NPU = """try:
     import torch_npu
@@ -41,14 +42,14 @@ def runtime_edits(
             if (dotted(called) or "").split(".")[-1] in HUB_DECORATORS:
                 start, end = parsed.range(decorator)
                 yield parsed.line_start(start), end + 1, ("",), FRAME, node.name
-    if not any(needs_runtime(application.rule) for application in plan.applications):
-        return
-    needed[BASE_CLASS] = RUNTIME
+    has_static_cache = any(module.startswith(RUNTIME) for module in needed.values())
+    base_class = BASE_CLASS_WITH_CACHE if has_static_cache else BASE_CLASS
+    needed[base_class] = RUNTIME
     for name in pretrained_classes(plan.anatomy):
         node = parsed.classes[name]
         for base in node.bases:
             if dotted(base) == "PreTrainedModel":
-                yield (*parsed.range(base), (BASE_CLASS,), FRAME, name)
+                yield (*parsed.range(base), (base_class,), FRAME, name)
         if merges:
             needed["RowMerge"] = RUNTIME
             start = parsed.line_start(parsed.range(_first_statement(node))[0])

@@ -49,12 +49,10 @@ class Search:
     # -- where a rule applies
 
     def _applications(self, rule: LoadedRule) -> Iterator[Application]:
-        names = {node.id for node in ast.walk(self.parsed.tree) if isinstance(node, ast.Name)}
+        names = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(self.parsed.tree)}
         present = sorted(names & set(rule.declared.absent))
         if present:
             self._fail_everywhere(rule, f"the module uses `{present[0]}`, which the rule cannot carry over")
-        elif self._needs_base(rule) and not pretrained_classes(self.anatomy):
-            self._fail_everywhere(rule, "the module has no class of its own derived from PreTrainedModel")
         elif rule.declared.scope == "module":
             yield from self._module_application(rule)
         elif len(rule.edits) == 1:
@@ -255,9 +253,6 @@ class Search:
                     return False
         return True
 
-    def _needs_base(self, rule: LoadedRule) -> bool:
-        return needs_runtime(rule)
-
     def _fail_everywhere(self, rule: LoadedRule, reason: str, skip: str = "") -> None:
         for edit in rule.edits:
             if edit.edit.unit != "expression":
@@ -265,12 +260,6 @@ class Search:
 
     def _explain(self, rule: LoadedRule, site: str, other: str) -> None:
         self.failures.append(Failure(rule, site, reason=f"`{rule.name}` matches here but not `{other}`"))
-
-
-def needs_runtime(rule: LoadedRule) -> bool:
-    """Whether the port's base class must be the runtime's: for merged weights, masks or caches."""
-    imported = {item.module.split(".runtime")[0] for item in rule.parsed.imports.values() if ".runtime" in item.module}
-    return bool(rule.declared.merges) or "porter" in imported
 
 
 def pretrained_classes(anatomy: Anatomy) -> list[str]:

@@ -30,6 +30,9 @@ rule = Rule(
         "create_bidirectional_sliding_window_mask",
         "create_masks_for_generate",
         "EncoderDecoderCache",
+        "update_conv_state",
+        "update_recurrent_state",
+        "update_indexer",
     ),
 )
 

@@ -6,7 +6,7 @@ Contract: imports torch and transformers, and `torch_npu` where there is one; no
 from porter.runtime.cache import StaticKVCache, actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cursor import CacheFull
 from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
-from porter.runtime.model import NpuPreTrainedModel
+from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
 from porter.runtime.padding import left_pad, position_ids_from_mask
 from porter.runtime.registry import UnknownModel, injection_policy, load_model_class, registered
 from porter.runtime.weights import RowMerge
@@ -14,6 +14,7 @@ from porter.runtime.weights import RowMerge
 __all__ = [
     "CacheFull",
     "NpuPreTrainedModel",
+    "PortedPreTrainedModel",
     "RowMerge",
     "StaticKVCache",
     "UnknownModel",

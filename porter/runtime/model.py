@@ -1,4 +1,4 @@
-"""The base class of every port: a transformers `PreTrainedModel` with merged weights and a static cache.
+"""The base classes of ports: a transformers `PreTrainedModel` with merged weights, and one with a static cache too.
 
 Contract: `from_pretrained`, `save_pretrained`, `load_state_dict` and `generate` take and give what the source class
 does; a checkpoint never shows that projections are merged. What a port cannot do is an error that says so.
@@ -19,7 +19,7 @@ from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict
 _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 
-class NpuPreTrainedModel(PreTrainedModel):
+class PortedPreTrainedModel(PreTrainedModel):
     """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged."""
 
     weight_merges: tuple[RowMerge, ...] = ()
@@ -68,6 +68,10 @@ class NpuPreTrainedModel(PreTrainedModel):
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Takes the source model's state dict too: its q, k, v, gate and up are merged on the way."""
         return super().load_state_dict(merged_state_dict(self, state_dict), strict=strict, assign=assign)
+
+
+class NpuPreTrainedModel(PortedPreTrainedModel):
+    """A port whose attention keeps BSND tensors: `generate()` gives it a `StaticKVCache` of the length it needs."""
 
     def _prepare_cache_for_generation(
         self,
