@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from porter.emit import Written, emit
 from porter.ported import Change, Ported, SiteReport, SplitPoints
 from porter.source import Source
 
@@ -98,3 +99,14 @@ def ported() -> Ported:
 def other(ported: Ported) -> Ported:
     """The same model, ported otherwise."""
     return replace(ported, code=CODE.replace("self.gate_up", "self.up_gate"), rules=(("norm", "33" * 32),))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "generated_models" / "tiny2"
+
+
+@pytest.fixture
+def written(ported, out) -> Path:
+    assert isinstance(emit(ported, out), Written)
+    return out
