@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache
 
 from porter.runtime import StaticKVCache
 from porter.verify.finding import Measured
-from porter.verify.pair import NotApplicable, Pair, relative
+from porter.verify.pair import NotApplicable, NpuOps, Pair, relative
 
 LIMIT = 1e-5
 UNIT = "of the scale"
@@ -23,6 +23,15 @@ LENGTHS = (11, 6, 1)  # of the prompts in a batch
 def logits(pair: Pair) -> Measured:
     source, port = pair.both(lambda model: model(pair.prompts(2, 11)).logits)
     return Measured(relative(port, source), LIMIT, UNIT)
+
+
+def npu_ops(pair: Pair) -> Measured:
+    """The port runs NPU ops and the source does not: two copies of one model would agree on everything."""
+    with torch.no_grad(), NpuOps() as source:
+        pair.source(pair.prompts(1, 5))
+    with torch.no_grad(), NpuOps() as port:
+        pair.port(pair.prompts(1, 5))
+    return Measured(float(bool(source.calls) or not port.calls), 0.0, "wrong sides", str(port) or "none")
 
 
 def padded_logits(pair: Pair) -> Measured:
@@ -126,6 +135,7 @@ def foreign_cache(pair: Pair) -> Measured:
 
 
 CHECKS = {
+    "NPU ops run": npu_ops,
     "fp32 logits": logits,
     "left padding: logits": padded_logits,
     "hidden states": hidden_states,

@@ -6,6 +6,7 @@ both models load them with `from_pretrained` from one checkpoint that the source
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from porter.runtime import StaticKVCache, position_ids_from_mask
 
@@ -71,6 +73,22 @@ class Pair:
                 model(self.prompts(1, 1), use_cache=False)
                 answers.append(ask(model))
         return answers[0], answers[1]
+
+
+class NpuOps(TorchDispatchMode):
+    """Counts the calls of torch.ops.npu inside the `with` block: which code ran is seen, not assumed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "npu":
+            self.calls[func._schema.name.removeprefix("npu::")] += 1
+        return func(*args, **(kwargs or {}))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {name}" for name, count in sorted(self.calls.items()))
 
 
 def write_checkpoint(source_class: Any, config: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:

@@ -33,7 +33,7 @@ _PRECISION: dict[str, Asked] = {
     "fp16 by the error rule": partial(precision, dtype=torch.float16),
 }
 # What only the shape of the code decides is asked once.
-_ONCE = ("attention weights", "foreign cache", "another activation", "past the last slot")
+_ONCE = ("NPU ops run", "attention weights", "foreign cache", "another activation", "past the last slot")
 
 
 def verify(directory: Path, *, quick: bool = False, progress: Progress | None = None) -> tuple[Check, ...] | Refused:
@@ -41,7 +41,7 @@ def verify(directory: Path, *, quick: bool = False, progress: Progress | None = 
     port = open_port(directory)
     if isinstance(port, Refused):
         return port
-    with _quiet():
+    with quiet():
         return tuple(_checks(port, quick, progress or (lambda what, done, total: None)))
 
 
@@ -110,14 +110,19 @@ def _told(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers' warnings are about checkpoints and prompts of users; here both are made."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+def quiet() -> Iterator[None]:
+    """Without transformers' warnings, which are about checkpoints and prompts of users; here both are made.
+
+    One thread: models this small only lose by more, ten times so where the cores are shared.
+    """
+    level, bars, threads = logging.get_verbosity(), logging.is_progress_bar_enabled(), torch.get_num_threads()
+    torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
