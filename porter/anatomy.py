@@ -69,9 +69,9 @@ def _no_causal_class(parsed: Parsed, causal: list[str]) -> Refused:
         place = parsed.span(parsed.classes[causal[1]])
         message = f"several causal language models in one file: {', '.join(causal)}"
         return Refused((Diagnostic("P021", message, place, help="move each into a file of its own"),))
-    place = parsed.span(parsed.tree.body[0]) if parsed.tree.body else None
+    first = parsed.span(parsed.tree.body[0]) if parsed.tree.body else None
     message = "no model here: the file defines no class `*ForCausalLM`"
-    return Refused((Diagnostic("P020", message, place, help="name the modeling file of a causal language model"),))
+    return Refused((Diagnostic("P020", message, first, help="name the modeling file of a causal language model"),))
 
 
 def _defines_forward(parsed: Parsed, name: str | None) -> bool:
@@ -118,15 +118,17 @@ def _closure(
         pending += bases[name]
         # Classes picked from a table (`ATTENTION_CLASSES[...]`) are named in it, not in `__init__`.
         init = methods(parsed.classes[name]).get("__init__")
-        tables = {node.value.id for node in ast.walk(init) if _is_table_lookup(node)} if init else set()
+        tables = set(filter(None, map(_looked_up_table, ast.walk(init)))) if init else set()
         for statement in parsed.tree.body:
             if isinstance(statement, ast.Assign) and any(getattr(t, "id", None) in tables for t in statement.targets):
                 pending += [node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name)]
     return [name for name in parsed.classes if name in seen]
 
 
-def _is_table_lookup(node: ast.AST) -> bool:
-    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id.isupper()
+def _looked_up_table(node: ast.AST) -> str | None:
+    """`TABLE` for `TABLE[...]`."""
+    is_lookup = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id.isupper()
+    return node.value.id if is_lookup else None  # type: ignore[attr-defined]
 
 
 def _roles(

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from typing import Any
 
-from porter.parse import Parsed, methods
+from porter.parse import Parsed, defaults_of, methods
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,10 @@ def read_defaults(configuration: Parsed | None, name: str | None) -> ConfigDefau
 
 
 def _defaults(node: ast.ClassDef) -> list[tuple[str, Any]]:
-    found = []
+    found: list[tuple[str, ast.expr]] = []
     init = methods(node).get("__init__")
     if init is not None:
-        arguments = init.args.args
-        for arg, default in zip(arguments[len(arguments) - len(init.args.defaults) :], init.args.defaults):
-            found.append((arg.arg, default))
+        found += defaults_of(init).items()
     for statement in node.body:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
             found.append((statement.target.id, statement.value))

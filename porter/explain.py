@@ -31,7 +31,8 @@ def explain(plan: Plan, site: Site) -> Diagnostic:
     if failure is None:
         return Diagnostic("P102", message, plan.parsed.span(site.function), help=keep)
     node = _place(failure, site)
-    label, notes = "", ()
+    label = ""
+    notes: tuple[str, ...] = ()
     if failure.reason:
         label = failure.reason
         notes = (f"rule: {failure.rule.path}",)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from porter.parse import Function, Parsed, dotted, parse
 from porter.plan import Plan
 from porter.ported import FRAME, Change
-from porter.search import pretrained_classes
+from porter.search import added_parameters, pretrained_classes
 
 HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
 RUNTIME = "porter.runtime"
@@ -33,15 +33,14 @@ def runtime_edits(
     """(start, end, text, rule, site) of edits that follow from any rule: decorators, the base class, the weight map."""
     parsed = plan.parsed
     ported = {hit.owner or hit.site for a in plan.applications for hit in a.hits}
+    yield from _undocumented(plan)
     definitions: list[ast.ClassDef | Function] = [*parsed.classes.values(), *parsed.functions.values()]
     for node in definitions:
         if node.name not in ported:
             continue
         for decorator in node.decorator_list:
-            called = decorator.func if isinstance(decorator, ast.Call) else decorator
-            if (dotted(called) or "").split(".")[-1] in HUB_DECORATORS:
-                start, end = parsed.range(decorator)
-                yield parsed.line_start(start), end + 1, ("",), FRAME, node.name
+            if _decorator_name(decorator) in HUB_DECORATORS:
+                yield (*_decorator_lines(parsed, decorator), ("",), FRAME, node.name)
     has_static_cache = any(module.startswith(RUNTIME) for module in needed.values())
     base_class = BASE_CLASS_WITH_CACHE if has_static_cache else BASE_CLASS
     needed[base_class] = RUNTIME
@@ -54,6 +53,24 @@ def runtime_edits(
             needed["RowMerge"] = RUNTIME
             start = parsed.line_start(parsed.range(_first_statement(node))[0])
             yield start, start, (_weight_map(merges),), FRAME, name
+
+
+def _undocumented(plan: Plan) -> Iterator[tuple[int, int, tuple[str, ...], str, str]]:
+    """`@auto_docstring` goes from a function that gets parameters: it complains of what the source never documented."""
+    for hit in (hit for application in plan.applications for hit in application.hits if added_parameters(hit)):
+        for decorator in hit.match.function.decorator_list:
+            if _decorator_name(decorator) == "auto_docstring":
+                yield (*_decorator_lines(plan.parsed, decorator), ("",), FRAME, hit.site)
+
+
+def _decorator_name(decorator: ast.expr) -> str:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return (dotted(called) or "").split(".")[-1]
+
+
+def _decorator_lines(parsed: Parsed, decorator: ast.expr) -> tuple[int, int]:
+    start, end = parsed.range(decorator)
+    return parsed.line_start(start), end + 1
 
 
 def _first_statement(node: ast.ClassDef) -> ast.stmt:
@@ -167,7 +184,7 @@ def _apply(data: bytes, edits: list[tuple[int, int, str]]) -> str:
 
 
 def _absolute_imports(text: str, package: str | None) -> str:
-    """`from ...cache_utils import X` of `transformers.models.llama` becomes `from transformers.cache_utils import X`."""
+    """`from ...cache_utils import X` in `transformers.models.llama`: `from transformers.cache_utils import X`."""
     if package is None:
         return text
     parsed = parse(text, "")

@@ -9,52 +9,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from porter.bindings import Bindings, Match, Miss
 from porter.parse import Function, Parsed, blocks, body_of
 from porter.rule import LoadedRule, Pattern, is_ellipsis, is_gap
 
 IGNORED_FIELDS = frozenset({"ctx", "type_comment", "annotation", "returns", "kind", "type_params", "simple"})
-
-
-@dataclass(frozen=True)
-class Bindings:
-    """What a pattern's names stand for in the source.
-
-    metas:     metavariable -> expression
-    locals:    (pattern local, version) -> (source name, version)
-    names:     pattern local -> source name
-    rests:     what each `...` argument list, and each `...` statement inside a compound, stands for, in order
-    """
-
-    metas: dict[str, ast.expr] = field(default_factory=dict)
-    locals: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    attributes: dict[str, str] = field(default_factory=dict)
-    rests: tuple[tuple[ast.AST, ...], ...] = ()
-
-
-@dataclass(frozen=True)
-class Miss:
-    """The furthest a pattern got: `depth` nodes agreed, then `expected` (in the rule) met `found` (in the source)."""
-
-    depth: int
-    pattern: Pattern
-    expected: ast.AST
-    found: ast.AST | None
-    statements: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Match:
-    """A pattern found: the statements of each segment (between top-level `...`), or the expressions."""
-
-    pattern: Pattern
-    function: Function
-    bindings: Bindings
-    segments: tuple[tuple[ast.stmt, ...], ...] = ()
-    gaps: tuple[tuple[ast.stmt, ...], ...] = ()
-    expressions: tuple[ast.expr, ...] = ()
 
 
 class Unifier:
@@ -117,15 +78,15 @@ class Unifier:
             wanted = _expression(statement)
             hits = []
             for node in candidates:
-                if bindings is not None and isinstance(node, type(wanted)):
-                    attempt = self._try(wanted, node, bindings)  # type: ignore[arg-type]
+                if bindings is not None and isinstance(node, ast.expr) and isinstance(node, type(wanted)):
+                    attempt = self._try(wanted, node, bindings)
                     if attempt is not None:
                         hits.append((node, attempt))
             if len(hits) != 1:
                 self._note(wanted, hits[1][0] if hits else None)
                 return None
             self._matched_statements += 1
-            found.append(hits[0][0])  # type: ignore[arg-type]
+            found.append(hits[0][0])
             bindings = hits[0][1]
         assert bindings is not None
         return Match(self.pattern, function, bindings, expressions=tuple(found))
@@ -225,27 +186,28 @@ class Unifier:
 
     def _values(self, p: tuple[ast.AST, ...], s: tuple[ast.AST, ...], b: Bindings) -> Bindings | None:
         result: Bindings | None = b
-        for wanted, node in zip(p, s):
+        for wanted, node in zip(p, s, strict=True):
             result = self._unify(wanted, node, result) if result is not None else None
         return result
 
     def _fields(self, p: ast.AST, s: ast.AST, b: Bindings) -> Bindings | None:
-        result: Bindings | None = b
         for name in p._fields:
             if name in IGNORED_FIELDS:
                 continue
             wanted, value = getattr(p, name, None), getattr(s, name, None)
+            result: Bindings | None = b
             if isinstance(wanted, list) and isinstance(value, list):
-                result = self._list(p, s, wanted, value, result)
+                result = self._list(p, s, wanted, value, b)
             elif isinstance(wanted, ast.AST) and isinstance(value, ast.AST):
-                result = self._unify(wanted, value, result)
+                result = self._unify(wanted, value, b)
             elif wanted != value or type(wanted) is not type(value):
                 self._note(p, s)
                 result = None
             if result is None:
                 return None
+            b = result
         self._depth += 1
-        return result
+        return b
 
     def _list(self, p: ast.AST, s: ast.AST, wanted: list, values: list, b: Bindings) -> Bindings | None:
         if wanted and isinstance(wanted[0], ast.stmt):
@@ -303,7 +265,7 @@ class Unifier:
         rest: list[ast.AST] = [*s.args[len(args) :], *(k for name, k in given.items() if name not in keywords)]
         if rest and not takes_rest:
             return None
-        pairs = [*zip(args, s.args), *((k.value, given[name].value) for name, k in keywords.items())]
+        pairs = [*zip(args, s.args, strict=False), *((k.value, given[name].value) for name, k in keywords.items())]
         result = self._values(tuple(x for x, _ in pairs), tuple(y for _, y in pairs), result)
         return replace(result, rests=(*result.rests, tuple(rest))) if result and takes_rest else result
 
@@ -312,7 +274,7 @@ class Unifier:
         left, right = list(ast.walk(first)), list(ast.walk(second))
         if ast.dump(first) != ast.dump(second):
             return False
-        names = [(x, y) for x, y in zip(left, right) if isinstance(x, ast.Name)]
+        names = [(x, y) for x, y in zip(left, right, strict=True) if isinstance(x, ast.Name)]
         return all(self.source.versions.get(x, 0) == self.source.versions.get(y, 0) for x, y in names)
 
 

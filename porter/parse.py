@@ -133,10 +133,16 @@ def methods(node: ast.ClassDef) -> dict[str, Function]:
 def body_of(function: Function) -> list[ast.stmt]:
     """The statements of a function without its docstring."""
     body = function.body
-    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        if isinstance(body[0].value.value, str):
-            return body[1:]
-    return body
+    first = body[0] if body else None
+    is_constant = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return body[1:] if is_constant and isinstance(first.value.value, str) else body  # type: ignore[union-attr]
+
+
+def defaults_of(function: Function) -> dict[str, ast.expr]:
+    """Default of each positional parameter that has one."""
+    arguments = [arg.arg for arg in (*function.args.posonlyargs, *function.args.args)]
+    defaults = function.args.defaults
+    return dict(zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True))
 
 
 def dotted(node: ast.AST) -> str | None:
@@ -210,6 +216,10 @@ class _Versions(ast.NodeVisitor):
         self.visit(node.value)
         self.visit(node.target)
 
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.visit(node.value)
+        self.visit(node.target)
+
     def visit_For(self, node: ast.For) -> None:
         self.visit(node.iter)
         self.visit(node.target)
@@ -226,7 +236,7 @@ class _Versions(ast.NodeVisitor):
             if hasattr(node, part):
                 self.visit(getattr(node, part))
 
-    visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _visit_comprehension  # type: ignore[assignment]
+    visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _visit_comprehension
 
 
 def _number_names(function: Function, versions: dict[ast.AST, int]) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from porter.anatomy import Anatomy
+from porter.bindings import Match, Miss
 from porter.diagnostics import Diagnostic, Refused
-from porter.match import Match, Miss
 from porter.parse import Parsed
 from porter.rule import Edit, LoadedRule
 

@@ -10,7 +10,7 @@ import ast
 from dataclasses import dataclass
 
 from porter.frame import finish_frame, runtime_edits
-from porter.parse import Parsed
+from porter.parse import Parsed, defaults_of
 from porter.plan import Application, Hit, Plan
 from porter.ported import Change
 from porter.search import added_parameters
@@ -93,13 +93,13 @@ def _replacements(parsed: Parsed, application: Application, hit: Hit) -> list[Re
     found: list[Replacement] = []
     if hit.match.expressions:
         prelude, texts = filler.split_expressions(len(hit.match.expressions))
-        for node, pieces in zip(hit.match.expressions, texts):
+        for node, pieces in zip(hit.match.expressions, texts, strict=True):
             found.append(Replacement(*parsed.range(node), tuple(pieces), name, hit.site))
         if prelude:
             start = _statement_start(parsed, hit)
             found.append(Replacement(start, start, (*prelude, "\n"), name, hit.site))
         return found
-    for segment, pieces in zip(hit.match.segments, filler.segments()):
+    for segment, pieces in zip(hit.match.segments, filler.segments(), strict=True):
         if segment:
             start, end = parsed.range(segment[0])[0], parsed.range(segment[-1])[1]
             filled = (*_comments_lost(parsed, start, end, hit), *pieces)
@@ -122,12 +122,9 @@ def _whole_lines(data: bytes, start: int, end: int) -> tuple[int, int]:
 def _statement_start(parsed: Parsed, hit: Hit) -> int:
     """Where the statement that holds the first of the expressions starts."""
     first = min(parsed.range(node)[0] for node in hit.match.expressions)
-    holders = [
-        parsed.range(node)[0]
-        for node in ast.walk(hit.match.function)
-        if isinstance(node, ast.stmt) and node is not hit.match.function and parsed.range(node)[0] <= first < parsed.range(node)[1]
-    ]
-    return max(holders)
+    inner = (node for node in ast.walk(hit.match.function) if isinstance(node, ast.stmt))
+    ranges = [parsed.range(node) for node in inner if node is not hit.match.function]
+    return max(start for start, end in ranges if start <= first < end)
 
 
 def _settle_insertions(replacements: list[Replacement]) -> list[Replacement]:
@@ -158,7 +155,7 @@ def _signature(parsed: Parsed, hit: Hit, filler: Filler, rule: str) -> list[Repl
     after, function = hit.match.pattern.after, hit.match.function
     assert after is not None
     arguments = after.args.args
-    defaults = dict(zip([a.arg for a in arguments][len(arguments) - len(after.args.defaults) :], after.args.defaults))
+    defaults = defaults_of(after)
     for arg in added_parameters(hit):
         index = arguments.index(arg)
         anchor = _anchor(parsed, hit, [a.arg for a in arguments[:index]], arg.arg in defaults)
@@ -167,14 +164,15 @@ def _signature(parsed: Parsed, hit: Hit, filler: Filler, rule: str) -> list[Repl
         joint = ",\n" + line if not line.strip() else ", "
         found.append(Replacement(anchor[1], anchor[1], (_Verbatim(joint + text),), rule, hit.site))
     if after.returns is not None and function.returns is not None and added_parameters(hit):
-        found.append(Replacement(*parsed.range(function.returns), (filler.rule.parsed.text(after.returns),), rule, hit.site))
+        returns = filler.rule.parsed.text(after.returns)
+        found.append(Replacement(*parsed.range(function.returns), (returns,), rule, hit.site))
     return found
 
 
 class _Verbatim(str):
     """Text that brings its own indentation."""
 
-    def replace(self, *_: object) -> str:  # type: ignore[override]
+    def replace(self, *_: object) -> str:
         return str(self)
 
 
@@ -183,8 +181,8 @@ def _anchor(parsed: Parsed, hit: Hit, before: list[str], has_default: bool) -> t
     arguments = hit.match.function.args
     every = [*arguments.posonlyargs, *arguments.args]
     ends = {arg.arg: parsed.range(arg) for arg in every}
-    for arg, default in zip(every[len(every) - len(arguments.defaults) :], arguments.defaults):
-        ends[arg.arg] = (ends[arg.arg][0], parsed.range(default)[1])
+    for name, default in defaults_of(hit.match.function).items():
+        ends[name] = (ends[name][0], parsed.range(default)[1])
     if has_default:
         return ends[every[-1].arg]
     for name in reversed(before):

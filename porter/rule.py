@@ -230,7 +230,7 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Tuple):
         return tuple(map(_literal, node.elts))
     if isinstance(node, ast.Dict):
-        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values) if k is not None}
+        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
     if isinstance(node, ast.Constant):
         return node.value
     raise ValueError(f"a rule is declared with literals only, found `{ast.unparse(node)}`")

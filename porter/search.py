@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from porter.anatomy import Anatomy
+from porter.bindings import Bindings, Match
 from porter.config import ConfigDefaults
 from porter.diagnostics import Refused
-from porter.match import Bindings, Match, Unifier
+from porter.match import Unifier
 from porter.parse import Function, Parsed, methods
 from porter.plan import Application, Failure, Hit, Plan, settle
 from porter.rule import LoadedEdit, LoadedRule
@@ -284,7 +285,7 @@ def _stray_use(hit: Hit, parsed: Parsed) -> ast.Name | None:
     for node in ast.walk(hit.match.function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             start, end = parsed.range(node)
-            if (node.id, parsed.versions.get(node, 0)) in private:
-                if not any(r[0] <= start and end <= r[1] for r in ranges):
-                    return node
+            stays = not any(r[0] <= start and end <= r[1] for r in ranges)
+            if stays and (node.id, parsed.versions.get(node, 0)) in private:
+                return node
     return None

@@ -6,6 +6,7 @@ Holes are byte ranges of the source, so that what another rule changes inside th
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -58,13 +59,15 @@ class Filler:
         """For an `expressions` edit: the statements to run first, and the `count` replacements."""
         body = body_of(self.after)
         prelude = self._statements(body[:-count]) if len(body) > count else []
-        return prelude, [self._expression(s.value) for s in body[-count:] if isinstance(s, ast.Expr | ast.Return) and s.value]
+        values = [s.value for s in body[-count:] if isinstance(s, (ast.Expr, ast.Return)) and s.value is not None]
+        return prelude, [self._expression(value) for value in values]
 
     def parameter(self, node: ast.arg, default: ast.expr | None) -> str:
+        """A parameter as the rule writes it, annotation and default included."""
         text = self.rule.parsed.text(node)
-        return f"{text}={self.rule.parsed.text(default)}" if default is not None and node.annotation is None else (
-            f"{text} = {self.rule.parsed.text(default)}" if default is not None else text
-        )
+        if default is None:
+            return text
+        return f"{text}{' = ' if node.annotation else '='}{self.rule.parsed.text(default)}"
 
     def free_names(self) -> set[str]:
         """Names the filled text takes from the module: neither bound by the pattern nor assigned in it."""
@@ -157,7 +160,7 @@ class Filler:
         ranges = sorted(self.parsed.range(node) for node in nodes)
         if not ranges:
             return []
-        between = [self.parsed.data[a[1] : b[0]] for a, b in zip(ranges, ranges[1:])]
+        between = [self.parsed.data[a[1] : b[0]] for a, b in itertools.pairwise(ranges)]
         if all(re.fullmatch(rb"(\s|,|#[^\n]*)*", gap) for gap in between):
             return [Hole(ranges[0][0], ranges[-1][1])]
         pieces: list[Piece] = []

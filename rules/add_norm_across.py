@@ -90,3 +90,54 @@ def not_layer_that_norms_the_branch(self, hidden_states):
     residual = hidden_states
     hidden_states = self.norm(hidden_states)
     return residual + self.norm(hidden_states) * 2
+
+
+def _norm(weight):
+    def norm(x, residual=None):
+        total = x if residual is None else residual + x
+        return total * weight if residual is None else (total * weight, total)
+
+    return norm
+
+
+def proof_before(draw):
+    branches = [draw.normal(2, 7, 64) for _ in range(3)]
+    norms = [_norm(draw.normal(64)) for _ in range(4)]
+    seen = []
+
+    def layer(norm, branch):
+        def forward(hidden_states):
+            seen.append(norm(hidden_states))
+            hidden_states = before_layer(draw.module(norm=norm), hidden_states, branch, hidden_states)
+            seen.append(hidden_states)
+            return hidden_states
+
+        return draw.module(norm=norm, forward=forward)
+
+    layers = [layer(norm, branch) for norm, branch in zip(norms, branches)]
+    self = draw.module(final_norm=norms[-1])
+    result = before_model(self, draw.normal(2, 7, 64), layers)["hidden_states"]
+    enumerated = before_model__enumerated(self, draw.normal(2, 7, 64), layers)["hidden_states"]
+    return result, enumerated, seen
+
+
+def proof_after(draw):
+    branches = [draw.normal(2, 7, 64) for _ in range(3)]
+    norms = [_norm(draw.normal(64)) for _ in range(4)]
+    seen = []
+
+    def layer(norm, branch):
+        def forward(hidden_states, normed_states, next_norm):
+            seen.append(normed_states)
+            self = draw.module(norm=norm)
+            outputs = after_layer(self, hidden_states, branch, hidden_states, normed_states, next_norm)
+            seen.append(outputs[0])
+            return outputs
+
+        return draw.module(norm=norm, forward=forward)
+
+    layers = [layer(norm, branch) for norm, branch in zip(norms, branches)]
+    self = draw.module(final_norm=norms[-1])
+    result = after_model(self, draw.normal(2, 7, 64), layers)["hidden_states"]
+    enumerated = after_model__enumerated(self, draw.normal(2, 7, 64), layers)["hidden_states"]
+    return result, enumerated, seen

@@ -8,6 +8,13 @@ Contract: torch_npu.npu_fused_infer_attention_score: masks are True where nothin
           mask. Attention weights never exist, and asking for them is an error.
 """
 
+import torch
+from transformers import LlamaConfig
+from transformers.cache_utils import DynamicCache
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
+
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 from porter.runtime import (
@@ -123,3 +130,72 @@ def before_mask__window(self):
 
 def after_mask__window(self):
     npu_sliding_window_causal_mask
+
+
+def not_kernel_with_softcap(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
+    """The kernel has no soft cap: dropping the argument would change the scores."""
+    query = q.transpose(1, 2)
+    key = k.transpose(1, 2)
+    value = v.transpose(1, 2)
+    query, key = apply_rotary_pos_emb(query, key, cos, sin)
+    if cache is not None:
+        key, value = cache.update(key, value, self.layer_idx)
+    interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+    output, weights = interface(
+        self, query, key, value, mask, dropout=0.0, scaling=scaling, softcap=self.softcap, **kwargs
+    )
+
+
+def not_kernel_that_caches_before_rotary(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
+    """Keys must be in the cache as they are after the rotation."""
+    query = q.transpose(1, 2)
+    key = k.transpose(1, 2)
+    value = v.transpose(1, 2)
+    if cache is not None:
+        key, value = cache.update(key, value, self.layer_idx)
+    query, key = apply_rotary_pos_emb(query, key, cos, sin)
+    interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+    output, weights = interface(self, query, key, value, mask, dropout=0.0, scaling=scaling, **kwargs)
+
+
+def _prefill_and_decode(draw, kernel, cache_edit, mask_edit, window=None):
+    """A padded prefill of 7 and two decode steps: the outputs of real positions."""
+    config = LlamaConfig(
+        num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=1, attn_implementation="sdpa"
+    )
+    config.sliding_window = window
+    model = draw.module(config=config)
+    self = draw.module(
+        config=config, layer_idx=0, num_key_value_groups=2, training=False, is_causal=True, attention_dropout=0.0
+    )
+    cache = cache_edit(model, True, None)["cache"]
+    outputs, seen = [], 0
+    for length in (7, 1, 1):
+        seen += length
+        padding = torch.ones(2, seen, dtype=torch.int64)
+        padding[0, :3] = 0
+        mask = mask_edit(model)(
+            config=config,
+            inputs_embeds=draw.normal(2, length, 8),
+            attention_mask=padding,
+            past_key_values=cache,
+            position_ids=None,
+        )
+        q, k, v = draw.normal(2, length, 4, 16), draw.normal(2, length, 2, 16), draw.normal(2, length, 2, 16)
+        angle = draw.uniform(2, length, 8)
+        cos, sin = torch.cat((angle.cos(), angle.cos()), -1), torch.cat((angle.sin(), angle.sin()), -1)
+        output = kernel(self, q, k, v, cos, sin, mask, cache, 0.25)["output"]
+        outputs.append(output * padding[:, -length:, None, None])
+    return outputs
+
+
+def proof_before(draw):
+    plain = _prefill_and_decode(draw, before_kernel, before_cache, before_mask)
+    windowed = _prefill_and_decode(draw, before_kernel__window, before_cache, before_mask__window, window=4)
+    return plain, windowed
+
+
+def proof_after(draw):
+    plain = _prefill_and_decode(draw, after_kernel, after_cache, after_mask)
+    windowed = _prefill_and_decode(draw, after_kernel, after_cache, after_mask__window, window=4)
+    return plain, windowed

@@ -7,6 +7,7 @@ Contract: the three have one input, one bias flag and no use elsewhere. The merg
           split it by thirds.
 """
 
+import torch
 from torch import nn
 
 from porter.rule import Edit, Rule
@@ -60,3 +61,25 @@ def not_init_with_two_biases(self, width, q_width, kv_width):
     self.q_proj = nn.Linear(width, q_width, bias=True)
     self.k_proj = nn.Linear(width, kv_width, bias=False)
     self.v_proj = nn.Linear(width, kv_width, bias=True)
+
+
+def _fill(draw, linear, parts):
+    """Give `linear` the drawn rows of its parts, in their order."""
+    drawn = [draw.linear(part.in_features, part.out_features, bias=True) for part in parts]
+    linear.weight = nn.Parameter(torch.cat([part.weight for part in drawn]), requires_grad=False)
+    linear.bias = nn.Parameter(torch.cat([part.bias for part in drawn]), requires_grad=False)
+
+
+def proof_before(draw):
+    self = draw.module()
+    before_init(self, 64, 64, 32, True)
+    for part in (self.q_proj, self.k_proj, self.v_proj):
+        _fill(draw, part, [part])
+    return before_forward(self, draw.normal(2, 7, 64))
+
+
+def proof_after(draw):
+    self = draw.module()
+    after_init(self, 64, 64, 32, True)
+    _fill(draw, self.qkv, [nn.Linear(64, rows) for rows in self.qkv_sizes])
+    return after_forward(self, draw.normal(2, 7, 64))

@@ -8,6 +8,7 @@ Contract: torch_npu.npu_swiglu activates the first half: the merged rows are [ga
 
 import torch
 from torch import nn
+from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
@@ -47,3 +48,24 @@ def after_init(self, width, inner, bias, activation):
 def not_forward_with_gate_last(self, x):
     """The activation must be on the gate."""
     self.act_fn(self.up_proj(x)) * self.gate_proj(x)
+
+
+def _rows(draw):
+    """Rows that pick gate and up out of the input unrounded: what is compared is the activation and its product."""
+    rows = torch.eye(64, dtype=draw.dtype)
+    return rows[:32], rows[32:]
+
+
+def proof_before(draw):
+    self = draw.module()
+    before_init(self, 64, 32, False, "silu")
+    for linear, rows in zip((self.gate_proj, self.up_proj), _rows(draw), strict=True):
+        linear.weight = nn.Parameter(rows, requires_grad=False)
+    return before_forward(self, draw.normal(2, 7, 64))
+
+
+def proof_after(draw):
+    self = draw.module()
+    after_init(self, 64, 32, False, "silu")
+    self.gate_up.weight = nn.Parameter(torch.cat(_rows(draw)), requires_grad=False)
+    return after_forward(self, draw.normal(2, 7, 64))

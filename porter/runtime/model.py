@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import PrefixChange
+from transformers.core_model_loading import PrefixChange, WeightConverter
 
 from porter.runtime.cache import StaticKVCache, check_kv_cache
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict
@@ -47,6 +47,7 @@ class PortedPreTrainedModel(PreTrainedModel):
         merges = merge_converters(model)
         if merges and load_config.hf_quantizer is not None:
             raise ValueError("a quantized checkpoint has scales per projection: merged projections cannot take it")
+        _check_conversions(load_config.weight_mapping or (), merges)
         load_config = dataclasses.replace(load_config, weight_mapping=[*(load_config.weight_mapping or ()), *merges])
         loaded = PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
         # transformers remembers the converters that matched; a checkpoint of merged weights matches none of ours, and
@@ -68,6 +69,18 @@ class PortedPreTrainedModel(PreTrainedModel):
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Takes the source model's state dict too: its q, k, v, gate and up are merged on the way."""
         return super().load_state_dict(merged_state_dict(self, state_dict), strict=strict, assign=assign)
+
+
+def _check_conversions(own: Any, merges: list[WeightConverter]) -> None:
+    """ValueError where transformers itself makes one of the merged parts out of other tensors of the checkpoint."""
+    parts = {pattern for merge in merges for pattern in merge.source_patterns}
+    for conversion in own:
+        clash = parts & set(conversion.target_patterns) if isinstance(conversion, WeightConverter) else set()
+        if clash:
+            raise ValueError(
+                f"transformers splits {', '.join(conversion.source_patterns)} of these checkpoints into "
+                f"{', '.join(sorted(clash))}, which this port has merged: convert without the rule that merges them"
+            )
 
 
 class NpuPreTrainedModel(PortedPreTrainedModel):

@@ -23,8 +23,9 @@ from typing import Any
 
 import torch
 
+from porter.bindings import Bindings
 from porter.diagnostics import Diagnostic, Refused
-from porter.match import Bindings, Unifier
+from porter.match import Unifier
 from porter.nearest import nearest
 from porter.npu import current_chip
 from porter.parse import Function, body_of
