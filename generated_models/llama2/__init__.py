@@ -1,0 +1,19 @@
+"""LlamaForCausalLM, ported to Ascend NPU by porter. Where it came from and what changed: port.json, port.diff."""
+
+from .modeling_llama import (
+    LlamaForCausalLM,
+    LlamaModel,
+    LlamaPreTrainedModel,
+    LlamaForSequenceClassification,
+    LlamaForQuestionAnswering,
+    LlamaForTokenClassification,
+)
+
+__all__ = [
+    "LlamaForCausalLM",
+    "LlamaModel",
+    "LlamaPreTrainedModel",
+    "LlamaForSequenceClassification",
+    "LlamaForQuestionAnswering",
+    "LlamaForTokenClassification",
+]
