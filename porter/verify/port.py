@@ -55,7 +55,7 @@ class Port:
 
 
 def open_port(directory: Path) -> Port | Refused:
-    """Read the account of a port. Refused where there is none (P012), or its source is no installed module (P013)."""
+    """Read the account of a port. Refused where there is none (P012), or its source is no installed module (P090)."""
     account = read_account(directory)
     if isinstance(account, Refused):
         return account
@@ -63,7 +63,7 @@ def open_port(directory: Path) -> Port | Refused:
     if not source.get("module"):
         message = f"`{directory}` was made from a file that no installed package holds, so there is nothing to compare"
         help = "install the package that the source belongs to, and convert it by its module's name"
-        return Refused((Diagnostic("P013", message, notes=(f"source: {source.get('file')}",), help=help),))
+        return Refused((Diagnostic("P090", message, notes=(f"source: {source.get('file')}",), help=help),))
     return Port(
         directory, account["name"], account["module"], account["class"], source["module"], source.get("sha256", "")
     )

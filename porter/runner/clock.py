@@ -1,0 +1,31 @@
+"""When each step's logits were there: a logits processor that changes nothing."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from transformers import LogitsProcessor
+
+
+class StepClock(LogitsProcessor):
+    """Notes the time of every step; on a device it waits for the step to finish."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.steps: list[float] = []
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if scores.device.type != "cpu":
+            torch.accelerator.synchronize(scores.device)
+        self.steps.append(time.perf_counter())
+        return scores
+
+    @property
+    def prefill_ms(self) -> float:
+        return 1000.0 * (self.steps[0] - self.started) if self.steps else 0.0
+
+    @property
+    def ms_per_token(self) -> float | None:
+        following = len(self.steps) - 1
+        return 1000.0 * (self.steps[-1] - self.steps[0]) / following if following > 0 else None
