@@ -164,14 +164,15 @@ def _leaf_role(node: ast.ClassDef, members: dict[str, Member]) -> str | None:
     forward = methods(node).get("forward")
     if forward is None:
         return None
-    called = {_last_name(call.func) for call in ast.walk(forward) if isinstance(call, ast.Call)}
+    helpers = [m for n, m in methods(node).items() if n != "__init__"]  # a norm may do its work in a method beside
+    called = {_last_name(call.func) for m in helpers for call in ast.walk(m) if isinstance(call, ast.Call)}
     attributes = set(members)
     linears = [m for m in members.values() if any(LINEAR in cls or cls == "Conv1D" for cls in m.classes)]
     parameters = [m for m in members.values() if "Parameter" in m.classes]
     if {"cos", "sin"} <= called or ("polar" in called and not linears):
         return "rotary"
-    is_power = any(isinstance(c, ast.Call) and _last_name(c.func) == "pow" for c in ast.walk(forward))
-    if not linears and ({"rsqrt", "layer_norm", "rms_norm"} & called or (is_power and "mean" in called)):
+    is_norm = {"rsqrt", "layer_norm", "rms_norm"} & called or {"pow", "mean"} <= called
+    if not linears and is_norm and not any(m.is_list for m in members.values()):
         return "norm"
     if called & ATTENTION_CALLS and linears and not any(m.is_list for m in members.values()) and len(linears) >= 2:
         return "attention"

@@ -260,7 +260,12 @@ class Search:
                 self.failures += [Failure(rule, p[0], reason=reason) for p in self._places(edit) if p[0] != skip]
 
     def _explain(self, rule: LoadedRule, site: str, other: str) -> None:
-        self.failures.append(Failure(rule, site, reason=f"`{rule.name}` matches here but not `{other}`"))
+        """`site` matched, `other`, where the rule must apply too, did not: its reason is this site's reason."""
+        there = next((f for f in reversed(self.failures) if f.rule is rule and f.site == other), None)
+        if there is None or not there.reason:
+            self.failures.append(Failure(rule, site, reason=f"it matches here but not `{other}`"))
+        else:
+            self.failures.append(Failure(rule, site, reason=there.reason, node=there.node))
 
 
 def pretrained_classes(anatomy: Anatomy) -> list[str]:
