@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from porter.parse import Function, Parsed, dotted, parse
 from porter.plan import Plan
 from porter.ported import FRAME, Change
-from porter.search import added_parameters, pretrained_classes
+from porter.search import pretrained_classes
+from porter.soundness import added_parameters
 
 HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
 RUNTIME = "porter.runtime"

@@ -13,7 +13,7 @@ from porter.frame import finish_frame, runtime_edits
 from porter.parse import Parsed, defaults_of
 from porter.plan import Application, Hit, Plan
 from porter.ported import Change
-from porter.search import added_parameters
+from porter.soundness import added_parameters
 from porter.template import Filler, Hole, Piece
 
 

@@ -33,12 +33,14 @@ class Edit:
     unit:    `function` takes a whole body; `statements` a run of statements with `...` for what stays between;
              `expression` every occurrence; `expressions` several, each once, with statements to run before the first.
     private: locals of the pattern whose meaning the edit changes: nothing that stays may touch them.
+    parameters: metavariables that must be parameters of the function, as they came in.
     """
 
     name: str = ""
     site: str = "*"
     unit: str = "statements"
     private: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Rule:
     site: str = ""
     unit: str = ""
     private: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
     edits: tuple[Edit, ...] = ()
     scope: str = "class"
     attributes: tuple[str, ...] = ()
@@ -163,7 +166,7 @@ def load_rule(path: Path) -> LoadedRule | Refused:
 
 
 def _load_edits(parsed: Parsed, rule: Rule, declaration: ast.Assign) -> tuple[LoadedEdit, ...] | Refused:
-    edits = rule.edits or (Edit("", rule.site or "*", rule.unit or "statements", rule.private),)
+    edits = rule.edits or (Edit("", rule.site or "*", rule.unit or "statements", rule.private, rule.parameters),)
     loaded = []
     for edit in edits:
         if edit.unit not in UNITS:

@@ -14,6 +14,7 @@ from porter.match import Unifier
 from porter.parse import Function, Parsed, methods
 from porter.plan import Application, Failure, Hit, Plan, settle
 from porter.rule import LoadedEdit, LoadedRule
+from porter.soundness import added_parameters, unsound
 
 Place = tuple[str, str | None, Function]  # site name, owning class, function
 
@@ -204,12 +205,10 @@ class Search:
         return found
 
     def _sound(self, application: Application) -> bool:
-        """No private value is used by code that stays; no removed attribute is used elsewhere."""
         for hit in application.hits:
-            stray = _stray_use(hit, self.parsed)
-            if stray is not None:
-                reason = f"`{stray.id}` is used here, in a layout or place the rewrite changes"
-                self.failures.append(Failure(application.rule, hit.site, reason=reason, node=stray))
+            fault = unsound(hit, self.parsed)
+            if fault is not None:
+                self.failures.append(Failure(application.rule, hit.site, reason=fault[0], node=fault[1]))
                 return False
         return True
 
@@ -270,27 +269,3 @@ class Search:
 
 def pretrained_classes(anatomy: Anatomy) -> list[str]:
     return [name for name, bases in anatomy.bases.items() if "PreTrainedModel" in bases]
-
-
-def added_parameters(hit: Hit) -> list[ast.arg]:
-    """Parameters that `after` has and `before` has not: they join the function's signature."""
-    pattern = hit.match.pattern
-    if pattern.after is None or hit.match.expressions:
-        return []
-    known = {arg.arg for arg in pattern.before.args.args}
-    return [arg for arg in pattern.after.args.args if arg.arg not in known]
-
-
-def _stray_use(hit: Hit, parsed: Parsed) -> ast.Name | None:
-    bindings = hit.match.bindings
-    private = {value for (name, _), value in bindings.locals.items() if name in hit.edit.private}
-    if not private:
-        return None
-    ranges = hit.ranges(parsed)
-    for node in ast.walk(hit.match.function):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            start, end = parsed.range(node)
-            stays = not any(r[0] <= start and end <= r[1] for r in ranges)
-            if stays and (node.id, parsed.versions.get(node, 0)) in private:
-                return node
-    return None

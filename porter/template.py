@@ -14,7 +14,7 @@ from porter.match import is_rest
 from porter.parse import Parsed, body_of
 from porter.plan import Hit
 from porter.rule import LoadedRule, is_ellipsis, is_gap
-from porter.search import added_parameters
+from porter.soundness import added_parameters
 
 ATOMIC = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Constant, ast.Tuple, ast.List, ast.Dict)
 

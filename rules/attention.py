@@ -26,8 +26,14 @@ from porter.runtime import (
 
 rule = Rule(
     edits=(
-        Edit("kernel", site="attention.forward", unit="statements", private=("query", "key", "value", "interface")),
-        Edit("cache", site="model.forward", unit="statements"),
+        Edit(
+            "kernel",
+            site="attention.forward",
+            unit="statements",
+            private=("query", "key", "value", "interface"),
+            parameters=("mask", "cache"),
+        ),
+        Edit("cache", site="model.forward", unit="statements", parameters=("use_cache", "cache")),
         Edit("mask", site="*", unit="expression"),
     ),
     scope="module",
