@@ -9,6 +9,7 @@ from pathlib import Path
 
 from porter.anatomy import Anatomy, read_anatomy
 from porter.config import ConfigDefaults, read_defaults
+from porter.conversions import converted_parameters
 from porter.diagnostics import Diagnostic, Refused
 from porter.explain import explain, reason_of
 from porter.nearest import nearest
@@ -54,7 +55,8 @@ def convert(
     fault = _unknown(keep, without, anatomy, rules)
     if fault is not None:
         return fault
-    plan = Search(parsed, anatomy, defaults, keep).plan(tuple(r for r in rules if r.name not in without))
+    wanted = tuple(rule for rule in rules if rule.name not in without)
+    plan = Search(parsed, anatomy, defaults, keep, _converted(source)).plan(wanted)
     if isinstance(plan, Refused):
         return plan
     fault = _nothing_to_port(plan)
@@ -86,7 +88,7 @@ def inspect(source: Source, *, rules_directory: Path | None = None) -> Inspectio
     if isinstance(loaded, Refused):
         return loaded
     parsed, anatomy, defaults, rules = loaded
-    plan = Search(parsed, anatomy, defaults).plan(rules)
+    plan = Search(parsed, anatomy, defaults, converted=_converted(source)).plan(rules)
     return plan if isinstance(plan, Refused) else Inspection(source, plan, _site_reports(plan))
 
 
@@ -103,6 +105,10 @@ def _load(
     if isinstance(rules, Refused):
         return rules
     return parsed, anatomy, _defaults(source, parsed), rules
+
+
+def _converted(source: Source) -> frozenset[str]:
+    return converted_parameters(source.path, source.package)
 
 
 def _defaults(source: Source, parsed: Parsed) -> ConfigDefaults:

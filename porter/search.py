@@ -27,6 +27,7 @@ class Search:
     anatomy: Anatomy
     defaults: ConfigDefaults
     kept: tuple[str, ...] = ()
+    converted: frozenset[str] = frozenset()
     failures: list[Failure] = field(default_factory=list)
 
     def plan(self, rules: tuple[LoadedRule, ...]) -> Plan | Refused:
@@ -220,6 +221,11 @@ class Search:
             owners = {hit.owner for a in mine for hit in a.hits}
             ranges = [r for a in mine for hit in a.hits for r in hit.ranges(self.parsed)]
             for _, parts, _ in rule.declared.merges:
+                made = [part for part in parts if any(part in name.split(".") for name in self.converted)]
+                if made:
+                    rejected.add(rule.name)
+                    reason = f"the source library makes `{made[0]}` out of other tensors of a checkpoint"
+                    self.failures += [Failure(rule, hit.site, reason=reason) for a in mine for hit in a.hits]
                 stray = self._stray_part(parts, owners, ranges)
                 if stray is not None:
                     rejected.add(rule.name)
