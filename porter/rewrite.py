@@ -44,7 +44,9 @@ def rewrite(plan: Plan, package: str | None) -> Rewritten:
             needed.update(_imports_for(plan.parsed, application, hit))
     merges = [merge for a in plan.applications for merge in a.rule.declared.merges]
     replacements += [Replacement(*edit) for edit in runtime_edits(plan, tuple(dict.fromkeys(merges)), needed)]
-    text = Renderer(plan.parsed, _settle_insertions(replacements)).render(0, len(plan.parsed.data))
+    renderer = Renderer(plan.parsed, _settle_insertions(replacements))
+    text = renderer.render(0, len(plan.parsed.data))
+    renderer.check_complete()
     changes = [_change(plan.parsed, item) for item in replacements]
     code, swept = finish_frame(plan.parsed, text, needed, package)
     changes += swept
@@ -58,22 +60,30 @@ class Renderer:
         self.data = parsed.data
         self.parsed = parsed
         self.replacements = sorted(replacements, key=lambda r: (r.start, r.end != r.start, -r.end))
+        self._rendered: set[int] = set()
 
     def render(self, start: int, end: int, outer: Replacement | None = None) -> str:
+        """The text of `[start, end)`: the whole file, or a hole of the replacement `outer`."""
         parts: list[str] = []
         position = start
         for item in self.replacements:
-            if item is outer or item.start < position or item.end > end or (item.start, item.end) == (start, end) == (
-                (outer.start, outer.end) if outer else (-1, -1)
-            ):
+            if item is outer or item.start < position or item.end > end:
                 continue
-            if outer is not None and item.start <= outer.start and item.end >= outer.end and item.end > item.start:
-                continue
+            if outer is not None and item.start == item.end == start:
+                continue  # an insertion before the hole: `outer` itself stands behind it
             parts.append(self.data[position : item.start].decode())
             parts.append(self._filled(item))
+            self._rendered.add(id(item))
             position = item.end
         parts.append(self.data[position:end].decode())
         return "".join(parts)
+
+    def check_complete(self) -> None:
+        """A replacement that was not written must stand in code that another one dropped: anything else is a bug."""
+        for item in self.replacements:
+            dropped = any(o.start <= item.start and item.end <= o.end and o is not item for o in self.replacements)
+            if id(item) not in self._rendered and not dropped:
+                raise AssertionError(f"{item.rule} at {item.site} was not written: it overlaps what another rule wrote")
 
     def _filled(self, item: Replacement) -> str:
         line = self.data[self.parsed.line_start(item.start) : item.start]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import traceback
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,17 @@ class Outcome:
     sites: tuple[tuple[str, str, str | None], ...] = ()  # name, status, reason
     diagnostics: tuple[Diagnostic, ...] = ()
     crash: str | None = None
+    verified: str | None = None  # "equal", "different" or "error", with --verify
+    figure: float | None = None  # largest difference of the logits, over their scale
+    detail: str = ""
 
 
 @click.command()
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Stop after so many files.")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Also write the ports into this folder.")
+@click.option("--verify", is_flag=True, help="Also compare each port, tiny and on the CPU, with its source: minutes.")
 @as_json
-def survey(limit: int | None, out: Path | None, as_json: bool) -> int:
+def survey(limit: int | None, out: Path | None, verify: bool, as_json: bool) -> int:
     """Convert, or refuse with a reason, every modeling file of the installed transformers with a *ForCausalLM class.
 
     Writes nothing without --out. Exit 0 when none of them made porter fail, however many were refused.
@@ -42,24 +47,54 @@ def survey(limit: int | None, out: Path | None, as_json: bool) -> int:
     if isinstance(modules, Refused):
         return refuse(modules, as_json=as_json)
     modules = modules[:limit]
-    outcomes = []
-    for module in progress(modules, f"surveying {len(modules)} files", len(modules)):
-        outcome = _survey_one(module, out)
-        outcomes.append(outcome)
-        if not as_json:
-            click.echo(_line(outcome))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = out if out is not None or not verify else Path(scratch)
+        outcomes = [
+            _survey_one(module, folder) for module in progress(modules, f"surveying {len(modules)} files", len(modules))
+        ]
+        if verify and folder is not None:
+            outcomes = _verified(outcomes, folder)
     counts = Counter(outcome.outcome for outcome in outcomes)
+    counts.update(f"verified {outcome.verified}" for outcome in outcomes if outcome.verified)
+    wrong = counts["crashed"] + counts["verified different"]
     if as_json:
-        print_json({"ok": not counts["crashed"], "outcomes": [_data(outcome) for outcome in outcomes], **counts})
+        print_json({"ok": not wrong, "outcomes": [_data(outcome) for outcome in outcomes], **counts})
     else:
-        left = sum(status == "left" for outcome in outcomes for _, status, _ in outcome.sites)
-        total = sum(len(outcome.sites) for outcome in outcomes)
-        summary = ", ".join(f"{counts[kind]} {kind}" for kind in ("converted", "refused", "crashed"))
-        click.echo(f"\n{len(outcomes)} files: {summary}; of {total} sites in the converted ones {left} are left alone")
+        _print_text(outcomes, counts)
     for outcome in outcomes:
         if outcome.crash:
             say(f"\n{outcome.module}\n{outcome.crash}")
-    return FAILED if counts["crashed"] else 0
+    return FAILED if wrong else 0
+
+
+def _print_text(outcomes: list[Outcome], counts: Counter[str]) -> None:
+    for outcome in outcomes:
+        click.echo(_line(outcome))
+    left = sum(status == "left" for outcome in outcomes for _, status, _ in outcome.sites)
+    total = sum(len(outcome.sites) for outcome in outcomes)
+    kinds = ("converted", "refused", "crashed")
+    summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
+    click.echo(f"\n{len(outcomes)} files: {summary}; of {total} sites in the converted ones {left} are left alone")
+    compared = [f"{counts[kind]} {kind.removeprefix('verified ')}" for kind in sorted(counts) if " " in kind]
+    if compared:
+        click.echo(f"compared with their sources: {', '.join(compared)}")
+
+
+def _verified(outcomes: list[Outcome], folder: Path) -> list[Outcome]:
+    """The outcomes with what a comparison of each port with its source gave."""
+    from porter.verify.sweep import sweep
+
+    converted = [outcome for outcome in outcomes if outcome.outcome == "converted"]
+    names = [outcome.module.split(".")[-2] for outcome in converted]
+    swept = sweep(
+        [(name, folder / name) for name in names],
+        progress=lambda what, done, total: say(f"compared {what}, {done} of {total}"),
+    )
+    found = {
+        outcome.module: replace(outcome, verified=result.outcome, figure=result.figure, detail=result.detail)
+        for outcome, result in zip(converted, swept, strict=True)
+    }
+    return [found.get(outcome.module, outcome) for outcome in outcomes]
 
 
 def causal_modules() -> tuple[str, ...] | Refused:
@@ -108,7 +143,8 @@ def _line(outcome: Outcome) -> str:
     name = outcome.module.removeprefix(f"{LIBRARY}.")
     if outcome.outcome == "converted":
         counts = Counter(status for _, status, _ in outcome.sites)
-        return f"{name}: {counts['ported']} of {len(outcome.sites)} sites ported"
+        compared = f"; {outcome.verified}: {outcome.detail}" if outcome.verified else ""
+        return f"{name}: {counts['ported']} of {len(outcome.sites)} sites ported{compared}"
     if outcome.crash:
         return f"{name}: crashed: {outcome.crash.strip().splitlines()[-1]}"
     return "\n".join(f"{name}: refused: {_located(diagnostic)}" for diagnostic in outcome.diagnostics[:1])
@@ -128,4 +164,7 @@ def _data(outcome: Outcome) -> dict[str, Any]:
         "sites": [{"site": name, "status": status, "reason": reason} for name, status, reason in outcome.sites],
         "diagnostics": [to_json(diagnostic) for diagnostic in outcome.diagnostics],
         "crash": outcome.crash,
+        "verified": outcome.verified,
+        "figure": outcome.figure,
+        "detail": outcome.detail,
     }
