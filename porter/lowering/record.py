@@ -1,0 +1,108 @@
+"""A torch.compile backend that keeps what TorchAir made of each graph: its GE nodes and the code each came from.
+
+Contract: runs in the worker's process. After conversion the FX graph runs on porter's CPU kernels, so that one call
+lowers and computes. What does not convert raises through torch.compile; `unconverted` then holds the FX node.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torchair
+from torchair._ge_concrete_graph.fx2ge_converter import GeConcreteGraph
+from torchair.configs.compiler_config import CompilerConfig
+
+_VIEWS = ("Reshape", "Unsqueeze", "Squeeze", "Identity")
+_FRAME = re.compile(r'File "(?P<file>.+)", line (?P<line>\d+), in ')
+
+
+class Recorder:
+    """Graphs in the order they were converted, as plain data, and as the text of their protobuf."""
+
+    def __init__(self) -> None:
+        self.graphs: list[list[dict[str, Any]]] = []
+        self.texts: list[str] = []
+        self.unconverted: dict[str, Any] | None = None
+        self._origins: dict[str, Any] = {}  # GE node name -> FX node
+        self._weights: set[str] = set()  # names of the inputs that are parameters
+
+    def backend(self) -> Any:
+        config = CompilerConfig()
+        config.debug.run_eagerly = True
+        return torchair.get_npu_backend(compiler_config=config)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Watch conversion inside the `with` block."""
+        node, inputs, finish = (
+            GeConcreteGraph.parse_node,
+            GeConcreteGraph.parse_input,
+            GeConcreteGraph.optimize_graph_without_runtime,
+        )
+
+        def parse_node(graph: Any, target: Any, *args: Any) -> Any:
+            before, origin = len(graph.graph.op), graph._converter_ctx.node
+            try:
+                made = node(graph, target, *args)
+            except Exception as error:
+                self.unconverted = {"op": str(target), "reason": _reason(error), "frames": _frames(origin)}
+                raise
+            for op in graph.graph.op[before:]:
+                self._origins[op.name] = origin
+            return made
+
+        def parse_input(graph: Any, target: Any, args: Any, kwargs: Any, meta: Any) -> Any:
+            made = inputs(graph, target, args, kwargs, meta)
+            if hasattr(meta, "_torchair_is_parameter"):
+                self._weights.add(made.node.name)
+            return made
+
+        def optimize(graph: Any, *args: Any, **kwargs: Any) -> Any:
+            made = finish(graph, *args, **kwargs)
+            self.graphs.append(self._described(graph.graph))
+            self.texts.append(str(graph.graph))
+            return made
+
+        GeConcreteGraph.parse_node = parse_node
+        GeConcreteGraph.parse_input = parse_input
+        GeConcreteGraph.optimize_graph_without_runtime = optimize
+        try:
+            yield
+        finally:
+            GeConcreteGraph.parse_node = node
+            GeConcreteGraph.parse_input = inputs
+            GeConcreteGraph.optimize_graph_without_runtime = finish
+
+    def _described(self, graph: Any) -> list[dict[str, Any]]:
+        by_name = {op.name: op for op in graph.op}
+        described = []
+        for op in graph.op:
+            origin = self._origins.get(op.name)
+            described.append(
+                {
+                    "type": op.type,
+                    "weight": op.type == "Transpose" and self._of_a_weight(op, by_name),
+                    "op": "" if origin is None else str(origin.target),
+                    "frames": [] if origin is None else _frames(origin),
+                }
+            )
+        return described
+
+    def _of_a_weight(self, op: Any, by_name: dict[str, Any]) -> bool:
+        """Whether a node turns nothing but a parameter: the engine does that once, when parameters are frozen."""
+        while op.type in ("Transpose", *_VIEWS) and op.input:
+            op = by_name[op.input[0].rpartition(":")[0]]
+        return op.name in self._weights
+
+
+def _frames(node: Any) -> list[list[Any]]:
+    """[file, line] of the calls that led to an FX node, outermost first."""
+    found = _FRAME.finditer(node.stack_trace or "")
+    return [[match["file"], int(match["line"])] for match in found]
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,83 @@
+"""The process that loads torch_npu: one task from stdin, progress and the answer to the pipe it is given.
+
+Contract: started by `process` only, as `python -m porter.lowering.worker FD`. A task is a JSON document with `task` and
+its arguments; each line on the pipe is ["progress", [...]] or ["answer", {...}].
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from porter.lowering.host import load
+
+Tell = Callable[[str, Any], None]
+
+
+def main() -> None:
+    channel = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
+
+    def tell(kind: str, value: Any) -> None:
+        channel.write(json.dumps([kind, value]) + "\n")
+        channel.flush()
+
+    job = json.load(sys.stdin)
+    load(job["host"], job.get("soc", "Ascend910B3"))
+    tell("answer", TASKS[job["task"]](job, tell))
+    channel.close()
+    os._exit(0)  # at exit torch_npu would finalize a device it never had
+
+
+def lower(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Every trace asked for: GE nodes of each, or what did not convert."""
+    from transformers.utils import logging
+
+    from porter.diagnostics import Refused
+    from porter.lowering.steps import Setting
+    from porter.verify.port import open_port
+
+    logging.set_verbosity_error()
+    port = open_port(Path(job["directory"]))
+    assert not isinstance(port, Refused), "asked before this process was started"
+    classes = {"port": port.load_class, "source": port.load_source_class}
+    traces = []
+    for index, asked in enumerate(job["traces"]):
+        setting = Setting(asked["attention"], asked["cache"])
+        tell("progress", [f"{asked['model']}, {asked['phase']}, {asked['layers']} layers", index, len(job["traces"])])
+        traces.append(_trace(classes[asked["model"]](), setting, asked, text=job["text"]))
+    return {"traces": traces}
+
+
+def _trace(model_class: Any, setting: Any, asked: dict[str, Any], *, text: bool) -> dict[str, Any]:
+    from porter.lowering.record import Recorder
+    from porter.lowering.steps import run_compiled
+
+    recorder = Recorder()
+    try:
+        with recorder.recording():
+            run_compiled(model_class, setting, asked["layers"], asked["phase"], recorder.backend())
+    except Exception as error:  # a model's code and a converter may raise anything
+        failure = recorder.unconverted or {"op": "", "reason": f"{type(error).__name__}: {error}", "frames": []}
+        return {"nodes": None, "failure": failure, "text": ""}
+    return {"nodes": recorder.graphs[-1], "failure": None, "text": recorder.texts[-1] if text else ""}
+
+
+def conformance(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """What the wheel says of porter's ops: their schemas, what its meta kernels return, the graph of a port."""
+    from porter.lowering.conformance import graphs, outputs, schemas
+
+    return {
+        "schemas": schemas(job["ops"]),
+        "outputs": [outputs(call) for call in job["calls"]],
+        "graphs": graphs(Path(job["directory"])) if job["directory"] else None,
+    }
+
+
+TASKS: dict[str, Callable[[dict[str, Any], Tell], dict[str, Any]]] = {"lower": lower, "conformance": conformance}
+
+if __name__ == "__main__":
+    main()
