@@ -1,0 +1,86 @@
+"""Attention and its masks: variations of Llama under which a rule would be wrong leave it out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.engine.sources import port, rules_of, varied
+from tests.engine.variations import (
+    EMBEDDED,
+    INTERFACE,
+    LAYER_CALL,
+    LOCAL_ATTENTION,
+    ROTARY,
+    UPDATE,
+    before,
+    behind,
+    case,
+    wrong,
+)
+
+CASES = [
+    case("the kernel cannot cap scores", "attention", behind(INTERFACE, "            softcap=50.0,\n")),
+    case("the call says it is not causal", "attention", behind(INTERFACE, "            is_causal=False,\n")),
+    case("the query is changed after its transpose", "attention", before(ROTARY, "        query_states *= 2\n")),
+    case("the key's shape is read in between", "attention", before(ROTARY, "        n = key_states.shape[-2]\n")),
+    case("the heads' dimension is indexed in between", "attention", before(ROTARY, "        query_states[:, 0] = 0\n")),
+    case(
+        "the rotary function is a local one", "attention", before(ROTARY, "        apply_rotary_pos_emb = self.turn\n")
+    ),
+    case(
+        "the keys are read from the cache again",
+        "attention",
+        before("        attention_interface: C", "        key_states = past_key_values.layers[0].keys\n"),
+    ),
+    case(
+        "the cache is made together with something else",
+        "attention",
+        behind("            past_key_values = DynamicCache(config=self.config)\n", "            fresh = True\n"),
+    ),
+    wrong("the interface takes a second `**`", "attention", behind(INTERFACE, "            **self.extra,\n")),
+    case(
+        "the attention adds to its mask",
+        "attention",
+        before(UPDATE, "        attention_mask = attention_mask & self.local\n"),
+    ),
+    wrong(
+        "the model adds to its mask", "attention", before(EMBEDDED, "        causal_mask = causal_mask & self.local\n")
+    ),
+    wrong(
+        "the model reads its mask",
+        "attention",
+        behind(EMBEDDED, "        hidden_states = hidden_states * causal_mask.float().mean()\n"),
+    ),
+    wrong(
+        "some layers get a mask of another make",
+        "attention",
+        (LAYER_CALL, LAYER_CALL.replace("causal_mask", "causal_mask if use_cache else self.local")),
+    ),
+    wrong(
+        "an attention of unknown shape gets the same mask",
+        "attention",
+        before("class LlamaDecoderLayer(", LOCAL_ATTENTION),
+        (
+            "LlamaAttention(config=config, layer_idx=layer_idx)",
+            "LlamaAttention(config=config, layer_idx=layer_idx) if layer_idx else LocalAttention(config, layer_idx)",
+        ),
+    ),
+    wrong(
+        "the rotary function has its dimension built in",
+        "attention",
+        ("cos, sin, unsqueeze_dim=1)", "cos, sin)"),
+        (".unsqueeze(unsqueeze_dim)", ".unsqueeze(1)"),
+    ),
+    wrong(
+        "the rotary function counts heads", "attention", before("    q_embed = (q * cos)", "    q = q / q.shape[1]\n")
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "pairs"), CASES)
+def test_the_rule_is_left_out(rule, pairs):
+    assert rule not in rules_of(port(varied(*pairs)))
+
+
+def test_these_rules_take_llama_as_it_is():
+    assert rules_of(port(varied())) >= {case.values[0] for case in CASES}

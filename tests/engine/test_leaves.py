@@ -1,0 +1,64 @@
+"""Norms and rotary functions: variations of Llama under which a rule would be wrong leave it out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.engine.sources import port, rules_of, varied
+from tests.engine.variations import before, case, wrong
+
+CASES = [
+    case(
+        "the weight is shifted",
+        "norm_rms_residual",
+        ("return self.weight * hidden_states", "return (1 + self.weight) * hidden_states"),
+    ),
+    case(
+        "the mean is subtracted",
+        "norm_rms_residual",
+        before(
+            "        variance = hidden_states.pow",
+            "        hidden_states = hidden_states - hidden_states.mean(-1, True)\n",
+        ),
+    ),
+    case(
+        "a bias is added",
+        "norm_rms_residual",
+        ("hidden_states.to(input_dtype)", "hidden_states.to(input_dtype) + self.bias"),
+    ),
+    case(
+        "the source turns by the negative angle", "rotary_half", ("(rotate_half(q) * sin)", "(-rotate_half(q) * sin)")
+    ),
+    case("the halves are interleaved", "rotary_half", ("x[..., : x.shape[-1] // 2]", "x[..., ::2]")),
+    wrong(
+        "the halves' function is replaced afterwards",
+        "rotary_half",
+        before("def repeat_kv", "rotate_half = interleaved\n\n\n"),
+    ),
+    wrong("the halves' function is decorated", "rotary_half", before("def rotate_half", "@doubled\n")),
+    wrong(
+        "the halves' function is a parameter",
+        "rotary_half",
+        ("sin, unsqueeze_dim=1)", "sin, unsqueeze_dim=1, rotate_half=None)"),
+    ),
+    wrong(
+        "the weight has a row for each head",
+        "norm_rms_residual",
+        ("torch.ones(hidden_size)", "torch.ones(heads, hidden_size)"),
+        ("self, hidden_size, eps", "self, hidden_size, heads, eps"),
+    ),
+    wrong(
+        "the forward is decorated",
+        "norm_rms_residual",
+        before("    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:\n        input", "    @doubled\n"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "pairs"), CASES)
+def test_the_rule_is_left_out(rule, pairs):
+    assert rule not in rules_of(port(varied(*pairs)))
+
+
+def test_these_rules_take_llama_as_it_is():
+    assert rules_of(port(varied())) >= {case.values[0] for case in CASES}
