@@ -12,12 +12,12 @@ contract, for proofs. Float64 is not.
 Inference only: a backward pass through these ops is not defined. That the device computes the same is not shown here.
 """
 
-from porter.npu import activation, attention, norm, registry, rotary, scatter
+from porter.npu import activation, attention, norm, reduce, registry, rotary, scatter
 from porter.npu.chip import CHIPS, chip, current_chip
 from porter.npu.contract import ContractError
 from porter.npu.registry import implemented
 
-registry.register((*norm.OPS, *rotary.OPS, *attention.OPS, *activation.OPS, *scatter.OPS))
+registry.register((*norm.OPS, *rotary.OPS, *attention.OPS, *activation.OPS, *scatter.OPS, *reduce.OPS))
 
 from porter.npu import torch_npu  # noqa: E402  it binds the ops that were registered just now
 

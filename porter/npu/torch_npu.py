@@ -21,6 +21,7 @@ scatter_update = torch.ops.npu.scatter_update.default
 scatter_update_ = torch.ops.npu.scatter_update_.default
 npu_scatter_nd_update = torch.ops.npu.npu_scatter_nd_update.default
 npu_scatter_nd_update_ = torch.ops.npu.npu_scatter_nd_update_.default
+npu_mm_all_reduce_base = torch.ops.npu.npu_mm_all_reduce_base.default
 
 
 def __getattr__(name: str) -> NoReturn:
