@@ -1,0 +1,45 @@
+"""Which numbers of a configuration tensor parallelism divides, checked before a weight is read.
+
+Contract: pure arithmetic on a configuration; imports neither torch nor DeepSpeed. Every refusal is a CannotShard.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_DIVIDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
+FUSED_RANKS = (1, 2, 4, 8)  # cards the documentation of npu_mm_all_reduce_base allows
+
+
+class CannotShard(ValueError):
+    """This model cannot be split over that many ranks, or nobody has shown that the split would be right."""
+
+
+def check_divides(config: Any, world_size: int, *, fused_all_reduce: bool = False) -> None:
+    """Raise CannotShard unless every rank gets as many heads and as much of the MLP as every other.
+
+    `config` is a transformers configuration, of a composite model the text part counts. Its `num_attention_heads`,
+    `num_key_value_heads` and `intermediate_size`, as far as it has them, must be multiples of `world_size`: DeepSpeed
+    itself would give some ranks more, or none, which merged rows and the fused op do not allow. With
+    `fused_all_reduce` the ranks must be 1, 2, 4 or 8, as npu_mm_all_reduce_base has it.
+    """
+    if world_size < 1:
+        raise CannotShard(f"tensor parallelism needs at least one rank, not {world_size}")
+    text = config.get_text_config(decoder=True)
+    for name in _DIVIDED:
+        value = getattr(text, name, None)
+        sizes = value if isinstance(value, (list, tuple)) else [value]  # some models have one a layer
+        for size in sizes:
+            if isinstance(size, int) and size % world_size:
+                raise CannotShard(f"{name} is {size}: that does not divide over tensor-parallel size {world_size}")
+    if fused_all_reduce and world_size not in FUSED_RANKS:
+        allowed = ", ".join(map(str, FUSED_RANKS))
+        raise CannotShard(f"fused_all_reduce runs on {allowed} ranks, not {world_size}: leave it off")
+
+
+def kv_heads_of_rank(config: Any, world_size: int) -> int:
+    """KV heads that each of `world_size` ranks holds: what its KV cache is allocated for."""
+    check_divides(config, world_size)
+    text = config.get_text_config(decoder=True)
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    return heads // world_size
