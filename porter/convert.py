@@ -13,7 +13,7 @@ from porter.conversions import converted_parameters
 from porter.diagnostics import Diagnostic, Refused
 from porter.explain import explain, reason_of
 from porter.nearest import nearest
-from porter.parse import Parsed, dotted, parse
+from porter.parse import Parsed, dotted, methods, parse
 from porter.plan import Plan
 from porter.ported import Ported, SiteReport
 from porter.rewrite import rewrite
@@ -63,9 +63,9 @@ def convert(
     if fault is not None:
         return fault
     sites = _site_reports(plan)
-    if strict and any(site.status == "left" for site in sites):
-        left = [site for site in plan.anatomy.sites if not plan.rules_at(site.name) and site.name not in keep]
-        return Refused(tuple(explain(plan, site) for site in left))
+    left = {site.name for site in sites if site.status in ("left", "partly")}
+    if strict and left:
+        return Refused(tuple(explain(plan, site) for site in plan.anatomy.sites if site.name in left))
     package = source.module.rpartition(".")[0] if source.module else None
     rewritten = rewrite(plan, package)
     used = {application.rule.name: application.rule.sha256 for application in plan.applications}
@@ -104,34 +104,43 @@ def _load(
     rules = load_rules(rules_directory or shipped("rules"))
     if isinstance(rules, Refused):
         return rules
-    return parsed, anatomy, _defaults(source, parsed), rules
+    return parsed, anatomy, _defaults(source, parsed, anatomy.causal), rules
 
 
 def _converted(source: Source) -> frozenset[str]:
     return converted_parameters(source.path, source.package)
 
 
-def _defaults(source: Source, parsed: Parsed) -> ConfigDefaults:
+def _defaults(source: Source, parsed: Parsed, causal: str) -> ConfigDefaults:
+    """Defaults of the configuration class that the causal class is built from."""
     if source.configuration is None:
         return read_defaults(None, None)
     configuration = parse(source.configuration.text, source.configuration.name)
-    named = [
+    init = methods(parsed.classes[causal]).get("__init__")
+    named = [dotted(arg.annotation) for arg in (init.args.args if init else ()) if arg.annotation is not None]
+    named += [
         dotted(item.annotation if isinstance(item, ast.AnnAssign) else item.value)
         for node in parsed.classes.values()
         for item in node.body
         if (isinstance(item, ast.AnnAssign) and getattr(item.target, "id", "") == "config")
         or (isinstance(item, ast.Assign) and getattr(item.targets[0], "id", "") == "config_class")
     ]
-    return read_defaults(configuration if isinstance(configuration, Parsed) else None, next(iter(named), None))
+    return read_defaults(configuration if isinstance(configuration, Parsed) else None, next(filter(None, named), None))
 
 
 def _site_reports(plan: Plan) -> tuple[SiteReport, ...]:
     reports = []
+    status: str
+    reason: str | None
     for site in plan.anatomy.sites:
         rules = plan.rules_at(site.name)
         kept = bool({site.name, site.owner or site.name} & set(plan.kept))
-        status = "ported" if rules else "kept" if kept else "left"
-        reason = None if rules else "kept on purpose" if kept else reason_of(plan, site.name)
+        if kept:
+            status, reason = "kept", "kept on purpose"
+        elif rules and not plan.missing_at(site):
+            status, reason = "ported", None
+        else:
+            status, reason = "partly" if rules else "left", reason_of(plan, site)
         reports.append(SiteReport(site.name, site.kind, site.function.lineno, status, rules, reason))
     return tuple(reports)
 

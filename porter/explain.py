@@ -9,7 +9,7 @@ from porter.diagnostics import Diagnostic
 from porter.plan import Failure, Plan
 
 
-def reason_of(plan: Plan, site: str) -> str:
+def reason_of(plan: Plan, site: Site) -> str:
     """One line: why no rule takes `site`."""
     failure = plan.closest(site)
     if failure is None:
@@ -25,9 +25,12 @@ def reason_of(plan: Plan, site: str) -> str:
 
 def explain(plan: Plan, site: Site) -> Diagnostic:
     """P102: no rule matches the site; the caret stands where the closest rule and the source part."""
-    failure = plan.closest(site.name)
+    failure = plan.closest(site)
     keep = f"write a rule for this spelling, or keep the source's code with `--keep {site.name}`"
+    missing = plan.missing_at(site) if plan.rules_at(site.name) else ()
     message = f"no rule matches `{site.name}`"
+    if missing:
+        message = f"`{site.name}` is ported in part: not by {', '.join(f'`{name}`' for name in missing)}"
     if failure is None:
         return Diagnostic("P102", message, plan.parsed.span(site.function), help=keep)
     node = _place(failure, site)

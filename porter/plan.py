@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from porter.anatomy import Anatomy
+from porter.anatomy import Anatomy, Site
 from porter.bindings import Match, Miss
 from porter.diagnostics import Diagnostic, Refused
 from porter.parse import Parsed
@@ -67,6 +67,7 @@ class Failure:
 class Plan:
     parsed: Parsed
     anatomy: Anatomy
+    rules: tuple[LoadedRule, ...]
     applications: tuple[Application, ...]
     failures: tuple[Failure, ...]
     kept: tuple[str, ...]
@@ -74,9 +75,17 @@ class Plan:
     def rules_at(self, site: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(a.rule.name for a in self.applications if site in a.sites))
 
-    def closest(self, site: str) -> Failure | None:
+    def missing_at(self, site: Site) -> tuple[str, ...]:
+        """Rules made for this kind of site that did not take it."""
+        wanted = f"{site.kind}.forward"
+        made_for_it = (rule for rule in self.rules if any(loaded.edit.site == wanted for loaded in rule.edits))
+        taken = self.rules_at(site.name)
+        return tuple(rule.name for rule in made_for_it if rule.name not in taken)
+
+    def closest(self, site: Site) -> Failure | None:
         """The failure at `site` that says most: a reason in words, else the deepest miss."""
-        failures = [failure for failure in self.failures if failure.site == site]
+        taken = self.rules_at(site.name)
+        failures = [f for f in self.failures if f.site == site.name and f.rule.name not in taken]
         reasons = [failure for failure in failures if failure.reason]
         if reasons:
             return reasons[0]

@@ -27,7 +27,7 @@ class SiteReport:
     name: str  # "LlamaRMSNorm.forward"
     kind: str  # "norm"
     line: int
-    status: str  # "ported", "kept" (on purpose) or "left" (no rule takes it)
+    status: str  # "ported", "partly" (a rule for such sites does not fit), "kept" (on purpose) or "left" (no rule fits)
     rules: tuple[str, ...]
     reason: str | None
 

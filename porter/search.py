@@ -47,7 +47,7 @@ class Search:
         settled = settle([*found, *demanded.values()], self.parsed)
         if isinstance(settled, Refused):
             return settled
-        return Plan(self.parsed, self.anatomy, tuple(settled[0]), tuple(self.failures), self.kept)
+        return Plan(self.parsed, self.anatomy, rules, tuple(settled[0]), tuple(self.failures), self.kept)
 
     # -- where a rule applies
 
@@ -132,7 +132,9 @@ class Search:
         for pattern in edit.patterns:
             unifier = Unifier(rule, pattern, self.parsed)
             matches = self._match(unifier, edit.edit.unit, function, start)
-            matches = [match for match in matches if self._given(rule) and self._guarded(rule, site, match)]
+            if matches and not self._given(rule, site):
+                return []
+            matches = [match for match in matches if self._guarded(rule, site, match)]
             hits += [Hit(edit.edit, site, owner, match) for match in matches]
             if hits and edit.edit.unit != "expression":
                 return hits
@@ -155,11 +157,13 @@ class Search:
 
     # -- conditions
 
-    def _given(self, rule: LoadedRule) -> bool:
+    def _given(self, rule: LoadedRule, site: str) -> bool:
         """Each `given_<name>` is how the module defines that function."""
         for name, pattern in rule.given.items():
             function = self.parsed.functions.get(name)
             if function is None or Unifier(rule, pattern, self.parsed).function(function, Bindings()) is None:
+                reason = f"the module does not define `{name}` as {rule.path}:{pattern.before.lineno} asks"
+                self.failures.append(Failure(rule, site, reason=reason, node=function))
                 return False
         return True
 
@@ -188,12 +192,12 @@ class Search:
                 hits = [h for p in places for h in self._hits(rule, rule.edits[0], p, Bindings())] if rule else []
                 if not hits or rule is None:
                     reason = f"`{rule_name}` does not take `{cls}.forward`, which `{application.rule.name}` needs"
-                    self.failures.append(Failure(application.rule, application.hits[0].site, reason=reason))
+                    self.failures += [Failure(application.rule, site, reason=reason) for site in application.sites]
                     return None
                 needs.append(Application(rule, tuple(hits)))
             if not classes:
                 reason = f"the class of `{attributes.get(attribute, attribute)}` is not of this module"
-                self.failures.append(Failure(application.rule, application.hits[0].site, reason=reason))
+                self.failures += [Failure(application.rule, site, reason=reason) for site in application.sites]
                 return None
         return needs
 
@@ -266,8 +270,8 @@ class Search:
 
     def _explain(self, rule: LoadedRule, site: str, other: str) -> None:
         """`site` matched, `other`, where the rule must apply too, did not: its reason is this site's reason."""
-        there = next((f for f in reversed(self.failures) if f.rule is rule and f.site == other), None)
-        if there is None or not there.reason:
+        there = next((f for f in self.failures if f.rule is rule and f.site == other and f.reason), None)
+        if there is None:
             self.failures.append(Failure(rule, site, reason=f"it matches here but not `{other}`"))
         else:
             self.failures.append(Failure(rule, site, reason=there.reason, node=there.node))

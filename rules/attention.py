@@ -51,6 +51,7 @@ rule = Rule(
 
 
 def given_apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim):
+    ...
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     ...

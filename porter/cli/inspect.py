@@ -34,7 +34,7 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
     if why and not as_json:
         from porter.explain import explain
 
-        left = {site.name for site in seen.sites if site.status == "left"}
+        left = {site.name for site in seen.sites if site.status in ("left", "partly")}
         for site in seen.plan.anatomy.sites:
             if site.name in left:
                 diagnostic = explain(seen.plan, site)

@@ -70,11 +70,11 @@ def survey(limit: int | None, out: Path | None, verify: bool, as_json: bool) -> 
 def _print_text(outcomes: list[Outcome], counts: Counter[str]) -> None:
     for outcome in outcomes:
         click.echo(_line(outcome))
-    left = sum(status == "left" for outcome in outcomes for _, status, _ in outcome.sites)
+    left = sum(status in ("left", "partly") for outcome in outcomes for _, status, _ in outcome.sites)
     total = sum(len(outcome.sites) for outcome in outcomes)
     kinds = ("converted", "refused", "crashed")
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
-    click.echo(f"\n{len(outcomes)} files: {summary}; of {total} sites in the converted ones {left} are left alone")
+    click.echo(f"\n{len(outcomes)} files: {summary}; of {total} sites of ports {left} are left, whole or in part")
     compared = [f"{counts[kind]} {kind.removeprefix('verified ')}" for kind in sorted(counts) if " " in kind]
     if compared:
         click.echo(f"compared with their sources: {', '.join(compared)}")

@@ -27,7 +27,7 @@ def of_inspection(inspection: Inspection) -> str:
 def inspection_data(inspection: Inspection) -> dict[str, Any]:
     from porter.explain import explain
 
-    left = {site.name for site in inspection.sites if site.status == "left"}
+    left = {site.name for site in inspection.sites if site.status in ("left", "partly")}
     plan = inspection.plan
     source = inspection.source
     return {

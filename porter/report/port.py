@@ -25,13 +25,16 @@ def of_sites(sites: Sequence[SiteReport]) -> str:
     """A line a site: the rules that took it, or why none did; then the sum."""
     shown = [(site.name, site.kind, str(site.line), _fate(site)) for site in sites]
     counts = Counter(site.status for site in sites)
-    total = f"{len(sites)} sites: {counts['ported']} ported, {counts['kept']} kept, {counts['left']} left as they are"
+    kinds = [("ported", "ported"), ("partly", "in part"), ("kept", "kept"), ("left", "left as they are")]
+    total = f"{len(sites)} sites: {', '.join(f'{counts[kind]} {words}' for kind, words in kinds)}"
     return table(("site", "kind", "line", "rule, or why none"), shown, right=frozenset({2})) + f"\n\n{total}"
 
 
 def _fate(site: SiteReport) -> str:
     if site.status == "ported":
         return ", ".join(site.rules)
+    if site.status == "partly":
+        return f"{', '.join(site.rules)} - but {site.reason}"
     return f"- {site.status}: {site.reason}" if site.reason else f"- {site.status}"
 
 

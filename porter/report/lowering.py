@@ -1,0 +1,125 @@
+"""What TorchAir made of a port: both phases side by side, with the source model's where it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from porter.report.table import table
+
+if TYPE_CHECKING:
+    from porter.lowering.contribution import Contribution
+    from porter.lowering.count import OnceAStep, Phase, Unconverted
+    from porter.lowering.lower import Lowering
+
+NOT_RUN = "kernel: not run"
+
+
+def of_lowering(found: Lowering) -> str:
+    verdict = "lowers through TorchAir" if found.converts else "does not lower through TorchAir"
+    parts = [f"{found.name}: {verdict} (torch_npu {found.torch_npu}, CANN {found.cann}, {found.soc})"]
+    columns = {f"port {step.name}": step for step in found.port}
+    columns |= {f"source {step.name}": step for step in found.source}
+    parts.append(_counts(columns))
+    stopped = [_stopped(name, step.unconverted) for name, step in columns.items() if step.unconverted]
+    stopped += [
+        f"source {attempt.phase}, {attempt.setting}: "
+        + (_cause(attempt.unconverted) if attempt.unconverted else "converts")
+        for attempt in found.attempts
+    ]
+    if stopped:
+        parts.append("\n".join(stopped))
+    parts += [_once(name, step) for name, step in columns.items() if step.once]
+    return "\n\n".join([*parts, NOT_RUN])
+
+
+def _counts(columns: dict[str, Phase]) -> str:
+    steps = list(columns.values())
+    kinds = {kind for step in steps for layer in step.layers for kind in layer}
+    ranked = sorted(kinds, key=lambda kind: (-max(_in_a_layer(step, kind) for step in steps), kind))
+    rows = [
+        ("converted", *("yes" if step.converts else "no" for step in steps)),
+        ("GE nodes a layer", *(str(step.nodes) if step.converts else "-" for step in steps)),
+        ("kernels a layer", *(_kernels(step) for step in steps)),
+        *((f"  {kind}", *(str(_in_a_layer(step, kind) or "-") for step in steps)) for kind in ranked),
+        ("kernels once a step", *(str(step.once_a_step) if step.converts else "-" for step in steps)),
+    ]
+    return table(("", *columns), rows, right=frozenset(range(1, len(columns) + 1)))
+
+
+def _in_a_layer(step: Phase, kind: str) -> int:
+    return step.layers[0].get(kind, 0) if step.layers else 0
+
+
+def _kernels(step: Phase) -> str:
+    if not step.converts:
+        return "-"
+    return " or ".join(str(sum(layer.values())) for layer in step.layers)
+
+
+def _stopped(name: str, stop: Unconverted) -> str:
+    return f"{name}: {_cause(stop)}"
+
+
+def _cause(stop: Unconverted) -> str:
+    cause = f"no converter for {stop.op} ({stop.reason})" if stop.op else stop.reason
+    if stop.place is None:
+        return cause
+    through = f", through {stop.place.within}" if stop.place.within else ""
+    return f"{cause}\n    {stop.place.line}: {stop.place.code}{through}"
+
+
+def _once(name: str, step: Phase) -> str:
+    rows = [
+        (str(sum(entry.kernels.values())), entry.place.line, _kinds(entry), entry.place.code) for entry in step.once
+    ]
+    return table((name, "line", "once a step", ""), rows)
+
+
+def _kinds(entry: OnceAStep) -> str:
+    return ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in entry.kernels.items())
+
+
+def lowering_data(found: Lowering) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "soc": found.soc,
+        "torch_npu": found.torch_npu,
+        "cann": found.cann,
+        "kernels_run": False,
+        "port": [phase_data(step) for step in found.port],
+        "source": [phase_data(step) for step in found.source],
+        "source_attempts": [asdict(attempt) for attempt in found.attempts],
+    }
+
+
+def phase_data(step: Phase) -> dict[str, Any]:
+    data = asdict(step)
+    data["kernels_a_layer"], data["kernels_once_a_step"] = step.kernels, step.once_a_step
+    return data
+
+
+def of_contributions(found: tuple[Contribution, ...]) -> str:
+    """A rule a line: what the port costs without it."""
+    rows = [(entry.without or "(all rules)", *_cells(entry)) for entry in found]
+    header = ("without", "prefill: a layer", "once", "decode: a layer", "once", "what does not convert")
+    return f"{table(header, rows, right=frozenset({1, 2, 3, 4}))}\n\n{NOT_RUN}"
+
+
+def _cells(entry: Contribution) -> Iterator[str]:
+    if entry.refused:
+        yield from ("-", "-", "-", "-", entry.refused)
+        return
+    for step in (entry.prefill, entry.decode):
+        yield _kernels_of(step.get("kernels_a_layer"))
+        yield _kernels_of(step.get("kernels_once_a_step"))
+    yield ", ".join(dict.fromkeys(filter(None, (entry.prefill.get("unconverted"), entry.decode.get("unconverted")))))
+
+
+def _kernels_of(count: int | None) -> str:
+    return "-" if count is None else str(count)
+
+
+def contributions_data(found: tuple[Contribution, ...]) -> list[dict[str, Any]]:
+    return [asdict(entry) for entry in found]
