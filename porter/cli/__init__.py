@@ -17,6 +17,7 @@ import click
 from porter import __version__
 from porter.cli.convert import convert
 from porter.cli.inspect import inspect, rules
+from porter.cli.lower import lower
 from porter.cli.prove import prove, verify
 from porter.cli.run import run
 from porter.cli.survey import survey
@@ -37,7 +38,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, run, survey):
+for command in (convert, inspect, rules, prove, verify, lower, run, survey):
     commands.add_command(command)
 
 

@@ -9,6 +9,8 @@ import click
 from porter.cli.talk import answer, as_json, refuse, steps
 from porter.diagnostics import Diagnostic, Refused
 
+LEVELS = ("parity", "capture", "contract")
+
 
 @click.command()
 @click.argument("rules", metavar="[RULE]...", nargs=-1)
@@ -37,26 +39,44 @@ def prove(rules: tuple[str, ...], as_json: bool) -> int:
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--level", type=click.Choice(["parity"]), default="parity", show_default=True, help="What to claim.")
-@click.option("--quick", is_flag=True, help="Only the base configuration, not its variants.")
+@click.option("--level", type=click.Choice(LEVELS), default="parity", show_default=True, help="What to claim.")
+@click.option("--quick", is_flag=True, help="parity: only the base configuration, not its variants.")
+@click.option("--config", metavar="JSON", help="contract: a config.json, or a name such as llama-2-7b.")
+@click.option("--soc", default="Ascend910B3", show_default=True, help="contract: the chip, as its driver names it.")
+@click.option("--tp", type=click.IntRange(1), default=1, show_default=True, help="contract: tensor-parallel ranks.")
 @as_json
-def verify(directory: Path, level: str, quick: bool, as_json: bool) -> int:
-    """Verify the port in DIR against the model it came from.
+def verify(directory: Path, level: str, quick: bool, config: str | None, soc: str, tp: int, as_json: bool) -> int:
+    """Verify the port in DIR: against the model it came from, as graphs, or at a real model's sizes.
 
     \b
-    Example:
+    Examples:
       porter verify generated_models/llama2
+      porter verify generated_models/llama2 --level capture
+      porter verify generated_models/llama2 --level contract --config llama-2-70b --tp 8
     """
+    if (level == "contract") != (config is not None):
+        raise click.UsageError("--level contract and --config go together")
     from porter.emit.account import read_account
 
     account = read_account(directory)
     if isinstance(account, Refused):
         return refuse(account, as_json=as_json)
     from porter.report.claims import checks_data, of_checks
-    from porter.verify.parity import verify as verify_parity
 
     with steps(f"verifying {directory}") as progress:
-        checks = verify_parity(directory, quick=quick, progress=progress)
+        if level == "capture":
+            from porter.verify.capture import capture
+
+            checks = capture(directory, progress=progress)
+        elif level == "contract":
+            from porter.verify.contract import contract, shipped_configs
+
+            sizes = shipped_configs().get(config or "", Path(config or ""))
+            checks = contract(directory, sizes, soc=soc, tp=tp, progress=progress)
+        else:
+            from porter.verify.parity import verify as verify_parity
+
+            checks = verify_parity(directory, quick=quick, progress=progress)
     if isinstance(checks, Refused):
         return refuse(checks, as_json=as_json)
     failed = any(check.failed for check in checks)

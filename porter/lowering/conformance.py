@@ -51,7 +51,7 @@ def graphs(directory: Path) -> dict[str, list[str]]:
 
 def _as_it_is(targets: list[str]) -> Any:
     def backend(graph: Any, inputs: Any) -> Any:
-        targets += [_target(node) for node in graph.graph.nodes]
+        targets.extend(_target(node) for node in graph.graph.nodes)
         return graph.forward
 
     return backend

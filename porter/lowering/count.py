@@ -1,14 +1,16 @@
 """GE nodes -> kernels: which nodes cost one, how many a decoder layer has, and what runs once a step.
 
-Contract: plain data in and out; nothing is loaded. What a model with two layers has more than one with a single layer is
-a layer; three against two must give the same, or the layers of this model differ and both are shown. Constants, inputs,
-views and transposes of weights are no kernels; everything else is one, also what an engine might still fuse or fold.
+Contract: plain data in and out; nothing is loaded. What a model with two layers has more than one with a single layer
+is a layer; three against two must give the same, or the layers of this model differ and both are shown. Constants,
+inputs, views and transposes of weights are no kernels; everything else is one, also what an engine might still fuse or
+fold.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 VIEWS = frozenset(
@@ -71,10 +73,10 @@ def is_kernel(node: dict[str, Any]) -> bool:
 
 
 def phase(name: str, graphs: list[list[dict[str, Any]]], file: str) -> Phase:
-    """From the nodes of one, two and three layers; `file` is the model's own, whose lines are named."""
+    """From the nodes of one, two and, to be sure, three layers; `file` is the model's own, whose lines are named."""
     kernels = [Counter(node["type"] for node in graph if is_kernel(node)) for graph in graphs]
-    second, third = _difference(kernels[1], kernels[0]), _difference(kernels[2], kernels[1])
-    layers = (second,) if second == third else (second, third)
+    added = [_difference(more, less) for less, more in pairwise(kernels)]
+    layers = tuple(layer for index, layer in enumerate(added) if layer not in added[:index])
     by_place = [_by_place(graph, file) for graph in graphs[:2]]
     once = []
     for place, there in by_place[0].items():

@@ -1,8 +1,8 @@
 """A port's folder -> what TorchAir makes of its prefill and its decode step; on request of its source model's too.
 
-Contract: claims that a graph converts and how many kernels it has, not that a kernel computes anything: none is run on a
-device. The port is measured with its static cache; the source with eager attention and the growing cache, which is the
-one setting of it that converts, and its other settings are tried and named.
+Contract: claims that a graph converts and how many kernels it has, not that a kernel computes anything: none is run on
+a device. The port is measured with its static cache; the source with eager attention and the growing cache, and its
+other settings are tried with one layer and named.
 """
 
 from __future__ import annotations
@@ -58,23 +58,22 @@ def lower(
     port = open_port(directory)
     if isinstance(port, Refused):
         return port
-    traces = _traces("port", None, "growing")
+    traces = traces_of(port, "port", None, "growing")
     if baseline:
-        traces += _traces("source", *_BASELINE)
-        traces += [_trace("source", *setting, name, 1) for setting in _ATTEMPTS for name in PHASES]
-    job = {"directory": str(directory.resolve()), "soc": soc, "traces": traces, "text": text}
-    answer = ask("lower", job, progress or (lambda what, done, total: None))
+        traces += traces_of(port, "source", *_BASELINE)
+        traces += [trace for setting in _ATTEMPTS for trace in traces_of(port, "source", *setting, (1,))]
+    answer = ask("lower", {"soc": soc, "traces": traces, "text": text}, progress or (lambda *step: None))
     if isinstance(answer, Refused):
         return answer
     made = list(zip(traces, answer["traces"], strict=True))
-    own, theirs = _file(port), _source_file(port)
+    theirs = _source_file(port)
     return Lowering(
         port.name,
         soc,
         answer["torch_npu"],
         answer["cann"],
-        _phases([item for item in made if item[0]["model"] == "port"], own),
-        _phases([item for item in made if _is_baseline(item[0])], theirs) if baseline else (),
+        phases_of([item for item in made if item[0]["model"] == "port"], file_of(port)),
+        phases_of([item for item in made if _is_baseline(item[0])], theirs) if baseline else (),
         _attempts([item for item in made if item[0]["model"] == "source" and not _is_baseline(item[0])], theirs),
         _text(made) if text else "",
     )
@@ -83,28 +82,16 @@ def lower(
 Made = tuple[dict[str, Any], dict[str, Any]]  # what was asked, what came of it
 
 
-def _traces(model: str, attention: str | None, cache: str) -> list[dict[str, Any]]:
-    return [_trace(model, attention, cache, name, layers) for name in PHASES for layers in (1, 2, 3)]
+def traces_of(
+    port: Port, model: str, attention: str | None, cache: str, layers: tuple[int, ...] = (1, 2, 3)
+) -> list[dict[str, Any]]:
+    """What to ask the worker about `model`, `port` or `source`: each phase with each number of layers."""
+    asked = {"directory": str(port.directory.resolve()), "model": model, "attention": attention, "cache": cache}
+    return [{**asked, "phase": name, "layers": count} for name in PHASES for count in layers]
 
 
-def _trace(model: str, attention: str | None, cache: str, name: str, layers: int) -> dict[str, Any]:
-    return {"model": model, "attention": attention, "cache": cache, "phase": name, "layers": layers}
-
-
-def _is_baseline(asked: dict[str, Any]) -> bool:
-    return asked["model"] == "source" and (asked["attention"], asked["cache"]) == _BASELINE
-
-
-def _file(port: Port) -> str:
-    return str(port.directory.resolve() / f"{port.module}.py")
-
-
-def _source_file(port: Port) -> str:
-    located = locate_module(port.source_module)
-    return "" if isinstance(located, Refused) else str(located[0])
-
-
-def _phases(made: list[Made], file: str) -> tuple[Phase, ...]:
+def phases_of(made: list[Made], file: str) -> tuple[Phase, ...]:
+    """Prefill and decode of one model, from its traces by rising number of layers."""
     phases = []
     for name in PHASES:
         results = [result for asked, result in made if asked["phase"] == name]
@@ -114,6 +101,20 @@ def _phases(made: list[Made], file: str) -> tuple[Phase, ...]:
         else:
             phases.append(phase(name, [result["nodes"] for result in results], file))
     return tuple(phases)
+
+
+def _is_baseline(asked: dict[str, Any]) -> bool:
+    return asked["model"] == "source" and (asked["attention"], asked["cache"]) == _BASELINE
+
+
+def file_of(port: Port) -> str:
+    """The ported modeling file."""
+    return str(port.directory.resolve() / f"{port.module}.py")
+
+
+def _source_file(port: Port) -> str:
+    located = locate_module(port.source_module)
+    return "" if isinstance(located, Refused) else str(located[0])
 
 
 def _attempts(made: list[Made], file: str) -> tuple[Attempt, ...]:

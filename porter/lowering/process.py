@@ -28,12 +28,10 @@ def ask(task: str, job: dict[str, Any], progress: Progress, cache: Path | None =
     wheel = find_or_install(progress, cache)
     if isinstance(wheel, Refused):
         return wheel
-    libraries: tuple[Path, ...] | Refused = ()
     stands_in = not cann_is_installed()
-    if stands_in:
-        libraries = find_or_build(wheel, cache)
-        if isinstance(libraries, Refused):
-            return libraries
+    libraries = find_or_build(wheel, cache) if stands_in else ()
+    if isinstance(libraries, Refused):
+        return libraries
     host = {"folders": [str(folder) for folder in wheel.folders], "libraries": [str(path) for path in libraries]}
     answer = _run({"task": task, "host": host, **job}, progress)
     return answer if isinstance(answer, Refused) else {**answer, **_made_with(wheel, stands_in)}
@@ -70,9 +68,10 @@ def _run(job: dict[str, Any], progress: Progress) -> dict[str, Any] | Refused:
                         answer = value
                     else:
                         progress(*value)
+        except BaseException:  # interrupted, or what reports progress raised: leave no process behind
+            worker.kill()
+            raise
         finally:
-            if answer is None and worker.poll() is None:
-                worker.kill() if sys.exc_info()[0] else None
             worker.wait()
         return answer if answer is not None else _ended(worker.returncode, log)
 

@@ -33,20 +33,22 @@ _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 @dataclass(frozen=True)
 class Setting:
-    """How a model is asked: its attention implementation and its cache, `growing` or `static`. A port has its own."""
+    """How a model is asked: its attention implementation and its cache, `growing` or `static`.
+
+    None is a port's own attention and cache; one that kept the source's is asked for eager, which alone converts.
+    """
 
     attention: str | None = None
     cache: str = "growing"
-
-    def __str__(self) -> str:
-        return f"{self.attention} attention, {self.cache} cache" if self.attention else "as ported"
 
 
 def configuration(config_class: Any, layers: int) -> Any:
     """A small configuration with head_dim 128 and that many layers."""
     fields = inspect.signature(config_class.__init__).parameters
     base = tiny_config(config_class)
-    overrides = {name: size for name, size in _SIZES.items() if name in fields and getattr(base, name, None)}
+    overrides: dict[str, Any] = {
+        name: size for name, size in _SIZES.items() if name in fields and getattr(base, name, None)
+    }
     overrides |= {name: layers for name in _LAYERS if name in fields}
     kinds = getattr(base, "layer_types", None)
     if kinds and "layer_types" in fields:
@@ -59,7 +61,9 @@ def run_compiled(model_class: Any, setting: Setting, layers: int, phase: str, ba
     torch.manual_seed(0)
     torch._dynamo.reset()
     config = configuration(model_class.config_class, layers)
-    options = {"attn_implementation": setting.attention} if setting.attention else {}
+    options = (
+        {} if issubclass(model_class, NpuPreTrainedModel) else {"attn_implementation": setting.attention or "eager"}
+    )
     model = model_class._from_config(config, dtype=torch.float16, **options).eval()
     cache = _cache(model, setting)
     with torch.no_grad():

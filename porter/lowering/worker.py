@@ -41,14 +41,14 @@ def lower(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     from porter.verify.port import open_port
 
     logging.set_verbosity_error()
-    port = open_port(Path(job["directory"]))
-    assert not isinstance(port, Refused), "asked before this process was started"
-    classes = {"port": port.load_class, "source": port.load_source_class}
     traces = []
     for index, asked in enumerate(job["traces"]):
         setting = Setting(asked["attention"], asked["cache"])
         tell("progress", [f"{asked['model']}, {asked['phase']}, {asked['layers']} layers", index, len(job["traces"])])
-        traces.append(_trace(classes[asked["model"]](), setting, asked, text=job["text"]))
+        port = open_port(Path(asked["directory"]))
+        assert not isinstance(port, Refused), "asked before this process was started"
+        model_class = port.load_class() if asked["model"] == "port" else port.load_source_class()
+        traces.append(_trace(model_class, setting, asked, text=job["text"]))
     return {"traces": traces}
 
 

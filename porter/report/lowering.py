@@ -63,7 +63,9 @@ def _stopped(name: str, stop: Unconverted) -> str:
 
 
 def _cause(stop: Unconverted) -> str:
-    cause = f"no converter for {stop.op} ({stop.reason})" if stop.op else stop.reason
+    cause = f"no converter for {stop.op}" if stop.op else stop.reason
+    if "for_cpu" in stop.op:
+        cause += " (what this call becomes on the CPU; on a device it is another op, not seen here)"
     if stop.place is None:
         return cause
     through = f", through {stop.place.within}" if stop.place.within else ""

@@ -1,0 +1,66 @@
+"""`porter lower`: a port through the NPU compiler's front end, here, with figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from porter.cli.talk import answer, as_json, refuse, say, steps
+from porter.diagnostics import Refused
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--soc", default="Ascend910B3", show_default=True, help="The chip, as its driver names it.")
+@click.option("--baseline", is_flag=True, help="The source model too, side by side.")
+@click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
+@click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
+@as_json
+def lower(directory: Path, soc: str, baseline: bool, by_rule: bool, dump: Path | None, as_json: bool) -> int:
+    """Lower the port in DIR through TorchAir: does it convert, and to how many kernels a layer.
+
+    Works without an NPU and without CANN. At first use it installs a private torch_npu into porter's cache folder.
+
+    \b
+    Examples:
+      porter lower generated_models/llama2
+      porter lower generated_models/llama2 --baseline
+      porter lower generated_models/llama2 --by-rule --json
+    """
+    if by_rule and (baseline or dump):
+        raise click.UsageError("--by-rule makes a table of its own: leave out --baseline and --dump")
+    from porter.emit.account import read_account
+
+    account = read_account(directory)
+    if isinstance(account, Refused):
+        return refuse(account, as_json=as_json)
+    return _by_rule(directory, soc, as_json) if by_rule else _lower(directory, soc, baseline, dump, as_json)
+
+
+def _lower(directory: Path, soc: str, baseline: bool, dump: Path | None, as_json: bool) -> int:
+    from porter.lowering.lower import lower as lower_port
+    from porter.report.lowering import lowering_data, of_lowering
+
+    with steps(f"lowering {directory}") as progress:
+        found = lower_port(directory, soc=soc, baseline=baseline, text=dump is not None, progress=progress)
+    if isinstance(found, Refused):
+        return refuse(found, as_json=as_json)
+    if dump is not None:
+        dump.write_text(found.text, encoding="utf-8")
+        say(f"wrote {dump}")
+    return answer(found.converts, lambda: of_lowering(found), lambda: lowering_data(found), as_json=as_json)
+
+
+def _by_rule(directory: Path, soc: str, as_json: bool) -> int:
+    from porter.lowering.contribution import contributions
+    from porter.report.lowering import contributions_data, of_contributions
+
+    with steps(f"lowering {directory} by rule") as progress:
+        found = contributions(directory, soc=soc, progress=progress)
+    if isinstance(found, Refused):
+        return refuse(found, as_json=as_json)
+    data = {"folder": str(directory), "soc": soc, "kernels_run": False}
+    return answer(
+        True, lambda: of_contributions(found), lambda: {**data, "rules": contributions_data(found)}, as_json=as_json
+    )

@@ -1,0 +1,88 @@
+"""What each rule contributes: the port is converted again without one rule at a time, and each of these is lowered.
+
+Contract: the source and options are those in the port's account; the ports made for this are temporary. A rule that
+others require takes them along: `also` names them. Everything is lowered in one process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from porter.convert import convert
+from porter.diagnostics import Refused
+from porter.emit import emit
+from porter.emit.account import read_account
+from porter.lowering.count import Phase
+from porter.lowering.installation import Progress
+from porter.lowering.lower import SOC, file_of, phases_of, traces_of
+from porter.lowering.process import ask
+from porter.source import Source, load_source
+from porter.verify.port import Port, open_port
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """The port without one rule; `without` is empty for all rules. A phase has two counts, or what stopped it."""
+
+    without: str
+    also: tuple[str, ...] = ()
+    prefill: dict[str, Any] = field(default_factory=dict)
+    decode: dict[str, Any] = field(default_factory=dict)
+    refused: str = ""  # why there is no port without this rule
+
+
+def contributions(
+    directory: Path, *, soc: str = SOC, rules: tuple[str, ...] = (), progress: Progress | None = None
+) -> tuple[Contribution, ...] | Refused:
+    """All rules first, then without each of `rules`, or of those the port was made with."""
+    account = read_account(directory)
+    port = open_port(directory)
+    if isinstance(account, Refused) or isinstance(port, Refused):
+        return account if isinstance(account, Refused) else port  # type: ignore[return-value]
+    source = load_source(port.source_module)
+    if isinstance(source, Refused):
+        return source
+    used = tuple(rule["rule"] for rule in account["rules"])
+    with tempfile.TemporaryDirectory(prefix="porter-by-rule-") as name:
+        made = [_convert(source, account, Path(name), without, used) for without in ("", *(rules or used))]
+        traces = [trace for _, there in made if there for trace in traces_of(there, "port", None, "growing", (1, 2))]
+        answer = ask("lower", {"soc": soc, "traces": traces, "text": False}, progress or (lambda *step: None))
+        if isinstance(answer, Refused):
+            return answer
+        results = list(zip(traces, answer["traces"], strict=True))
+        return tuple(_counted(entry, there, results) for entry, there in made)
+
+
+def _convert(
+    source: Source, account: dict[str, Any], root: Path, without: str, used: tuple[str, ...]
+) -> tuple[Contribution, Port | None]:
+    options = account.get("options") or {}
+    dropped = (*options.get("without", ()), *((without,) if without else ()))
+    ported = convert(source, name=account["name"], keep=tuple(options.get("keep", ())), without=dropped)
+    folder = root / (without or "all")
+    written = ported if isinstance(ported, Refused) else emit(ported, folder / account["name"])
+    if isinstance(ported, Refused) or isinstance(written, Refused):
+        fault = ported if isinstance(ported, Refused) else written
+        assert isinstance(fault, Refused)
+        return Contribution(without, refused=fault.diagnostics[0].message), None
+    port = open_port(folder / account["name"])
+    assert not isinstance(port, Refused), port
+    left = {rule for rule, _ in ported.rules}
+    return Contribution(without, tuple(rule for rule in used if rule not in left and rule != without)), port
+
+
+def _counted(entry: Contribution, port: Port | None, results: list[Any]) -> Contribution:
+    if port is None:
+        return entry
+    own = [item for item in results if item[0]["directory"] == str(port.directory.resolve())]
+    prefill, decode = (_figures(step) for step in phases_of(own, file_of(port)))
+    return replace(entry, prefill=prefill, decode=decode)
+
+
+def _figures(step: Phase) -> dict[str, Any]:
+    if step.unconverted is not None:
+        return {"unconverted": step.unconverted.op or step.unconverted.reason}
+    return {"kernels_a_layer": step.kernels, "kernels_once_a_step": step.once_a_step}

@@ -1,0 +1,161 @@
+"""Does a real model's configuration satisfy the ops of its port: every limit of the chip, and tensor parallelism.
+
+Contract: shapes only. A rank's share of the model is made without memory and asked for a prefill and a decode step; the
+limits are those that `porter.npu` and `porter.parallel` test, so that there is one place for each. One layer of each
+type takes part; where tensor parallelism does not divide, the whole model is asked. Nothing is read or computed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.diagnostics import Diagnostic, Refused
+from porter.npu import ContractError, chip
+from porter.npu.chip import A2, A3, ASCEND_310P, ASCEND_950
+from porter.parallel.divide import CannotShard, check_divides
+from porter.runtime import NpuPreTrainedModel, StaticKVCache
+from porter.verify.finding import FAILED, NOT_APPLICABLE, PASSED, Check
+from porter.verify.parity import Progress, quiet
+from porter.verify.port import Port, open_port
+
+SOC = "Ascend910B3"
+BATCH, PROMPT = 2, 2048
+# What a driver calls a chip begins with one of these; the longest counts.
+_CHIPS = {"Ascend910B": A2, "Ascend910_93": A3, "Ascend310P": ASCEND_310P, "Ascend950": ASCEND_950}
+_PER_RANK = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class _Step:
+    name: str
+    queries: int
+    padded: bool
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Configurations of real models that come with porter, shapes only, by name."""
+    return {file.stem: file for file in sorted((Path(__file__).parent / "configs").glob("*.json"))}
+
+
+def contract(
+    directory: Path, config_json: Path, *, soc: str = SOC, tp: int = 1, progress: Progress | None = None
+) -> tuple[Check, ...] | Refused:
+    """Check the port in `directory` at the sizes of `config_json` on the chip `soc` over `tp` ranks.
+
+    Refused where there is no port, the configuration cannot be read or is another model's (P116), or the chip is
+    unknown (P117).
+    """
+    port = open_port(directory)
+    if isinstance(port, Refused):
+        return port
+    stands_for = next((_CHIPS[name] for name in sorted(_CHIPS, key=len, reverse=True) if soc.startswith(name)), None)
+    if stands_for is None:
+        help = f"name one that begins with {', '.join(_CHIPS)}"
+        return Refused((Diagnostic("P117", f"porter knows no limits of a chip `{soc}`", help=help),))
+    model_class = port.load_class()
+    config = _read(config_json, model_class.config_class)
+    if isinstance(config, Refused):
+        return config
+    tell = progress or (lambda what, done, total: None)
+    with quiet(), chip(stands_for):
+        tell("tensor parallelism", 0, 2)
+        checks = [_divides(config, tp)]
+        tell("limits of the ops", 1, 2)
+        checks += _limits(port, model_class, config, tp if checks[0].passed else 1)
+        tell("", 2, 2)
+    return tuple(checks)
+
+
+def _read(config_json: Path, config_class: Any) -> Any | Refused:
+    try:
+        data = json.loads(config_json.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("it holds no JSON object")
+        found = data.pop("model_type", config_class.model_type)
+        if found != config_class.model_type:
+            raise ValueError(f"it is of model type {found}, the port of {config_class.model_type}")
+        return config_class.from_dict(data)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        message = f"`{config_json}` is no configuration for this port"
+        help = "give the config.json of a checkpoint"
+        return Refused((Diagnostic("P116", message, notes=(str(error),), help=help),))
+
+
+def _divides(config: Any, tp: int) -> Check:
+    name, variant = f"divides over {tp} rank{'s' if tp != 1 else ''}", "tensor parallel"
+    try:
+        check_divides(config, tp)
+    except CannotShard as error:
+        return Check(name, variant, FAILED, detail=str(error))
+    return Check(name, variant, PASSED)
+
+
+def _limits(port: Port, model_class: Any, config: Any, tp: int) -> list[Check]:
+    if not issubclass(model_class, NpuPreTrainedModel):
+        detail = "the port keeps transformers' own attention: its ops state no limits here"
+        return [Check("limits", "ops", NOT_APPLICABLE, detail=detail)]
+    longest = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or PROMPT
+    steps = [
+        _Step(f"prefill of {min(PROMPT, longest)} tokens", min(PROMPT, longest), False),
+        _Step(f"prefill of {min(PROMPT, longest)} tokens, padded", min(PROMPT, longest), True),
+        _Step(f"decode in a cache of {longest} slots", 1, False),
+        _Step(f"decode in a cache of {longest} slots, padded", 1, True),
+    ]
+    checks = []
+    for name, dtype in _DTYPES.items():
+        try:
+            model = _share(model_class, config, tp, dtype)
+        except Exception as error:  # a configuration that the port itself refuses
+            checks.append(Check("takes the configuration", name, FAILED, detail=str(error)))
+            continue
+        checks += [_ask(port, model, step, longest, name) for step in steps]
+    return checks
+
+
+def _share(model_class: Any, config: Any, tp: int, dtype: torch.dtype) -> Any:
+    """What one rank holds, without memory: its heads and its part of the MLP, one layer of each kind."""
+    own = copy.deepcopy(config)
+    text = own.get_text_config(decoder=True)
+    text.head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    for name in _PER_RANK:
+        value = getattr(text, name, None)
+        if isinstance(value, int):
+            setattr(text, name, value // tp)
+    kinds = getattr(text, "layer_types", None)
+    text.num_hidden_layers = 1
+    if kinds:
+        text.layer_types = list(dict.fromkeys(kinds))
+        text.num_hidden_layers = len(text.layer_types)
+    with torch.device("meta"):
+        return model_class._from_config(own, dtype=dtype).eval()
+
+
+def _ask(port: Port, model: Any, step: _Step, slots: int, dtype: str) -> Check:
+    cache = StaticKVCache(model.config, slots)
+    ids = torch.empty(BATCH, step.queries, dtype=torch.int64, device="meta")
+    inputs = {"input_ids": ids, "position_ids": torch.empty_like(ids)}
+    if step.padded:
+        inputs["attention_mask"] = torch.empty(BATCH, slots, dtype=torch.int64, device="meta")
+    try:
+        with torch.no_grad():
+            model(**inputs, past_key_values=cache, use_cache=True)
+    except ContractError as error:
+        return Check(step.name, dtype, FAILED, detail=f"{error}\nat {_place(port, error)}")
+    except Exception as error:
+        detail = f"not checked: {type(error).__name__}: {error}\nat {_place(port, error)}"
+        return Check(step.name, dtype, FAILED, detail=detail)
+    return Check(step.name, dtype, PASSED)
+
+
+def _place(port: Port, error: BaseException) -> str:
+    """The line of the port that the limit was broken at."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).stem == port.module]
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}: {own[-1].line}" if own else "no line of the port"
