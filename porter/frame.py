@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from porter.parse import Function, Parsed, dotted, parse
+from porter.parse import Function, Parsed, dotted, methods, parse
 from porter.plan import Plan
 from porter.ported import FRAME, Change
 from porter.search import pretrained_classes
@@ -110,17 +110,31 @@ def _sweep(source: Parsed, text: str, wanted: set[str]) -> tuple[str, list[Chang
         if not isinstance(parsed, Parsed):
             raise AssertionError(f"the rewritten text does not parse: {parsed.diagnostics[0]}")
         used = _used(parsed) | wanted
-        dead = [n for n in parsed.functions if n not in used and n in used_before and n in source.functions]
+        before = dict(_definitions(source))
+        dead = [(n, f) for n, f in _definitions(parsed) if n in before and _key(n) in used_before - used]
         if dead:
-            text = _without(parsed, [parsed.functions[name] for name in dead])
-            swept += [_swept_change(source, name) for name in dead]
+            text = _without(parsed, [function for _, function in dead])
+            swept += [_swept_change(name, before[name]) for name, _ in dead]
             continue
         dead_imports = {n for n in parsed.imports if n not in used and n in used_before}
         return _without_imports(parsed, dead_imports), swept
 
 
-def _swept_change(source: Parsed, name: str) -> Change:
-    node = source.functions[name]
+def _definitions(parsed: Parsed) -> Iterator[tuple[str, Function]]:
+    """What the sweep may take: module functions, and methods that are private by their name."""
+    yield from parsed.functions.items()
+    for cls, node in parsed.classes.items():
+        for name, function in methods(node).items():
+            if name.startswith("_") and not name.startswith("__"):
+                yield f"{cls}.{name}", function
+
+
+def _key(name: str) -> str:
+    """How code names a definition: methods by a dot and their name, whatever they belong to."""
+    return name[name.index(".") :] if "." in name else name
+
+
+def _swept_change(name: str, node: Function) -> Change:
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     return Change(FRAME, name, first, node.end_lineno or node.lineno)
 
@@ -131,6 +145,8 @@ def _used(parsed: Parsed) -> set[str]:
     for node in ast.walk(parsed.tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             used.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            used.add(f".{node.attr}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
             used.add(node.value)
     return used

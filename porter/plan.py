@@ -76,9 +76,10 @@ class Plan:
         return tuple(dict.fromkeys(a.rule.name for a in self.applications if site in a.sites))
 
     def missing_at(self, site: Site) -> tuple[str, ...]:
-        """Rules made for this kind of site that did not take it."""
+        """Rules for a piece of this kind of site that did not take theirs. Rules for whole functions are alternatives."""
         wanted = f"{site.kind}.forward"
-        made_for_it = (rule for rule in self.rules if any(loaded.edit.site == wanted for loaded in rule.edits))
+        edits = ((rule, loaded.edit) for rule in self.rules for loaded in rule.edits)
+        made_for_it = (rule for rule, edit in edits if edit.site == wanted and edit.unit != "function")
         taken = self.rules_at(site.name)
         return tuple(rule.name for rule in made_for_it if rule.name not in taken)
 

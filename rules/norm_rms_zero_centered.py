@@ -1,0 +1,61 @@
+"""RMSNorm with a weight stored as `weight - 1` -> npu_gemma_rms_norm
+
+Why:      eight small kernels become one.
+Numerics: exact: fp32 inside, one rounding, as in the source. `1 + weight` is never rounded to 16 bits.
+Contract: torch_npu.npu_gemma_rms_norm multiplies by (1 + gamma); gamma covers the last dimension.
+"""
+
+import torch
+
+from porter.npu import torch_npu
+from porter.rule import Edit, Rule
+
+rule = Rule(
+    edits=(
+        Edit("forward", site="norm.forward", unit="function"),
+        Edit("helper", site="norm._norm", unit="function"),
+    ),
+    attributes=("epsilon",),
+)
+
+
+def before_forward(self, x):
+    output = self._norm(x.float())
+    output = output * (1.0 + self.weight.float())
+    return output.type_as(x)
+
+
+def after_forward(self, x):
+    return torch_npu.npu_gemma_rms_norm(x, self.weight, self.epsilon)[0]
+
+
+def before_helper(self, x):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
+
+
+def after_helper(self, x):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
+
+
+def not_forward_with_plain_weight(self, x):
+    """Multiplied by the weight as it is: another op."""
+    output = self._norm(x.float())
+    output = output * self.weight.float()
+    return output.type_as(x)
+
+
+def not_helper_that_centers(self, x):
+    """Without its mean it is a LayerNorm."""
+    x = x - x.mean(-1, keepdim=True)
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
+
+
+def proof_before(draw):
+    self = draw.module(weight=draw.normal(64), epsilon=1e-6)
+    self._norm = lambda x: before_helper(self, x)
+    return before_forward(self, draw.normal(2, 7, 64))
+
+
+def proof_after(draw):
+    self = draw.module(weight=draw.normal(64), epsilon=1e-6)
+    return after_forward(self, draw.normal(2, 7, 64))
