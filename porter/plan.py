@@ -76,7 +76,7 @@ class Plan:
         return tuple(dict.fromkeys(a.rule.name for a in self.applications if site in a.sites))
 
     def missing_at(self, site: Site) -> tuple[str, ...]:
-        """Rules for a piece of this kind of site that did not take theirs. Rules for whole functions are alternatives."""
+        """Rules for a piece of such sites that did not take it. Rules for whole functions are alternatives."""
         wanted = f"{site.kind}.forward"
         edits = ((rule, loaded.edit) for rule in self.rules for loaded in rule.edits)
         made_for_it = (rule for rule, edit in edits if edit.site == wanted and edit.unit != "function")
