@@ -44,3 +44,12 @@ class Answers:
     def tokens_per_second(self) -> float | None:
         """New tokens of all rows per second of decoding."""
         return None if not self.ms_per_token else len(self.rows) * 1000.0 / self.ms_per_token
+
+    def times(self) -> str:
+        """One line for a person."""
+        if self.ms_per_token is None:
+            return f"prefill {self.prefill_ms:.2f} ms, no further token"
+        return (
+            f"prefill {self.prefill_ms:.2f} ms, each further token {self.ms_per_token:.2f} ms, "
+            f"{self.tokens_per_second:.1f} tokens/s"
+        )

@@ -1,35 +1,44 @@
 """Runs a ported model on prompts: what users of the hand ports already write.
 
     runner = LlmModelRunner("llama2", model_path, input_padding=True, dtype=torch.float16, max_new_tokens=64)
-    runner.execute_mode = "eager"
+    runner.execute_mode = "dynamo"
     runner.set_npu_config(jit_compile=False)
     answers = runner.execute_model(["Once upon a time"])
 
 Contract: the model is the registry's, the checkpoint is unchanged, batches are padded on the left, and tokens are those
-of transformers' `generate()` on the same inputs. Whatever cannot work raises before weights are read. Each step of
-`execute_model` is a method to override: load_tokenizer, load_model, tokenize, generate, decode, report.
+of transformers' `generate()` on the same inputs, in every mode. Whatever cannot work raises before weights are read.
+Each step of `execute_model` is a method to override: load_tokenizer, tokenize, load_model, shard_model, generate,
+decode, show, report.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, LogitsProcessorList
+from transformers import AutoTokenizer, LogitsProcessorList, StoppingCriteriaList, StopStringCriteria
 
 from porter.runner.answers import Answer, Answers
+from porter.runner.backends import choose_backend
 from porter.runner.checkpoint import check_checkpoint
 from porter.runner.clock import StepClock
+from porter.runner.graph import GraphPool
+from porter.runner.loop import CompiledLoop
+from porter.runner.ranks import common_seed, join_ranks, shard_over
 from porter.runner.refusal import CannotRun
-from porter.runner.settings import Settings, choose_device, from_environment
+from porter.runner.settings import Settings, from_environment
+from porter.runner.stops import RowStops
+from porter.runner.stream import Printer, TextStream
 from porter.runtime import NpuPreTrainedModel, StaticKVCache, UnknownModel, left_pad, load_model_class
 
 logger = logging.getLogger("porter.runner")
 
 MODES = ("eager", "dynamo")
+Emit = Callable[[int, "str | None"], None]
 
 
 class LlmModelRunner:
@@ -45,12 +54,17 @@ class LlmModelRunner:
         self.settings: Settings = settings.updated(**config)
         self.execute_mode = mode
         self.model_class = self._find_class()
-        self.device = choose_device(self.settings.device)
+        self.ranks = join_ranks(self.settings.device)
         self.tokenizer: Any = None
         self.model: Any = None
         self._cache: StaticKVCache | None = None
         self._cache_shape = (0, 0)  # batch, slots
-        self._warm = False
+        self._graphs: GraphPool | None = None
+        self._warm: set[tuple[Any, ...]] = set()
+
+    @property
+    def device(self) -> torch.device:
+        return self.ranks.device
 
     @property
     def execute_mode(self) -> str:
@@ -74,11 +88,8 @@ class LlmModelRunner:
         """Check the checkpoint, then load tokenizer and model; once."""
         if self.model is not None:
             return
-        if self.execute_mode != "eager":
-            raise NotImplementedError(f"execute_mode {self.execute_mode!r} does not run yet: set it to 'eager'")
-        check_checkpoint(self.model_path, self.model_class)
-        self.tokenizer = self.load_tokenizer()
-        self.model = self.load_model()
+        self._init_tokenizer()
+        self.model = self.shard_model(self.load_model()).eval()
 
     def execute_model(self, prompts: str | Sequence[str], **config: Any) -> Answers:
         """Answer the prompts as one batch; `config` changes settings for this call. Raises CannotRun for bad prompts.
@@ -88,14 +99,15 @@ class LlmModelRunner:
         settings = self._settings_of_call(config)
         listed = [prompts] if isinstance(prompts, str) else list(prompts)
         _check_prompts(listed)
-        self.init_model()
+        self._check_mode(settings)
+        self._init_tokenizer()
         inputs = self.tokenize(listed, settings)
-        if settings.warm_up and not self._warm:
-            self.generate(inputs, settings, steps=min(2, settings.max_new_tokens))
-        self._warm = True
+        self.init_model()
+        self._warm_up(inputs, settings)
         clock = StepClock()
-        tokens = self.generate(inputs, settings, clock)
-        answers = Answers(self.decode(listed, tokens), clock.prefill_ms, clock.ms_per_token)
+        emit = self.show(listed) if settings.stream and self.ranks.rank == 0 else None
+        rows = self.generate(inputs, settings, clock, emit=emit)
+        answers = Answers(self.decode(listed, rows), clock.prefill_ms, clock.ms_per_token)
         self.report(answers)
         return answers
 
@@ -110,11 +122,6 @@ class LlmModelRunner:
             message = f"the tokenizer in `{self.model_path}` does not load: {first}"
             raise CannotRun("P082", message, "download the tokenizer's files again") from error
 
-    def load_model(self) -> Any:
-        """The ported model with the checkpoint's weights, on the device, in eval mode."""
-        dtype = "auto" if self.settings.dtype is None else self.settings.dtype
-        return self.model_class.from_pretrained(self.model_path, dtype=dtype).to(self.device).eval()
-
     def tokenize(self, prompts: list[str], settings: Settings) -> dict[str, torch.Tensor]:
         """input_ids and attention_mask (B, S) on the device: S is input_max_len with padding, else the longest."""
         rows = [self.tokenizer(prompt)["input_ids"] for prompt in prompts]
@@ -124,9 +131,22 @@ class LlmModelRunner:
             if len(row) > settings.input_max_len:
                 message = f"prompt {index} has {len(row)} tokens, input_max_len is {settings.input_max_len}"
                 raise CannotRun("P085", message, "raise input_max_len, or shorten the prompt")
-        width = settings.input_max_len if settings.input_padding else None
+        if settings.input_padding:
+            width = settings.input_max_len
+        else:  # a graph for any length is one for lengths from 2 on
+            width = max(*map(len, rows), 2 if self.execute_mode == "dynamo" else 1)
         input_ids, attention_mask = left_pad(rows, self._pad_token_id(), width)
         return {"input_ids": input_ids.to(self.device), "attention_mask": attention_mask.to(self.device)}
+
+    def load_model(self) -> Any:
+        """The ported model with the checkpoint's weights: on the device, or on the host if it is yet to be split."""
+        dtype = "auto" if self.settings.dtype is None else self.settings.dtype
+        model = self.model_class.from_pretrained(self.model_path, dtype=dtype)
+        return model if self.ranks.parallel else model.to(self.device)
+
+    def shard_model(self, model: Any) -> Any:
+        """This rank's part of the model, on its device; the model itself where there is one rank."""
+        return shard_over(self.ranks, model, self.name, self.settings.models)
 
     def generate(
         self,
@@ -134,45 +154,66 @@ class LlmModelRunner:
         settings: Settings,
         clock: StepClock | None = None,
         steps: int | None = None,
-    ) -> torch.Tensor:
-        """New tokens (B, at most `steps` or max_new_tokens); rows that stopped early end in padding tokens."""
-        asked = {name: getattr(settings, name) for name in ("do_sample", "temperature", "top_k", "top_p")}
-        chosen = {name: value for name, value in asked.items() if value is not None}
+        emit: Emit | None = None,
+    ) -> list[list[int]]:
+        """New tokens of each row, at most `steps` or max_new_tokens, up to and with the one that stopped it.
+
+        `emit(row, piece)` gets the text as it comes, and None at the row's end.
+        """
         batch, length = inputs["input_ids"].shape
+        options = settings.generation()
+        stops = self._stops(length, settings)
         if issubclass(self.model_class, NpuPreTrainedModel):
-            chosen["past_key_values"] = self._cache_for(batch, length + settings.max_new_tokens)
-        if settings.seed is not None:
-            torch.manual_seed(settings.seed)
+            options["past_key_values"] = self._cache_for(batch, settings)
+        if self.execute_mode == "dynamo":
+            options["custom_generate"] = self._loop(inputs["attention_mask"], settings)
+        if emit is not None:
+            options["streamer"] = TextStream(self.tokenizer, batch, stops, emit)
+        seed = common_seed(self.ranks, settings.seed)
+        if seed is not None:
+            torch.manual_seed(seed)
         tokens = self.model.generate(
             **inputs,
-            **chosen,
+            **options,
             max_new_tokens=steps or settings.max_new_tokens,
             pad_token_id=self._pad_token_id(),
             logits_processor=LogitsProcessorList([clock] if clock is not None else []),
+            stopping_criteria=StoppingCriteriaList([stops]),
+            tokenizer=self.tokenizer,  # for stop strings of the checkpoint's own generation config
         )
-        return tokens[:, length:].cpu()
+        return stops.cut(tokens[:, length:])
 
-    def decode(self, prompts: list[str], tokens: torch.Tensor) -> tuple[Answer, ...]:
-        """Tokens (B, new) -> answers, each cut behind the token that stopped it."""
-        stops = self.model.generation_config.eos_token_id
-        stops = {stops} if isinstance(stops, int) else set(stops or ())
-        answers = []
-        for prompt, row in zip(prompts, tokens.tolist(), strict=True):
-            end = next((index + 1 for index, token in enumerate(row) if token in stops), len(row))
-            text = self.tokenizer.decode(row[:end], skip_special_tokens=True)
-            answers.append(Answer(prompt, text, tuple(row[:end])))
-        return tuple(answers)
+    def decode(self, prompts: list[str], rows: list[list[int]]) -> tuple[Answer, ...]:
+        """New tokens of each row -> answers."""
+        return tuple(
+            Answer(prompt, self.tokenizer.decode(row, skip_special_tokens=True), tuple(row))
+            for prompt, row in zip(prompts, rows, strict=True)
+        )
+
+    def show(self, prompts: list[str]) -> Emit:
+        """What gets the pieces of a streamed answer: here a printer to stdout."""
+
+        def write(text: str) -> None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+        return Printer(prompts, write)
 
     def report(self, answers: Answers) -> None:
         """Log the answers and times, on rank 0 only."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
+        if self.ranks.rank:
             return
         for answer in answers:
             logger.info("%s%s", answer.prompt, answer.text)
-        each = "none" if answers.ms_per_token is None else f"{answers.ms_per_token:.2f} ms"
-        logger.info("prefill %.2f ms, each further token %s", answers.prefill_ms, each)
+        logger.info("%s", answers.times())
 
     # -- helpers
+
+    def _init_tokenizer(self) -> None:
+        if self.tokenizer is None:
+            check_checkpoint(self.model_path, self.model_class)
+            self.ranks.check(self.model_class, self.model_path)
+            self.tokenizer = self.load_tokenizer()
 
     def _find_class(self) -> Any:
         try:
@@ -186,18 +227,61 @@ class LlmModelRunner:
             if self.model is not None and getattr(settings, name) != getattr(self.settings, name):
                 raise ValueError(f"the model is loaded: make a new runner for another {name}")
         if self.model is None:
+            if settings.device != self.settings.device:
+                self.ranks = join_ranks(settings.device)
             self.settings = settings
-            self.device = choose_device(settings.device)
         return settings
 
-    def _cache_for(self, batch: int, slots: int) -> StaticKVCache:
-        """One cache, allocated once for each shape and emptied between calls."""
-        if self._cache is None or self._cache_shape != (batch, slots):
+    def _check_mode(self, settings: Settings) -> None:
+        if self.execute_mode == "eager":
+            return
+        choose_backend(settings.backend, self.device)
+        if not issubclass(self.model_class, NpuPreTrainedModel):
+            message = (
+                f"`{self.name}` keeps its source's KV cache, which grows: its steps cannot be compiled as one graph"
+            )
+            raise CannotRun("P086", message, "set execute_mode to `eager`")
+
+    def _warm_up(self, inputs: dict[str, torch.Tensor], settings: Settings) -> None:
+        """Two tokens, thrown away, at the first batch of a shape. The generator's state stays as it was."""
+        compiles = self.execute_mode == "dynamo"
+        shape = (compiles, settings.input_padding, settings.backend, inputs["input_ids"].shape[0])
+        wanted = compiles if settings.warm_up is None else settings.warm_up
+        if wanted and shape not in self._warm:
+            others = {} if self.device.type == "cpu" else {"device_type": self.device.type}
+            with torch.random.fork_rng(None if others else [], **others):
+                self.generate(inputs, settings, steps=min(2, settings.max_new_tokens))
+        self._warm.add(shape)
+
+    def _stops(self, length: int, settings: Settings) -> RowStops:
+        own = self.model.generation_config.eos_token_id
+        tokens = own if settings.eos_token_id is None else settings.eos_token_id
+        strings = settings.stop_strings or getattr(self.model.generation_config, "stop_strings", None)
+        criterion = StopStringCriteria(self.tokenizer, strings) if strings else None
+        return RowStops(length, {tokens} if isinstance(tokens, int) else set(tokens or ()), criterion)
+
+    def _cache_for(self, batch: int, settings: Settings) -> StaticKVCache:
+        """One cache for all prompts and answers of the settings' lengths, allocated once a batch size, then emptied."""
+        slots = settings.input_max_len + settings.max_new_tokens
+        if self._cache is None or self._cache_shape[0] != batch or self._cache_shape[1] < slots:
             self._cache = None  # the old one is free before the new one is made
             self._cache = StaticKVCache(self.model.config, max_cache_len=slots)
             self._cache_shape = (batch, slots)
         self._cache.reset()
         return self._cache
+
+    def _loop(self, attention_mask: torch.Tensor, settings: Settings) -> CompiledLoop:
+        assert self._cache is not None
+        if self._graphs is None:
+            self._graphs = GraphPool(self.model)
+        steps = self._graphs.steps_for(
+            self._cache,
+            batch=attention_mask.shape[0],
+            backend=choose_backend(settings.backend, self.device),
+            width=settings.input_max_len if settings.input_padding else None,
+            cache_folder=settings.cache_folder,
+        )
+        return CompiledLoop(steps, self._cache, attention_mask)
 
     def _pad_token_id(self) -> int:
         """Any token will do: the mask hides it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import torch
 
 from porter.nearest import nearest
+from porter.runner.backends import Backend
+
+_GENERATION = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "eos_token_id")
 
 
 @dataclass(frozen=True)
@@ -18,9 +22,15 @@ class Settings:
     device:         `npu`, `cpu`, ...; None is an NPU where there is one, else the CPU.
     input_padding:  pad every batch to `input_max_len`, so that all prompts have one shape; else to its longest.
     input_max_len:  tokens a prompt may have; max_new_tokens: tokens at most to answer with.
-    do_sample, temperature, top_k, top_p, seed: as in transformers; None is the checkpoint's generation config. With a
-                    seed, sampling repeats.
-    warm_up:        generate two tokens once before the first answers, so that the times are not of first calls.
+    do_sample, temperature, top_k, top_p, repetition_penalty, eos_token_id (one or several), stop_strings: as in
+                    transformers; None is the checkpoint's generation config.
+    seed:           with one, sampling repeats.
+    stream:         print the answers as they come, on rank 0.
+    warm_up:        generate two tokens before the answers, so that their times are not of first calls; None does so in
+                    dynamo mode, where a first call of a shape compiles.
+    backend:        what compiles in dynamo mode: `max-autotune` or `npugraph_ex` on an NPU, elsewhere `inductor`,
+                    `aot_eager`, `eager`, or a dynamo backend; None is the first that can serve the device.
+    cache_folder:   where TorchAir keeps compiled graphs for the next process; None keeps none.
     models:         folder of the registry; None is `generated_models` beside porter.
     """
 
@@ -33,8 +43,14 @@ class Settings:
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    repetition_penalty: float | None = None
+    eos_token_id: int | Sequence[int] | None = None
+    stop_strings: str | Sequence[str] | None = None
     seed: int | None = None
-    warm_up: bool = False
+    stream: bool = False
+    warm_up: bool | None = None
+    backend: Backend | None = None
+    cache_folder: Path | None = None
     models: Path | None = None
 
     def updated(self, **config: Any) -> Settings:
@@ -51,16 +67,13 @@ class Settings:
                 raise ValueError(f"{name} is a number of tokens, at least 1, not {getattr(changed, name)}")
         return changed
 
+    def generation(self) -> dict[str, Any]:
+        """What transformers' `generate()` is told; stop strings are the runner's own criterion."""
+        asked = {name: getattr(self, name) for name in _GENERATION}
+        return {name: value for name, value in asked.items() if value is not None}
+
 
 def from_environment() -> tuple[str, Settings]:
     """The execute mode and settings that old scripts give by EXE_MODE and INPUT_PADDING; only defaults."""
     padding = os.environ.get("INPUT_PADDING", "").strip().lower() in ("1", "true", "yes", "on")
     return os.environ.get("EXE_MODE", "eager"), Settings(input_padding=padding)
-
-
-def choose_device(wanted: str | None) -> torch.device:
-    """The device to run on. CUDA only by choice: the ops of a port have no kernels there."""
-    if wanted is not None:
-        return torch.device(wanted)
-    npu = getattr(torch, "npu", None)  # there once torch_npu is imported
-    return torch.device("npu" if npu is not None and npu.is_available() else "cpu")

@@ -1,0 +1,83 @@
+"""What compiles the steps: TorchAir on an NPU, inductor where a C++ compiler is, else the captured graph as it is.
+
+Contract: a backend is chosen by name or by what the machine has, never by an environment variable. A name the machine
+cannot serve is CannotRun, before any weight is read. Every backend writes the KV cache in place.
+
+TorchAir's part follows the public interface of torch_npu 2.13 and has not been run on an NPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.nearest import nearest
+from porter.runner.refusal import CannotRun
+
+ON_NPU = ("max-autotune", "npugraph_ex")
+ELSEWHERE = ("inductor", "aot_eager", "eager")
+Backend = str | Callable[..., Any]
+
+
+def choose_backend(wanted: Backend | None, device: torch.device) -> Backend:
+    """`wanted` if it can serve `device`, else CannotRun (P086); None is the first that can."""
+    if wanted is None:
+        if device.type == "npu":
+            return ON_NPU[0]
+        return "inductor" if has_cpp_compiler() else "eager"
+    if callable(wanted):
+        return wanted
+    if wanted not in ON_NPU + ELSEWHERE:
+        close = nearest(wanted, ON_NPU + ELSEWHERE)
+        help = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(ON_NPU + ELSEWHERE)}"
+        raise CannotRun("P086", f"no backend `{wanted}`", help)
+    if (wanted in ON_NPU) != (device.type == "npu"):
+        fitting = ON_NPU if device.type == "npu" else ELSEWHERE
+        help = f"leave the backend out, or choose {' or '.join(fitting)}"
+        raise CannotRun("P086", f"backend `{wanted}` does not compile for device `{device}`", help)
+    if wanted == "inductor" and device.type == "cpu" and not has_cpp_compiler():
+        raise CannotRun("P086", "backend `inductor` needs a C++ compiler", "install g++, or choose `eager`")
+    return wanted
+
+
+def has_cpp_compiler() -> bool:
+    """Inductor takes $CXX, g++ or clang++, and builds with it for the CPU."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "g++", "clang++"))
+
+
+def compile_step(step: types.MethodType, backend: Backend, *, dynamic: bool, cache_folder: Path | None) -> Any:
+    """The step, compiled as one graph at its first call. `dynamic`: sizes that are marked dynamic stay so.
+
+    cache_folder: where TorchAir keeps compiled graphs from one process to the next; other backends do not use it.
+    """
+    if backend in ON_NPU:
+        return _compile_with_torchair(step, str(backend), dynamic, cache_folder)
+    # The model does not change between steps: without guards on its modules a step starts sooner.
+    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}
+    if backend == "inductor":
+        from porter.runner.in_place import WriteInPlace
+
+        # round where the eager ops round: 16-bit tokens stay those of generate()
+        options |= {"post_grad_custom_post_pass": WriteInPlace(), "emulate_precision_casts": True}
+    return torch.compile(step, fullgraph=True, dynamic=None if dynamic else False, backend=backend, options=options)
+
+
+def _compile_with_torchair(step: types.MethodType, mode: str, dynamic: bool, cache_folder: Path | None) -> Any:
+    """Frozen parameters: the weights stay where they are, so a graph may keep their addresses."""
+    # both come with torch_npu, which the model's file has imported
+    torchair = importlib.import_module("npugraph_ex" if mode == "npugraph_ex" else "torchair")
+    config = torchair.CompilerConfig()
+    config.mode = mode
+    where = config if mode == "npugraph_ex" else config.experimental_config
+    where.frozen_parameter = True
+    if cache_folder is not None:
+        return torchair.inference.cache_compile(step, config=config, dynamic=dynamic, cache_dir=str(cache_folder))
+    backend = torchair.get_npu_backend(compiler_config=config)
+    return torch.compile(step, fullgraph=True, dynamic=dynamic, backend=backend)

@@ -1,0 +1,128 @@
+"""Prefill and decode, the two steps that are compiled, each as one graph.
+
+Contract: for one shape of cache there is one decode graph, and one prefill graph: of one prompt length with padding,
+of every length without. A step checks on the host that the cache has room for it, then runs without asking the device.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from porter.runner.backends import Backend, compile_step
+from porter.runtime import StaticKVCache
+
+
+class Steps(nn.Module):
+    """The model as it is called in generation: logits of the last position only, (B, vocabulary)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.options = {"logits_to_keep": 1} if keeps else {}
+        self.eval()
+
+    def prefill(self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+        """input_ids and positions (B, S), mask (B, slots) with 0 = padding."""
+        return self._logits(input_ids, mask, positions, cache)
+
+    def decode(self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+        """input_ids and positions (B, 1), mask (B, slots): the one of the prefill."""
+        return self._logits(input_ids, mask, positions, cache)
+
+    def _logits(self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+        output = self.model(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            **self.options,
+        )
+        return output.logits[:, -1]
+
+
+class CompiledSteps:
+    """`Steps` for one shape of cache, compiled at their first call.
+
+    any_length: the prefill takes prompts of every length from 2 on (a length of 1 would be another graph).
+    """
+
+    def __init__(
+        self, steps: Steps, backend: Backend, *, any_length: bool = False, cache_folder: Path | None = None
+    ) -> None:
+        self.any_length = any_length
+        self._prefill = compile_step(
+            _own_code(steps, Steps.prefill), backend, dynamic=any_length, cache_folder=cache_folder
+        )
+        self._decode = compile_step(_own_code(steps, Steps.decode), backend, dynamic=False, cache_folder=cache_folder)
+
+    def prefill(
+        self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: StaticKVCache
+    ) -> torch.Tensor:
+        """As `Steps.prefill`. Raises CacheFull before anything is written."""
+        cache.reserve(input_ids.shape[1])
+        if self.any_length:
+            for tensor in (input_ids, positions):
+                torch._dynamo.mark_dynamic(tensor, 1)
+        return self._prefill(input_ids, mask, positions, cache)
+
+    def decode(
+        self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: StaticKVCache
+    ) -> torch.Tensor:
+        """As `Steps.decode`. Raises CacheFull before anything is written."""
+        cache.reserve(1)
+        return self._decode(input_ids, mask, positions, cache)
+
+
+class GraphPool:
+    """The compiled steps of a model, one `CompiledSteps` for each shape of cache."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.steps = Steps(model)
+        self._compiled: dict[tuple[Any, ...], CompiledSteps] = {}
+
+    def steps_for(
+        self, cache: StaticKVCache, *, batch: int, backend: Backend, width: int | None, cache_folder: Path | None
+    ) -> CompiledSteps:
+        """Steps that fit `cache`, which has its memory afterwards. They are compiled at their first call.
+
+        width: the one length that prompts are padded to; None takes every length.
+        """
+        if not cache.nbytes:
+            allocate(self.steps, cache, batch)
+        key = (batch, cache.max_cache_len, width, backend)
+        if key not in self._compiled:
+            dtype = str(next(self.steps.parameters()).dtype).removeprefix("torch.")
+            # a graph from the disk is not checked against its inputs: the folder's name says what they were
+            folder = None if cache_folder is None else cache_folder / "-".join(map(str, (*key, dtype)))
+            self._compiled[key] = CompiledSteps(self.steps, backend, any_length=width is None, cache_folder=folder)
+        return self._compiled[key]
+
+
+def _own_code(steps: Steps, function: Callable[..., Any]) -> types.MethodType:
+    """The method with a code object of its own: dynamo keeps graphs by code object, so runners would share a limit."""
+    assert isinstance(function, types.FunctionType)
+    copied = types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
+    return types.MethodType(copied, steps)
+
+
+def allocate(steps: Steps, cache: StaticKVCache, batch: int) -> None:
+    """Give the cache its memory by one eager step, so that its shapes are the states' own: of this rank's heads."""
+    device = next(steps.parameters()).device
+    ids = torch.zeros((batch, 1), dtype=torch.int64, device=device)
+    with torch.no_grad():
+        steps.prefill(ids, torch.ones_like(ids), ids, cache)
+    cache.reset()
+    if device.type == "npu":  # graphs may keep the addresses too; elsewhere a new cache would be a new graph
+        for layer in cache.layers:
+            if layer.is_initialized:
+                torch._dynamo.mark_static_address(layer.keys)
+                torch._dynamo.mark_static_address(layer.values)

@@ -1,0 +1,81 @@
+"""The generation loop around compiled steps: what transformers' `generate()` calls in place of its own.
+
+Contract: tokens are those of `GenerationMixin._sample` for the same inputs: the same logits processors and stopping
+criteria, one draw a step from the same generator, padding behind a row's end. Greedy and sampling; beams are CannotRun.
+The mask covers all slots from the start, as causality hides what is not written, so no input changes its shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from porter.runner.graph import CompiledSteps
+from porter.runner.refusal import CannotRun
+from porter.runtime import StaticKVCache, position_ids_from_mask
+
+
+class CompiledLoop:
+    """For one call of `generate(custom_generate=...)`. `attention_mask` (B, S) with 0 = padding, on the device."""
+
+    def __init__(self, steps: CompiledSteps, cache: StaticKVCache, attention_mask: torch.Tensor) -> None:
+        self.steps, self.cache, self.attention_mask = steps, cache, attention_mask
+
+    def __call__(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        synced_gpus: bool = False,
+        streamer: Any = None,
+        **model_kwargs: Any,
+    ) -> torch.Tensor:
+        """input_ids (B, S) -> (B, S + new tokens)."""
+        _check(generation_config)
+        slots = self.cache.max_cache_len or 0
+        mask = torch.nn.functional.pad(self.attention_mask, (0, slots - input_ids.shape[1]), value=1)
+        positions = position_ids_from_mask(self.attention_mask)
+        pads_ended = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
+        unfinished = torch.ones(input_ids.shape[0], dtype=torch.int64, device=input_ids.device)
+        # a tensor of its own: marking its length dynamic must not follow it to the caller
+        logits = self.steps.prefill(input_ids.clone(), mask, positions, self.cache)
+        at = positions[:, -1:].clone()
+        while True:
+            scores = logits_processor(input_ids, logits.to(torch.float32, copy=True))
+            tokens = _pick(scores, generation_config.do_sample)
+            if pads_ended:
+                tokens = tokens * unfinished + generation_config._pad_token_tensor * (1 - unfinished)
+            input_ids = torch.cat([input_ids, tokens[:, None]], dim=-1)
+            if streamer is not None:
+                streamer.put(tokens.cpu())
+            unfinished = unfinished & ~stopping_criteria(input_ids, None)
+            if not unfinished.any():
+                break
+            at = at + 1
+            logits = self.steps.decode(tokens[:, None], mask, at, self.cache)
+        if streamer is not None:
+            streamer.end()
+        return input_ids
+
+
+def _pick(scores: torch.Tensor, do_sample: bool) -> torch.Tensor:
+    """Scores (B, vocabulary) -> tokens (B,)."""
+    if not do_sample:
+        return scores.argmax(dim=-1)
+    return torch.multinomial(scores.softmax(dim=-1), num_samples=1).squeeze(1)
+
+
+def _check(generation_config: Any) -> None:
+    asked = [
+        f"{name}={value}"
+        for name in ("num_beams", "num_return_sequences", "prompt_lookup_num_tokens", "prefill_chunk_size")
+        if (value := getattr(generation_config, name, None)) not in (None, 1)
+    ]
+    if asked:
+        message = (
+            f"execute_mode `dynamo` answers each prompt once, greedily or by sampling, not with {', '.join(asked)}"
+        )
+        raise CannotRun("P086", message, "set execute_mode to `eager`, or change the generation config")

@@ -1,0 +1,79 @@
+"""The runner among its peers: one process here, or one a card under a launcher.
+
+Contract: alone, nothing of `porter.parallel` is imported. With peers, what cannot be split is CannotRun before weights
+are read, and all ranks draw the same tokens.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from porter.runner.refusal import CannotRun
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process: its rank, how many there are, and the device it drives."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def parallel(self) -> bool:
+        return self.world_size > 1
+
+    def check(self, model_class: Any, folder: Path) -> None:
+        """CannotRun (P087) where the checkpoint's sizes do not divide over the ranks."""
+        if not self.parallel:
+            return
+        from porter.parallel import CannotShard, check_divides
+
+        try:
+            check_divides(model_class.config_class.from_pretrained(folder), self.world_size)
+        except CannotShard as error:
+            raise CannotRun("P087", str(error), "start another number of processes") from None
+
+
+def join_ranks(device: str | None) -> Place:
+    """The process group that a launcher's WORLD_SIZE tells of, or this process alone on `device`."""
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        from porter.parallel import launch_from_environment
+
+        ranks = launch_from_environment(None if device is None else torch.device(device).type)
+        return Place(ranks.rank, ranks.world_size, ranks.device)
+    return Place(0, 1, choose_device(device))
+
+
+def choose_device(wanted: str | None) -> torch.device:
+    """The device to run on. CUDA only by choice: the ops of a port have no kernels there."""
+    if wanted is not None:
+        return torch.device(wanted)
+    npu = getattr(torch, "npu", None)  # there once torch_npu is imported
+    return torch.device("npu" if npu is not None and npu.is_available() else "cpu")
+
+
+def shard_over(place: Place, model: Any, name: str, models: Path | None) -> Any:
+    """The rank's part of the registry's model `name`, by its injection policy."""
+    if not place.parallel:
+        return model
+    from porter.parallel import CannotShard, shard
+
+    try:
+        return shard(model, name, place.world_size, models=models)
+    except CannotShard as error:
+        raise CannotRun("P087", str(error), "run it in one process") from None
+
+
+def common_seed(place: Place, seed: int | None) -> int | None:
+    """`seed`; with peers and none given, rank 0's: ranks that draw other tokens would wait for each other."""
+    if seed is not None or not place.parallel:
+        return seed
+    drawn = [torch.seed() if place.rank == 0 else 0]
+    torch.distributed.broadcast_object_list(drawn, src=0)
+    return drawn[0]
