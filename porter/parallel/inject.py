@@ -23,6 +23,8 @@ from porter.runtime.registry import injection_policy
 
 Policy = tuple[str, str, Sequence[str]]  # module, layer class, row-parallel outputs: an entry of the registry
 _COLUMN = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # cut by rows where the configuration has no plan
+# DeepSpeed guesses a layout of parts for linears of these names, from the name of the layer's class
+_GUESSED = ("qkv_proj", "query_key_value", "Wqkv", "W_pack", "c_attn", "gate_up_proj", "dense_h_to_4h")
 _PLANNED = ("colwise", "rowwise", "replicated_with_grad_allreduce")
 
 
@@ -125,6 +127,8 @@ def _check_layers(
                 raise CannotShard(f"{place} has no linear `{output}`, which the injection policy names")
         for path in linears - set(outputs):
             owner, _, name = path.rpartition(".")
+            if name in _GUESSED:
+                raise CannotShard(f"{place}: DeepSpeed guesses the parts of a linear called `{name}`, and may be wrong")
             for part in merges.get(name, (name,)):
                 planned = plan.get(f"{owner}.{part}" if owner else part)
                 if planned != "colwise" and (plan or part not in _COLUMN):

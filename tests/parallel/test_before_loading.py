@@ -1,6 +1,5 @@
 """What is refused, and how ranks are found, without a second process and without DeepSpeed."""
 
-import subprocess
 import sys
 
 import pytest
@@ -74,6 +73,9 @@ def test_layers_that_nobody_knows_how_to_split_are_refused():
     refused("has no OtherLayer", nothing, (module, "OtherLayer", outputs))
     refused("LlamaDecoderLayer 0 has no linear `mlp.out`", nothing, (module, layer, ("mlp.out",)))
     refused("nothing says how to split `mlp.gate`", lambda layer: layer.mlp.add_module("gate", nn.Linear(4, 4)))
+    refused(
+        "guesses the parts of a linear called `qkv_proj`", lambda layer: setattr(layer, "qkv_proj", nn.Linear(4, 4))
+    )
     refused("nothing says how to split `self_attn.o_proj`", nothing, (module, layer, outputs[1:]))
     experts = nn.Parameter(torch.zeros(2, 4, 4))
     refused("`mlp.experts` is .* experts are not split", lambda layer: setattr(layer.mlp, "experts", experts))
@@ -136,17 +138,8 @@ def test_a_device_without_a_backend():
         init_ranks(0, 0, 2, "cuda")
 
 
-def test_deepspeed_is_needed_only_where_ranks_are_made():
-    program = """
-import sys
-sys.modules["deepspeed"] = None
-from porter.parallel import init_ranks, launch_from_environment
-assert not launch_from_environment("cpu", environment={}).parallel
-try:
-    init_ranks(0, 0, 2, "cpu")
-except RuntimeError as error:
-    assert "pip install 'porter[tp]'" in str(error), error
-else:
-    raise SystemExit("no error")
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
+def test_deepspeed_is_needed_only_where_there_are_peers(monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", None)
+    assert not init_ranks(0, 0, 1, "cpu").parallel
+    with pytest.raises(RuntimeError, match=r"tensor parallelism needs DeepSpeed, pip install 'porter\[tp\]'"):
+        init_ranks(0, 0, 2, "cpu")
