@@ -159,10 +159,20 @@ def test_a_helper_named_in_all_stays():
     assert "def rotate_half" in port(varied(("__all__ = [\n", '__all__ = [\n    "rotate_half",\n'))).code
 
 
-def test_helpers_fall_one_after_the_other():
+def test_a_caller_that_was_dead_before_keeps_what_it_calls():
     chain = "def halves(x):\n    return rotate_half(x)\n\n\ndef rotate_half"
-    code = port(varied(("def rotate_half", chain), ("(rotate_half(q) * sin)", "(rotate_half(q) * sin)"))).code
-    assert "def halves" in code  # nobody used it before: it is not this rewrite's to remove
+    code = port(varied(("def rotate_half", chain))).code
+    assert "def halves" in code and "def rotate_half" in code
+
+
+def test_helpers_fall_one_after_the_other():
+    inner = "def negated(x):\n    return -x\n\n\ndef rotate_half"
+    code = port(
+        varied(
+            ("def rotate_half", inner), ("    key_states = repeat_kv(", "    negated(key)\n    key_states = repeat_kv(")
+        )
+    ).code
+    assert "def eager_attention_forward" not in code and "def negated" not in code
 
 
 @pytest.mark.parametrize("model", FAMILY)
