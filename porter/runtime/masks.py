@@ -2,7 +2,7 @@
 
 Contract: a (B or 1, 1, Q, KV) contiguous bool tensor whose rows for real tokens are the inverse of what
 `transformers.masking_utils` makes for the same arguments; KV is the cache's slots. The kernel does not define a fully
-masked row, so a row with nothing to see (padding) sees its own position. What this cannot express is an error, never a
+masked row, so a row of padding sees its own position. What this cannot express is an error, never a
 different mask. No host sync, except to check the values of an additive mask that the caller made.
 """
 
@@ -80,7 +80,7 @@ def _npu_mask(
         masked = masked[None, None]  # (1, 1, Q, KV)
         if attention_mask is not None:
             masked = masked | _padding(attention_mask.to(inputs_embeds.device), batch, queries, slots, past_key_values)
-            masked = _see_itself(masked, query, key)
+            masked = masked & (key != query)  # a real token sees itself anyway; padding has to see something
         elif position_ids is not None and past_key_values is None:
             masked = masked | _other_sequence(position_ids)
     if queries == 1:

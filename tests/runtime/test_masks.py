@@ -63,13 +63,11 @@ def ours(window, config, batch, queries, mask, cache, position_ids=None):
 
 
 def check(keep, masked, past=0):
-    """Rows that see something are equal; the others see their own position only."""
+    """Every row is the inverse of theirs, and sees its own position: a real token does anyway, padding has to."""
     length = keep.shape[-1]
     assert masked[..., length:].all()  # slots the growing cache does not have yet
-    blind = ~keep.any(-1)
-    assert torch.equal(masked[..., :length][~blind], ~keep[~blind])
-    own = torch.arange(masked.shape[-2])[:, None] + past == torch.arange(masked.shape[-1])
-    assert torch.equal(masked[blind], ~own.expand_as(masked)[blind])
+    own = torch.arange(masked.shape[-2])[:, None] + past == torch.arange(length)
+    assert torch.equal(masked[..., :length], ~(keep | own))
     assert not masked.all(-1).any()
 
 
