@@ -35,23 +35,9 @@ def npu_mm_all_reduce_base(
     *,
     reduce_op: str = "sum",
     bias: torch.Tensor | None = None,
-    antiquant_scale: torch.Tensor | None = None,
-    antiquant_offset: torch.Tensor | None = None,
     x3: torch.Tensor | None = None,
-    dequant_scale: torch.Tensor | None = None,
-    pertoken_scale: torch.Tensor | None = None,
-    comm_quant_scale_1: torch.Tensor | None = None,
-    comm_quant_scale_2: torch.Tensor | None = None,
-    antiquant_group_size: int = 0,
     comm_turn: int = 0,
-    group_sizes: list[int] | None = None,
-    y_dtype: int | None = None,
-    x1_dtype: int | None = None,
-    x2_dtype: int | None = None,
-    dequant_scale_dtype: int | None = None,
-    pertoken_scale_dtype: int | None = None,
-    comm_quant_mode: int = 0,
-    comm_mode: str | None = None,
+    **quantized: object,
 ) -> torch.Tensor:
     """`all_reduce(x1 @ x2 + bias + x3)` over the ranks of the group named `hcom`.
 
@@ -65,23 +51,7 @@ def npu_mm_all_reduce_base(
     Raises ContractError for what the documentation forbids, and for quantized arguments, which have no kernel here.
     """
     _check(x1, x2, reduce_op, bias, x3, comm_turn)
-    _check_unquantized(
-        antiquant_scale=antiquant_scale,
-        antiquant_offset=antiquant_offset,
-        dequant_scale=dequant_scale,
-        pertoken_scale=pertoken_scale,
-        comm_quant_scale_1=comm_quant_scale_1,
-        comm_quant_scale_2=comm_quant_scale_2,
-        antiquant_group_size=antiquant_group_size or None,
-        group_sizes=group_sizes,
-        y_dtype=y_dtype,
-        x1_dtype=x1_dtype,
-        x2_dtype=x2_dtype,
-        dequant_scale_dtype=dequant_scale_dtype,
-        pertoken_scale_dtype=pertoken_scale_dtype,
-        comm_quant_mode=comm_quant_mode or None,
-        comm_mode=comm_mode,
-    )
+    _check_unquantized(quantized)
     group = _group(hcom)
     product = x1.float() @ x2.float()
     for term in (bias, x3):
@@ -142,9 +112,10 @@ def _check(
         raise ContractError(_OP, "comm_turn", "must be 0", comm_turn)
 
 
-def _check_unquantized(**arguments: object) -> None:
-    for name, value in arguments.items():
-        if value is not None:
+def _check_unquantized(quantized: dict[str, object]) -> None:
+    """Every other argument of the schema serves quantization; left out, it is None or 0."""
+    for name, value in quantized.items():
+        if isinstance(value, torch.Tensor) or value not in (None, 0):
             raise ContractError(_OP, name, "must be left out: there is no quantized kernel here", value)
 
 
@@ -157,14 +128,10 @@ def _fake(
     bias: torch.Tensor | None = None,
     x3: torch.Tensor | None = None,
     comm_turn: int = 0,
-    antiquant_group_size: int = 0,
-    comm_quant_mode: int = 0,
     **quantized: object,
 ) -> torch.Tensor:
     _check(x1, x2, reduce_op, bias, x3, comm_turn)
-    _check_unquantized(
-        antiquant_group_size=antiquant_group_size or None, comm_quant_mode=comm_quant_mode or None, **quantized
-    )
+    _check_unquantized(quantized)
     return x1.new_empty((*x1.shape[:-1], x2.shape[1]))
 
 
