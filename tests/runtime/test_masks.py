@@ -145,7 +145,11 @@ def test_a_4d_mask_is_taken_as_it_is_and_turned():
     keep = torch.rand(2, 1, 3, 5, generator=torch.Generator().manual_seed(0)) > 0.4
     keep[0, 0, 1] = False  # sees nothing
     for given_mask in (keep, torch.zeros(keep.shape).masked_fill(~keep, torch.finfo(torch.float32).min)):
-        check(keep, ours(None, config, 2, 3, given_mask, filled(StaticKVCache, config, 2, 2, 7)), past=2)
+        masked = ours(None, config, 2, 3, given_mask, filled(StaticKVCache, config, 2, 2, 7))
+        own = torch.arange(3)[:, None] + 2 == torch.arange(keep.shape[-1])
+        blind = ~keep.any(-1, keepdim=True)  # only a row with nothing to see gets its own position
+        assert torch.equal(masked[..., : keep.shape[-1]], ~(keep | (blind & own)))
+        assert masked[..., keep.shape[-1] :].all()
 
 
 TURNED_DOWN = {
