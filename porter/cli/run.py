@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from porter.cli.talk import answer, as_json, refuse, working
+from porter.cli.talk import answer, as_json, refuse, say, working
 from porter.diagnostics import Diagnostic, Refused
+
+if TYPE_CHECKING:
+    from porter.runner import Answers
+
+_DTYPES = ("float16", "bfloat16", "float32")
 
 
 @click.command()
 @click.argument("name")
 @click.option("--model-path", metavar="P", required=True, type=click.Path(path_type=Path), help="Its checkpoint.")
-@click.option("--prompt", "prompts", multiple=True, required=True, help="May be repeated: one batch.")
+@click.option("--prompt", "prompts", multiple=True, help="May be repeated: one batch.")
+@click.option("--prompts-file", metavar="F", type=click.Path(path_type=Path, dir_okay=False), help="A prompt a line.")
 @click.option("--execute-mode", type=click.Choice(["eager", "dynamo"]), default="eager", show_default=True)
+@click.option("--backend", metavar="B", help="What compiles in dynamo mode; by default the first that can.")
+@click.option("--input-padding/--no-input-padding", default=None, help="Pad prompts to --input-max-len.")
+@click.option("--input-max-len", type=click.IntRange(min=1), default=1024, show_default=True, help="Tokens of a prompt.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--dtype", type=click.Choice(_DTYPES), help="Of weights and cache; by default the checkpoint's.")
+@click.option("--device", metavar="D", help="npu or cpu; by default an NPU where there is one.")
+@click.option("--stream", is_flag=True, help="Print the text as it comes.")
 @as_json
 def run(
-    name: str, model_path: Path, prompts: tuple[str, ...], execute_mode: str, max_new_tokens: int, as_json: bool
+    name: str,
+    model_path: Path,
+    prompts: tuple[str, ...],
+    prompts_file: Path | None,
+    execute_mode: str,
+    as_json: bool,
+    **config: Any,
 ) -> int:
     """Run the ported model NAME on an unchanged checkpoint.
 
@@ -27,22 +47,71 @@ def run(
     Example:
       porter run llama2 --model-path ~/checkpoints/Llama-2-7b-hf --prompt "Once upon a time"
     """
-    unknown = _unusable(name, model_path)
+    if bool(prompts) == (prompts_file is not None):
+        raise click.UsageError("Give --prompt, once or more, or --prompts-file.")
+    if as_json and config["stream"]:
+        raise click.UsageError("--stream prints text, --json a document: give one of them.")
+    listed = _read_prompts(prompts_file) if prompts_file is not None else list(prompts)
+    unknown = listed if isinstance(listed, Refused) else _unusable(name, model_path)
     if unknown is not None:
         return refuse(unknown, as_json=as_json)
-    with working(f"running {name}"):
-        from porter.runner import LlmModelRunner
-
-        runner = LlmModelRunner(name, str(model_path), max_new_tokens=max_new_tokens)
-        runner.execute_mode = execute_mode
-        answers: Any = runner.execute_model(list(prompts), max_new_tokens=max_new_tokens)
-    texts = [str(getattr(one, "text", one)) for one in answers or ()]
+    outcome = _execute(name, model_path, listed, execute_mode, config)
+    if isinstance(outcome, Refused):
+        return refuse(outcome, as_json=as_json)
+    if not as_json:
+        say(outcome.times())
+    if config["stream"]:  # the text is there already
+        return 0
     return answer(
         True,
-        lambda: "\n\n".join(f"{prompt}{text}" for prompt, text in zip(prompts, texts, strict=False)),
-        lambda: {"name": name, "answers": [{"prompt": p, "text": t} for p, t in zip(prompts, texts, strict=False)]},
+        lambda: "\n\n".join(f"{one.prompt}{one.text}" for one in outcome),
+        lambda: _document(name, execute_mode, outcome),
         as_json=as_json,
     )
+
+
+def _execute(name: str, folder: Path, prompts: list[str], mode: str, config: dict[str, Any]) -> Answers | Refused:
+    with _quiet() if config["stream"] else working(f"running {name}"):
+        import torch
+
+        from porter.runner import CannotRun, LlmModelRunner
+
+        given = {key: value for key, value in config.items() if value is not None}
+        if "dtype" in given:
+            given["dtype"] = getattr(torch, given["dtype"])
+        try:
+            runner = LlmModelRunner(name, folder, **given)
+            runner.execute_mode = mode
+            return runner.execute_model(prompts)
+        except CannotRun as error:
+            return Refused((error.diagnostic,))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    yield
+
+
+def _document(name: str, mode: str, answers: Answers) -> dict[str, Any]:
+    rows = [{"prompt": one.prompt, "text": one.text, "token_ids": list(one.token_ids)} for one in answers]
+    return {
+        "name": name,
+        "execute_mode": mode,
+        "answers": rows,
+        "prefill_ms": answers.prefill_ms,
+        "ms_per_token": answers.ms_per_token,
+        "tokens_per_second": answers.tokens_per_second,
+    }
+
+
+def _read_prompts(file: Path) -> list[str] | Refused:
+    """The lines of a text file that are not blank."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return Refused((Diagnostic("P085", f"`{file}` cannot be read: {error}", help="give a text file, a prompt a line"),))
+    prompts = [line for line in lines if line.strip()]
+    return prompts or Refused((Diagnostic("P085", f"`{file}` has no prompts", help="write one on each line"),))
 
 
 def _unusable(name: str, model_path: Path) -> Refused | None:

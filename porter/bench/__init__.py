@@ -1,0 +1,1 @@
+"""Figures: a port against its source, and a small checkpoint to run both on."""
