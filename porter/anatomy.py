@@ -191,10 +191,10 @@ def _sites(parsed: Parsed, roles: dict[str, str]) -> Iterator[Site]:
             yield Site(name, "rotary function", None, function)
     for name, role in roles.items():
         forward = methods(parsed.classes[name]).get("forward")
-        if forward is not None and not _needs_no_rule(role, forward):
+        if forward is not None and not (role == "causal" and _chooses_positions(forward)):
             yield Site(f"{name}.forward", role, name, forward)
 
 
-def _needs_no_rule(role: str, forward: Function) -> bool:
-    """Cos and sin are computed once a step; logits of chosen positions only are what the source itself offers."""
-    return role == "rotary" or (role == "causal" and "logits_to_keep" in {arg.arg for arg in forward.args.args})
+def _chooses_positions(forward: Function) -> bool:
+    """Logits of chosen positions only are what the source itself offers: nothing to port."""
+    return "logits_to_keep" in {arg.arg for arg in forward.args.args}

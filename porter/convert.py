@@ -134,6 +134,8 @@ def _site_reports(plan: Plan) -> tuple[SiteReport, ...]:
     reason: str | None
     for site in plan.anatomy.sites:
         rules = plan.rules_at(site.name)
+        if site.kind == "rotary" and not rules:
+            continue  # cos and sin are computed once a step: a rule may trim them, none has to
         kept = bool({site.name, site.owner or site.name} & set(plan.kept))
         if kept:
             status, reason = "kept", "kept on purpose"

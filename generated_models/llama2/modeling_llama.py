@@ -21,7 +21,8 @@
 #
 #   from:       transformers.models.llama.modeling_llama (transformers 5.23.0)
 #   sha256:     97296b66ed591429b0870e4bd00b9fee62b7fd8422cc0c8a4d4bc3ff2680ac8f
-#   rules:      add_norm, add_norm_across, attention, merge_qkv, norm_rms_residual, rotary_half, swiglu
+#   rules:      add_norm, add_norm_across, attention, merge_qkv, norm_rms_residual, rotary_half, rotary_scaling,
+#               swiglu
 #   regenerate: porter convert transformers.models.llama.modeling_llama --out generated_models/llama2
 #
 # What every rule changed is in port.diff, what no rule took in port.json.
@@ -122,8 +123,9 @@ class LlamaRotaryEmbedding(nn.Module):
     def forward(self, x, position_ids):
         freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
         emb = torch.cat((freqs, freqs), dim=-1)
-        cos = emb.cos() * self.attention_scaling
-        sin = emb.sin() * self.attention_scaling
+        cos, sin = emb.cos(), emb.sin()
+        if self.attention_scaling != 1.0:  # yarn and its kin
+            cos, sin = cos * self.attention_scaling, sin * self.attention_scaling
 
         return cos.to(dtype=x.dtype), sin.to(dtype=x.dtype)
 
