@@ -32,7 +32,9 @@ def make_demo_checkpoint(folder: Path, texts: Sequence[str] | None = None, *, st
     """
     texts = repository_texts() if texts is None else texts
     tokenizer = train_tokenizer(texts)
-    tokens = torch.tensor([token for text in texts for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]])
+    tokens = torch.tensor(
+        [token for text in texts for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
+    )
     if len(tokens) <= WINDOW:
         raise ValueError(f"the texts have {len(tokens)} tokens together, an example has {WINDOW}")
     with torch.random.fork_rng([]), _one_thread():

@@ -26,7 +26,9 @@ _DTYPES = ("float16", "bfloat16", "float32")
 @click.option("--execute-mode", type=click.Choice(["eager", "dynamo"]), default="eager", show_default=True)
 @click.option("--backend", metavar="B", help="What compiles in dynamo mode; by default the first that can.")
 @click.option("--input-padding/--no-input-padding", default=None, help="Pad prompts to --input-max-len.")
-@click.option("--input-max-len", type=click.IntRange(min=1), default=1024, show_default=True, help="Tokens of a prompt.")
+@click.option(
+    "--input-max-len", type=click.IntRange(min=1), default=1024, show_default=True, help="Tokens of a prompt."
+)
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--dtype", type=click.Choice(_DTYPES), help="Of weights and cache; by default the checkpoint's.")
 @click.option("--device", metavar="D", help="npu or cpu; by default an NPU where there is one.")
@@ -109,7 +111,9 @@ def _read_prompts(file: Path) -> list[str] | Refused:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        return Refused((Diagnostic("P085", f"`{file}` cannot be read: {error}", help="give a text file, a prompt a line"),))
+        return Refused(
+            (Diagnostic("P085", f"`{file}` cannot be read: {error}", help="give a text file, a prompt a line"),)
+        )
     prompts = [line for line in lines if line.strip()]
     return prompts or Refused((Diagnostic("P085", f"`{file}` has no prompts", help="write one on each line"),))
 

@@ -12,6 +12,7 @@ from porter.npu.contract import (
     shape,
     violated,
 )
+from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 
 
@@ -27,6 +28,7 @@ def npu_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     return (torch.nn.functional.silu(gate) * up).to(input.dtype)
 
 
+@once_a_signature
 def _check(input: torch.Tensor, dim: int) -> None:
     op = "npu_swiglu"
     check_dtype(op, "input", input, HALF_OR_FLOAT)

@@ -23,6 +23,7 @@ from porter.npu.contract import (
     shape,
     violated,
 )
+from porter.npu.once import once_a_signature
 
 OP = "npu_fused_infer_attention_score"
 NO_LIMIT = 2147483647
@@ -107,8 +108,13 @@ def read(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options:
         got = f"a tensor {shape(passed)}" if isinstance(passed, torch.Tensor) else passed
         raise ContractError(OP, name, "is not computed by this CPU kernel: leave it at its default", got)
     call = Call(query, key, value, **computed)
-    check(call)
+    _check_once(*vars(call).values())
     return call
+
+
+@once_a_signature
+def _check_once(*values: Any) -> None:
+    check(Call(*values))
 
 
 def check(call: Call) -> None:

@@ -15,6 +15,7 @@ from porter.npu.contract import (
     shape,
     violated,
 )
+from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 
 _CHIPS_WITH_FLOAT_GAMMA = (A2, A3, ASCEND_950)
@@ -73,6 +74,7 @@ def _norm(x: torch.Tensor, normed_dims: int, epsilon: float) -> tuple[torch.Tens
     return x * rstd, rstd
 
 
+@once_a_signature
 def _check(op: str, x: torch.Tensor, gamma: torch.Tensor) -> None:
     check_dtype(op, "input", x, HALF_OR_FLOAT)
     check_chip_dtype(op, "input", x)
@@ -84,6 +86,7 @@ def _check(op: str, x: torch.Tensor, gamma: torch.Tensor) -> None:
         raise ContractError(op, "input", f"must have rows of 32 bytes or more on {ASCEND_310P}", shape(x))
 
 
+@once_a_signature
 def _check_add(x1: torch.Tensor, x2: torch.Tensor, gamma: torch.Tensor) -> None:
     op = "npu_add_rms_norm"
     check_dtype(op, "x1", x1, HALF_OR_FLOAT)

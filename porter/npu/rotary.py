@@ -15,6 +15,7 @@ from porter.npu.contract import (
     shape,
     violated,
 )
+from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 
 # Per layout of x: where B and N are, and which of its leading dimensions cos and sin have (the others are 1).
@@ -83,6 +84,7 @@ def _rotated(x: torch.Tensor, mode: str) -> torch.Tensor:
     return torch.stack((-odd, even), -1).flatten(-2)
 
 
+@once_a_signature
 def _check_mul(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mode: str, rotate: torch.Tensor | None) -> None:
     op = "npu_rotary_mul"
     check_dtype(op, "input", x, HALF_OR_FLOAT)
@@ -145,6 +147,7 @@ def _few_rows(layout: str, x: torch.Tensor, mode: str) -> bool:
     return not any(violated(size < 1000) for size in sizes)
 
 
+@once_a_signature
 def _check_apply(
     query: torch.Tensor, key: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, layout: str, mode: str
 ) -> None:

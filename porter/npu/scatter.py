@@ -15,6 +15,7 @@ from porter.npu.contract import (
     shape,
     violated,
 )
+from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 
 _UPDATE_DTYPES = (torch.int8, torch.float16, torch.float32, torch.bfloat16, torch.int32)
@@ -90,6 +91,7 @@ def _write_slices(op: str, cache: torch.Tensor, indices: torch.Tensor, updates: 
     return cache.index_put_(indices.long().unbind(-1), updates)
 
 
+@once_a_signature
 def _check_update(op: str, input: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, axis: int) -> None:
     check_chip(op, (A2, A3, ASCEND_950))
     check_rank(op, "input", input, 2, 8)
@@ -116,6 +118,7 @@ def _check_update(op: str, input: torch.Tensor, indices: torch.Tensor, updates: 
         raise ContractError(op, "updates", limit, shape(updates))
 
 
+@once_a_signature
 def _check_nd(op: str, input: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> None:
     check_rank(op, "input", input, 1, 8)
     check_dtype(op, "input", input, _ND_DTYPES_310P if current_chip() == ASCEND_310P else _ND_DTYPES)

@@ -1,0 +1,168 @@
+"""Prefill and decode of a port against its source, on one machine, in one process, with the same random weights.
+
+Contract: both generate the same tokens, which is checked first (16-bit dtypes excepted: a rounding may turn a token);
+each mode is what a user of either would call. `eager`: `generate()`, the source with its growing cache and sdpa.
+`compiled`: static caches and one graph a step, by the same backend, mask and loop for both. The times of a step
+hold everything between one token and the next. Sizes are small: figures of the framework and the CPU kernels, not of an
+NPU.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import LogitsProcessorList, StaticCache
+
+from porter.bench.timing import Ratio, Times, in_turns
+from porter.runner.backends import Backend, choose_backend
+from porter.runner.clock import StepClock
+from porter.runner.graph import CompiledSteps, Steps, allocate
+from porter.runner.loop import CompiledLoop
+from porter.runtime import StaticKVCache
+from porter.verify.port import Port
+from porter.verify.tiny import tiny_config
+
+MODES = ("eager", "compiled")
+_WIDTHS = ("hidden_size", "d_model", "n_embd")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+_INNER = ("intermediate_size", "n_inner", "ffn_dim")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model and of what it is asked: `batch` prompts of `prompt` tokens, `steps` new tokens each."""
+
+    name: str
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    batch: int = 1
+    prompt: int = 128
+    steps: int = 32
+    dtype: torch.dtype = torch.float32
+
+    def __str__(self) -> str:
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"{self.name}, {kind}, batch {self.batch}, prompt {self.prompt}"
+
+
+TINY = Shape("tiny: 4 layers of 256", 256, 4, 4, 2)
+SMALL = Shape("small: 8 layers of 512", 512, 8, 8, 4)
+SHAPES = (
+    TINY,
+    Shape(TINY.name, 256, 4, 4, 2, batch=4),
+    SMALL,
+    Shape(SMALL.name, 512, 8, 8, 4, dtype=torch.bfloat16),
+    Shape(SMALL.name, 512, 8, 8, 4, prompt=512),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One shape in one mode: a ratio for `prefill` and one for `decode`, milliseconds a step."""
+
+    shape: Shape
+    mode: str
+    ratios: tuple[Ratio, ...]
+
+
+class SourceSteps(CompiledSteps):
+    """The steps of a source model, whose static cache counts no reservations."""
+
+    def prefill(self, input_ids: Any, mask: Any, positions: Any, cache: Any) -> torch.Tensor:
+        return self._prefill(input_ids, mask, positions, cache)
+
+    def decode(self, input_ids: Any, mask: Any, positions: Any, cache: Any) -> torch.Tensor:
+        return self._decode(input_ids, mask, positions, cache)
+
+
+def compare(
+    port: Port, shapes: tuple[Shape, ...] = SHAPES, modes: tuple[str, ...] = MODES, rounds: int = 7, **options: Any
+) -> Iterator[Comparison]:
+    """Each shape in each mode. `options`: `backend` of the compiled mode. Raises RuntimeError where tokens differ."""
+    backend = choose_backend(options.get("backend"), torch.device("cpu"))
+    for shape in shapes:
+        ours, theirs = _models(port, shape)
+        for mode in modes:
+            torch._dynamo.reset()
+            runs = [
+                _eager(model, shape) if mode == "eager" else _compiled(model, shape, backend)
+                for model in (ours, theirs)
+            ]
+            tokens = [run()[1] for run in runs]
+            if shape.dtype == torch.float32 and not torch.equal(*tokens):
+                raise RuntimeError(f"the port and its source generate other tokens ({shape}, {mode}): verify it first")
+            yield Comparison(shape, mode, in_turns(lambda: runs[0]()[0], lambda: runs[1]()[0], rounds))
+
+
+Run = Callable[[], tuple[Times, torch.Tensor]]
+
+
+def _eager(model: Any, shape: Shape) -> Run:
+    return lambda: _generate(model, shape)
+
+
+def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
+    slots, steps = shape.prompt + shape.steps, Steps(model)
+    ported = hasattr(model, "weight_merges")
+    cache: Any = (StaticKVCache if ported else StaticCache)(config=model.config, max_cache_len=slots)
+    allocate(steps, cache, shape.batch)
+    compiled = (CompiledSteps if ported else SourceSteps)(steps, backend)
+    mask = torch.ones(shape.batch, shape.prompt, dtype=torch.int64)
+
+    def run() -> tuple[Times, torch.Tensor]:
+        cache.reset()
+        return _generate(model, shape, past_key_values=cache, custom_generate=CompiledLoop(compiled, cache, mask))
+
+    return run
+
+
+def _generate(model: Any, shape: Shape, **options: Any) -> tuple[Times, torch.Tensor]:
+    prompts = torch.randint(3, model.config.vocab_size, (shape.batch, shape.prompt), generator=_seeded())
+    clock = StepClock()
+    tokens = model.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        do_sample=False,
+        max_new_tokens=shape.steps,
+        eos_token_id=[],
+        pad_token_id=0,
+        logits_processor=LogitsProcessorList([clock]),
+        **options,
+    )
+    steps = [1000.0 * (later - earlier) for earlier, later in zip(clock.steps, clock.steps[1:], strict=False)]
+    return {"prefill": clock.prefill_ms, "decode": median(steps)}, tokens
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _models(port: Port, shape: Shape) -> tuple[Any, Any]:
+    """The port and its source with the same random weights, in the shape's sizes where the configuration has them."""
+    source_class, port_class = port.load_source_class(), port.load_class()
+    fields = inspect.signature(source_class.config_class.__init__).parameters
+    base = tiny_config(source_class.config_class)
+    wanted = {
+        **dict.fromkeys(_WIDTHS, shape.hidden),
+        **dict.fromkeys(_HEADS, shape.heads),
+        **dict.fromkeys(_INNER, 8 * shape.hidden // 3 // 64 * 64),
+        **dict.fromkeys(_LAYERS, shape.layers),
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.hidden // shape.heads,
+        "vocab_size": 2048,
+        "max_position_embeddings": 2048,
+    }
+    config = {name: value for name, value in wanted.items() if name in fields and getattr(base, name, None) is not None}
+    torch.manual_seed(0)
+    source = source_class(tiny_config(source_class.config_class, **config)).eval()
+    ported = port_class(tiny_config(port_class.config_class, **config)).eval()
+    ported.load_state_dict(source.state_dict())
+    return ported.to(shape.dtype), source.to(shape.dtype)

@@ -1,0 +1,47 @@
+"""A check of sizes that has passed is not run again for the same sizes: a decoder asks the same of every layer, every step.
+
+Contract: a check wrapped here depends on nothing but the chip, its plain arguments, the length of its lists, and shape,
+dtype and contiguity of its tensors. What fails is never remembered, so the error is the same each time. Tensors that
+stand for others (fake ones, while a graph is traced) are always checked.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from porter.npu.chip import current_chip
+
+_REMEMBERED = 4096  # signatures a check; prompts of many lengths would grow it without end
+
+
+def once_a_signature(check: Callable[..., None]) -> Callable[..., None]:
+    """`check` of positional arguments, skipped for a signature that has passed."""
+    passed: set[tuple[Any, ...]] = set()
+
+    @functools.wraps(check)
+    def checked(*arguments: Any) -> None:
+        signature: list[Any] = [current_chip()]
+        for argument in arguments:
+            kind = type(argument)
+            if kind is torch.Tensor or kind is torch.nn.Parameter:
+                signature += (argument.shape, argument.dtype, argument.is_contiguous())
+            elif argument is None or kind in (int, float, str, bool):
+                signature.append(argument)
+            elif kind in (list, tuple):
+                signature.append(("of length", len(argument)))
+            else:
+                return check(*arguments)
+        key = tuple(signature)
+        if key in passed:
+            return None
+        check(*arguments)
+        if len(passed) >= _REMEMBERED:
+            passed.clear()
+        passed.add(key)
+        return None
+
+    return checked
