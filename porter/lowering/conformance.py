@@ -65,6 +65,8 @@ def _target(node: Any) -> str:
     if node.op in ("placeholder", "output"):
         return node.op
     target = node.target
+    if isinstance(target, torch._ops.OpOverloadPacket):
+        target = target.default  # torch_npu hands out packets, porter's stand-in their only overload: the same op
     if isinstance(target, str) or "." in str(target):
         return f"{node.op} {target}"
     return f"{node.op} {getattr(target, '__module__', '')}.{getattr(target, '__name__', target)}"

@@ -41,14 +41,21 @@ def lower(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     from porter.verify.port import open_port
 
     logging.set_verbosity_error()
-    traces = []
+    traces: list[dict[str, Any]] = []
+    stopped: dict[str, dict[str, Any]] = {}  # what did not convert with one layer will not with two
     for index, asked in enumerate(job["traces"]):
+        key = json.dumps({**asked, "layers": 0})
+        if key in stopped:
+            traces.append(stopped[key])
+            continue
         setting = Setting(asked["attention"], asked["cache"])
         tell("progress", [f"{asked['model']}, {asked['phase']}, {asked['layers']} layers", index, len(job["traces"])])
         port = open_port(Path(asked["directory"]))
         assert not isinstance(port, Refused), "asked before this process was started"
         model_class = port.load_class() if asked["model"] == "port" else port.load_source_class()
         traces.append(_trace(model_class, setting, asked, text=job["text"]))
+        if traces[-1]["failure"]:
+            stopped[key] = traces[-1]
     return {"traces": traces}
 
 

@@ -1,0 +1,103 @@
+"""The Llama port through the real TorchAir: the figures that porter claims, and what a failure says."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from porter.lowering.contribution import contributions
+from porter.lowering.lower import lower
+from porter.report.lowering import contributions_data, lowering_data, of_lowering
+from tests.lowering.conftest import LLAMA
+
+A_LAYER = {
+    "AddRmsNorm": 2,
+    "MatMul": 4,
+    "SplitV": 1,
+    "RotaryMul": 2,
+    "Scatter": 2,
+    "FusedInferAttentionScore": 1,
+    "SwiGlu": 1,
+}
+BY_RULE = Path(__file__).parent / "llama_by_rule.json"
+
+
+@pytest.fixture(scope="module")
+def llama(wheel):
+    return lower(LLAMA, baseline=True, text=True)
+
+
+def test_a_layer_is_thirteen_kernels_in_prefill_and_in_decode(llama):
+    assert [step.name for step in llama.port] == ["prefill", "decode"]
+    for step in llama.port:
+        assert step.unconverted is None
+        assert step.layers == (A_LAYER,)
+        assert step.kernels == 13
+
+
+def test_outside_the_layers_a_line_is_named_for_every_kernel(llama):
+    for step in llama.port:
+        assert step.once_a_step <= 23
+        assert all(entry.place.line.startswith("modeling_llama.py:") and entry.place.code for entry in step.once)
+        rotary = [entry for entry in step.once if "emb" in entry.place.code or "freqs" in entry.place.code]
+        assert rotary, "rotary tables are made once a step"
+
+
+def test_the_source_converts_in_one_setting_only(llama):
+    assert [step.kernels for step in llama.source] == [67, 63]
+    stopped = {(attempt.setting, attempt.phase): attempt.unconverted for attempt in llama.attempts}
+    assert len(stopped) == 6
+    assert all(stopped.values())
+    assert stopped["eager attention, static cache", "decode"].op == "aten.index_copy.default"
+    assert stopped["eager attention, static cache", "decode"].place.code.startswith("key_states, value_states = past_k")
+
+
+def test_the_report_claims_no_kernel(llama):
+    text = of_lowering(llama)
+    assert text.startswith("llama2: lowers through TorchAir (torch_npu 2.13.0, CANN stand-in, Ascend910B3)")
+    assert text.endswith("kernel: not run")
+    assert "kernels a layer                       13           13              67             63" in text
+    data = json.loads(json.dumps(lowering_data(llama)))
+    assert data["kernels_run"] is False
+    assert [step["kernels_a_layer"] for step in data["port"]] == [13, 13]
+
+
+def test_the_graphs_come_as_text(llama):
+    assert llama.text.count("# port, ") == 2
+    assert llama.text.count('type: "FusedInferAttentionScore"') == 4
+
+
+def test_what_has_no_converter_is_named_with_its_line(wheel, tmp_path):
+    place = tmp_path / "llama2"
+    shutil.copytree(LLAMA, place)
+    file = place / "modeling_llama.py"
+    text, call = file.read_text(), "        hidden_states = self.mlp(hidden_states)\n"
+    assert call in text
+    file.write_text(
+        text.replace(
+            call,
+            call + "        hidden_states = hidden_states.erfinv().index_copy(\n"
+            "            0, position_ids[0, :1] * 0, hidden_states\n        )\n",
+        )
+    )
+    found = lower(place)
+    assert not found.converts
+    for step in found.port:
+        assert step.unconverted.op.startswith("aten.")
+        assert step.unconverted.place.code == "hidden_states = hidden_states.erfinv().index_copy("
+        assert step.kernels == 0
+    report = of_lowering(found)
+    assert "llama2: does not lower through TorchAir" in report
+    assert f"no converter for {found.port[0].unconverted.op}" in report
+
+
+def test_what_each_rule_contributes_is_as_recorded(wheel):
+    """A spot check; `porter lower generated_models/llama2 --by-rule --json` gives the whole record again."""
+    recorded = {entry["without"]: entry for entry in json.loads(BY_RULE.read_text())["rules"]}
+    found = contributions_data(contributions(LLAMA, rules=("swiglu",)))
+    assert [entry["without"] for entry in found] == ["", "swiglu"]
+    for entry in found:
+        assert json.loads(json.dumps(entry)) == recorded[entry["without"]], "figures changed: make the record again"
+    assert recorded[""]["decode"]["kernels_a_layer"] == 13
+    assert set(recorded) == {"", *(rule["rule"] for rule in json.loads((LLAMA / "port.json").read_text())["rules"])}
