@@ -42,7 +42,13 @@ class Anatomy:
     roles: dict[str, str]
     members: dict[str, dict[str, Member]]
     bases: dict[str, tuple[str, ...]]
+    reached: tuple[str, ...]  # classes of the file that the causal class builds or inherits, in order
     sites: tuple[Site, ...]
+
+    def subclasses(self, name: str) -> tuple[str, ...]:
+        """Classes of the file derived from `name`, at any depth."""
+        direct = [cls for cls, bases in self.bases.items() if name in bases]
+        return tuple(dict.fromkeys(found for cls in direct for found in (cls, *self.subclasses(cls))))
 
     def of_role(self, role: str) -> tuple[str, ...]:
         return tuple(name for name, has in self.roles.items() if has == role)
@@ -58,10 +64,11 @@ def read_anatomy(parsed: Parsed) -> Anatomy | Refused:
         place = parsed.span(parsed.classes[causal[0]])
         help_text = "name the file that defines the model's layers"
         return Refused((Diagnostic("P022", message, place, help=help_text),))
-    members = {name: dict(_members(node)) for name, node in parsed.classes.items()}
+    members = {name: _all_members(node) for name, node in parsed.classes.items()}
     bases = {name: tuple(filter(None, map(_last_name, node.bases))) for name, node in parsed.classes.items()}
-    roles = _roles(parsed, _closure(causal[0], members, bases, parsed), members, bases, causal[0])
-    return Anatomy(causal[0], roles, members, bases, tuple(_sites(parsed, roles)))
+    reached = _closure(causal[0], members, bases, parsed)
+    roles = _roles(parsed, reached, members, bases, causal[0])
+    return Anatomy(causal[0], roles, members, bases, tuple(reached), tuple(_sites(parsed, roles)))
 
 
 def _no_causal_class(parsed: Parsed, causal: list[str]) -> Refused:
@@ -84,6 +91,18 @@ def _defines_forward(parsed: Parsed, name: str | None) -> bool:
 def _last_name(node: ast.expr) -> str | None:
     name = dotted(node)
     return name.split(".")[-1] if name else None
+
+
+def _all_members(node: ast.ClassDef) -> dict[str, Member]:
+    """Members by name; what several branches assign is one member of several classes."""
+    found: dict[str, Member] = {}
+    for name, member in _members(node):
+        known = found.get(name)
+        if known is not None:
+            classes = tuple(dict.fromkeys((*known.classes, *member.classes)))
+            member = Member(name, classes, known.is_list or member.is_list)
+        found[name] = member
+    return found
 
 
 def _members(node: ast.ClassDef) -> Iterator[tuple[str, Member]]:

@@ -12,9 +12,8 @@ from porter.parse import Function, Parsed, dotted, methods, parse
 from porter.plan import Plan
 from porter.ported import FRAME, Change
 from porter.search import pretrained_classes
-from porter.soundness import added_parameters
+from porter.soundness import HUB_DECORATORS, added_parameters
 
-HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
 RUNTIME = "porter.runtime"
 BASE_CLASS = "PortedPreTrainedModel"
 BASE_CLASS_WITH_CACHE = "NpuPreTrainedModel"

@@ -32,6 +32,7 @@ class Unifier:
         self._total = sum(1 for statement in body_of(pattern.before) if not is_gap(statement))
         star = pattern.before.args.kwarg
         self._kwargs = star.arg if star else None
+        self._parameters: frozenset[str] = frozenset()  # of the function at hand: they hide globals of the same name
 
     # -- whole patterns
 
@@ -59,7 +60,7 @@ class Unifier:
     def expressions(self, function: Function, roots: list[ast.AST], start: Bindings) -> Iterator[Match]:
         """Every occurrence of a single expression below `roots`."""
         wanted = _expression(body_of(self.pattern.before)[0])
-        opened = self._open(function, start) if function is not None else start
+        opened = self._open(function, start)
         if opened is None:
             return
         for root in roots:
@@ -88,13 +89,18 @@ class Unifier:
             self._matched_statements += 1
             found.append(hits[0][0])
             bindings = hits[0][1]
-        assert bindings is not None
+        if bindings is None or not in_one_block(function, found):
+            self._note(self.pattern.before, found[0] if found else function)
+            return None
         return Match(self.pattern, function, bindings, expressions=tuple(found))
 
     # -- blocks
 
     def _open(self, function: Function, start: Bindings) -> Bindings | None:
         """Bind the pattern's `**kwargs` to the function's; a function without one cannot match."""
+        arguments = function.args
+        every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+        self._parameters = frozenset(arg.arg for arg in every if arg.arg != "self")
         if self._kwargs is None:
             return start
         if function.args.kwarg is None:
@@ -241,7 +247,7 @@ class Unifier:
             if value in b.locals.values() or b.names.get(p.id, s.id) != s.id:
                 return None
             return replace(b, locals={**b.locals, key: value}, names={**b.names, p.id: s.id})
-        return b if value == (p.id, 0) else None
+        return b if value == (p.id, 0) and p.id not in self._parameters else None
 
     def _attribute(self, p: ast.Attribute, s: ast.Attribute, b: Bindings) -> Bindings | None:
         if p.attr in self._attributes:
@@ -256,16 +262,22 @@ class Unifier:
         result = self._unify(p.func, s.func, b)
         if result is None:
             return None
-        takes_rest = any(is_rest(k) for k in p.keywords) or (bool(p.args) and is_ellipsis(p.args[-1]))
+        takes_positionals = bool(p.args) and is_ellipsis(p.args[-1])
+        takes_rest = takes_positionals or any(is_rest(k) for k in p.keywords)
         args = [a for a in p.args if not is_ellipsis(a)]
-        keywords = {k.arg: k for k in p.keywords if not is_rest(k)}
-        given = {k.arg: k for k in s.keywords}
-        if len(args) > len(s.args) or keywords.keys() - given.keys():
+        keywords = [k for k in p.keywords if not is_rest(k)]
+        pairs = [*zip(args, s.args, strict=False)]
+        left = list(s.keywords)
+        for keyword in keywords:  # a `**` of the pattern takes one `**`, in order
+            found = next((k for k in left if k.arg == keyword.arg), None)
+            if found is None:
+                return None
+            left.remove(found)
+            pairs.append((keyword.value, found.value))
+        positionals = s.args[len(args) :]
+        if len(args) > len(s.args) or (positionals and not takes_positionals) or (left and not takes_rest):
             return None
-        rest: list[ast.AST] = [*s.args[len(args) :], *(k for name, k in given.items() if name not in keywords)]
-        if rest and not takes_rest:
-            return None
-        pairs = [*zip(args, s.args, strict=False), *((k.value, given[name].value) for name, k in keywords.items())]
+        rest: list[ast.AST] = [*positionals, *left]
         result = self._values(tuple(x for x, _ in pairs), tuple(y for _, y in pairs), result)
         return replace(result, rests=(*result.rests, tuple(rest))) if result and takes_rest else result
 
@@ -276,6 +288,24 @@ class Unifier:
             return False
         names = [(x, y) for x, y in zip(left, right, strict=True) if isinstance(x, ast.Name)]
         return all(self.source.versions.get(x, 0) == self.source.versions.get(y, 0) for x, y in names)
+
+
+def in_one_block(function: Function, nodes: list[ast.expr]) -> bool:
+    """Whether the nodes stand in simple statements of one block, outside inner functions and comprehensions."""
+    wanted = set(nodes)
+    for block in blocks(function):
+        simple = [s for s in block if isinstance(s, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return))]
+        if wanted <= {node for statement in simple for node in _same_scope(statement)}:
+            return True
+    return False
+
+
+def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    inner = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, inner):
+            yield from _same_scope(child)
 
 
 def is_rest(keyword: ast.keyword) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,6 +72,26 @@ class Parsed:
         return versions
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """Every name and attribute that occurs."""
+        return frozenset(getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(self.tree))
+
+    @cached_property
+    def module_bindings(self) -> Counter[str]:
+        """How often each name is bound outside functions and classes, under conditions too."""
+        found: Counter[str] = Counter(item.bound for item in self.imports.values())
+        pending: list[ast.AST] = list(self.tree.body)
+        while pending:
+            node = pending.pop()
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                found[node.name] += 1
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found[node.id] += 1
+            elif not isinstance(node, (ast.Lambda, ast.Import, ast.ImportFrom)):
+                pending += ast.iter_child_nodes(node)
+        return found
+
+    @cached_property
     def comments(self) -> tuple[tuple[int, int, str], ...]:
         """Every comment as (start, end, text)."""
         reader = io.BytesIO(self.data).readline
@@ -114,6 +135,12 @@ class Parsed:
 
 def parse(text: str, display: str, file: Path | None = None) -> Parsed | Refused:
     """Parse one file; a syntax error comes back located."""
+    text = text.replace("\r\n", "\n")
+    if "\n\t" in text:
+        line = text[: text.index("\n\t")].count("\n") + 2
+        span = Span(str(file or display), line, 0, line, 1)
+        message = "tabs for indentation: rules are written with spaces, and the two do not mix"
+        return Refused((Diagnostic("P012", message, span, help="indent the file with spaces, then convert it"),))
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
@@ -219,6 +246,44 @@ class _Versions(ast.NodeVisitor):
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.visit(node.value)
         self.visit(node.target)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr.endswith("_") and node.func.attr[0] != "_":
+            self._changed_in_place(node.func.value)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        self.generic_visit(node)
+        if not isinstance(node.ctx, ast.Load):
+            self._changed_in_place(node.value)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self.generic_visit(node)
+        if not isinstance(node.ctx, ast.Load):
+            self._changed_in_place(node.value)
+
+    def _changed_in_place(self, node: ast.expr) -> None:
+        """What a name holds is another value from here on; `self` stays itself."""
+        while isinstance(node, (ast.Attribute, ast.Subscript)):
+            node = node.value
+        if isinstance(node, ast.Name) and node.id != "self":
+            self.current[node.id] = self.current.get(node.id, 0) + 1
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._enter(node.args)
+        self.visit(node.body)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self._enter(node.args)
+        for statement in node.body:
+            self.visit(statement)
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
+
+    def _enter(self, arguments: ast.arguments) -> None:
+        """A parameter of an inner function is another value than the name outside."""
+        for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+            self.current[arg.arg] = self.current.get(arg.arg, 0) + 1
 
     def visit_For(self, node: ast.For) -> None:
         self.visit(node.iter)

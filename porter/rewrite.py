@@ -13,7 +13,7 @@ from porter.frame import finish_frame, runtime_edits
 from porter.parse import Parsed, defaults_of
 from porter.plan import Application, Hit, Plan
 from porter.ported import Change
-from porter.soundness import added_parameters
+from porter.soundness import added_parameters, free_names
 from porter.template import Filler, Hole, Piece
 
 
@@ -205,14 +205,19 @@ def _anchor(parsed: Parsed, hit: Hit, before: list[str], has_default: bool) -> t
 
 def _imports_for(parsed: Parsed, application: Application, hit: Hit) -> dict[str, str]:
     """Module of every name the filled text needs and the source does not have."""
-    filler = Filler(application.rule, hit, parsed, dict(application.attributes))
     needed = {}
-    for name in filler.free_names():
-        if name not in parsed.imports and name not in parsed.functions and name not in parsed.classes:
+    for name in free_names(hit):
+        if not _always_bound(parsed, name):
             item = application.rule.parsed.imports.get(name)
             if item is not None:
                 needed[name] = item.module
     return needed
+
+
+def _always_bound(parsed: Parsed, name: str) -> bool:
+    """Whether the source binds the name at module level unconditionally."""
+    item = parsed.imports.get(name)
+    return item.node in parsed.tree.body if item else name in parsed.functions or name in parsed.classes
 
 
 def _change(parsed: Parsed, item: Replacement) -> Change:

@@ -3,8 +3,8 @@
 A rule file holds one assignment `rule = Rule(...)` and the functions it speaks of. With one edit the functions are
 `before` and `after`; with several, `before_<edit>` and `after_<edit>`. `__<variant>` behind a `before` is another
 spelling; its `after` is `after...__<variant>` where there is one, else the plain one. `given_<function>` is a function
-the module must define in just that way; `not_<case>` is code that must not match; `proof` gives the arguments a proof
-runs both sides with.
+the module must define in just that way, or in that of one of its variants; `not_<case>` is code that must not match;
+`proof` gives the arguments a proof runs both sides with.
 
 `Rule` and `Edit` are plain data: importing this module, or a rule file, registers nothing.
 """
@@ -34,6 +34,8 @@ class Edit:
              `expression` every occurrence; `expressions` several, each once, with statements to run before the first.
     private: locals of the pattern whose meaning the edit changes: nothing that stays may touch them.
     parameters: metavariables that must be parameters of the function, as they came in.
+    varying: metavariables that must depend on what the function is called with, not on `self` alone.
+    opaque: what is replaced makes values that may only be bound and passed on: nothing that stays may look inside.
     """
 
     name: str = ""
@@ -41,6 +43,8 @@ class Edit:
     unit: str = "statements"
     private: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
+    varying: tuple[str, ...] = ()
+    opaque: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Rule:
     supersedes: rules that yield to this one where both match.
     guards:     metavariable -> the values the configuration's default must have.
     absent:     names the module must not use.
+    carried:    words: a class of the model whose forward has a parameter with such a word in its name must be a layer,
+                a model or edited, for it gets what the rule changes.
     merges:     rows of several linears in one: (merged, (parts...), name of the sizes or None).
     """
 
@@ -63,6 +69,7 @@ class Rule:
     unit: str = ""
     private: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
+    varying: tuple[str, ...] = ()
     edits: tuple[Edit, ...] = ()
     scope: str = "class"
     attributes: tuple[str, ...] = ()
@@ -71,6 +78,7 @@ class Rule:
     supersedes: tuple[str, ...] = ()
     guards: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
     merges: tuple[tuple[str, tuple[str, ...], str | None], ...] = ()
 
 
@@ -105,7 +113,7 @@ class LoadedRule:
     name: str
     declared: Rule
     edits: tuple[LoadedEdit, ...]
-    given: dict[str, Pattern]
+    given: dict[str, tuple[Pattern, ...]]
     negatives: tuple[Function, ...]
     parsed: Parsed = field(compare=False, repr=False)
     sha256: str = ""
@@ -160,13 +168,18 @@ def load_rule(path: Path) -> LoadedRule | Refused:
     edits = _load_edits(parsed, rule, declaration)
     if isinstance(edits, Refused):
         return edits
-    given = {n[6:]: Pattern(n, f, None) for n, f in parsed.functions.items() if n.startswith("given_")}
+    given: dict[str, tuple[Pattern, ...]] = {}
+    for name, function in parsed.functions.items():
+        if name.startswith("given_"):
+            wanted = name[6:].split("__")[0]
+            given[wanted] = (*given.get(wanted, ()), Pattern(name, function, None))
     negatives = tuple(f for n, f in parsed.functions.items() if n.startswith("not_"))
     return LoadedRule(path.stem, rule, edits, given, negatives, parsed, hashlib.sha256(data).hexdigest())
 
 
 def _load_edits(parsed: Parsed, rule: Rule, declaration: ast.Assign) -> tuple[LoadedEdit, ...] | Refused:
-    edits = rule.edits or (Edit("", rule.site or "*", rule.unit or "statements", rule.private, rule.parameters),)
+    unit, site = rule.unit or "statements", rule.site or "*"
+    edits = rule.edits or (Edit("", site, unit, rule.private, rule.parameters, rule.varying),)
     loaded = []
     for edit in edits:
         if edit.unit not in UNITS:

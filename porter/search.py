@@ -13,8 +13,8 @@ from porter.diagnostics import Refused
 from porter.match import Unifier
 from porter.parse import Function, Parsed, methods
 from porter.plan import Application, Failure, Hit, Plan, settle
-from porter.rule import LoadedEdit, LoadedRule
-from porter.soundness import added_parameters, unsound
+from porter.rule import LoadedEdit, LoadedRule, Pattern
+from porter.soundness import HUB_DECORATORS, added_parameters, unsound
 
 Place = tuple[str, str | None, Function]  # site name, owning class, function
 
@@ -52,8 +52,7 @@ class Search:
     # -- where a rule applies
 
     def _applications(self, rule: LoadedRule) -> Iterator[Application]:
-        names = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(self.parsed.tree)}
-        present = sorted(names & set(rule.declared.absent))
+        present = sorted(self.parsed.names & set(rule.declared.absent))
         if present:
             self._fail_everywhere(rule, f"the module uses `{present[0]}`, which the rule cannot carry over")
         elif rule.declared.scope == "module":
@@ -113,7 +112,7 @@ class Search:
         role, _, method = site.partition(".")
         places: list[Place] = []
         for name, node in self.parsed.classes.items():
-            if site == "*":
+            if site == "*" and name in self.anatomy.reached:
                 places += [(f"{name}.{m}", name, function) for m, function in methods(node).items()]
             elif role == "*" or self.anatomy.roles.get(name) == role:
                 function = methods(node).get(method)
@@ -158,14 +157,26 @@ class Search:
     # -- conditions
 
     def _given(self, rule: LoadedRule, site: str) -> bool:
-        """Each `given_<name>` is how the module defines that function."""
-        for name, pattern in rule.given.items():
+        """Each `given_<name>` is how the module defines that function, under its own parameters' names, and once."""
+        for name, patterns in rule.given.items():
             function = self.parsed.functions.get(name)
-            if function is None or Unifier(rule, pattern, self.parsed).function(function, Bindings()) is None:
-                reason = f"the module does not define `{name}` as {rule.path}:{pattern.before.lineno} asks"
+            is_plain = function is not None and self.parsed.module_bindings[name] == 1
+            if function is None or not is_plain or not self._defined_as(function, rule, patterns):
+                reason = f"the module does not define `{name}` as {rule.path}:{patterns[0].before.lineno} asks"
                 self.failures.append(Failure(rule, site, reason=reason, node=function))
                 return False
         return True
+
+    def _defined_as(self, function: Function, rule: LoadedRule, patterns: tuple[Pattern, ...]) -> bool:
+        decorators = {ast.unparse(d.func if isinstance(d, ast.Call) else d) for d in function.decorator_list}
+        if decorators - HUB_DECORATORS:
+            return False
+        for pattern in patterns:
+            match = Unifier(rule, pattern, self.parsed).function(function, Bindings())
+            bound = match.bindings.metas.items() if match else ()
+            if match and all(isinstance(node, ast.Name) and node.id == name for name, node in bound):
+                return True
+        return False
 
     def _guarded(self, rule: LoadedRule, site: str, match: Match) -> bool:
         for name, allowed in rule.declared.guards.items():
@@ -210,12 +221,13 @@ class Search:
         return found
 
     def _sound(self, application: Application) -> bool:
-        for hit in application.hits:
-            fault = unsound(hit, self.parsed)
-            if fault is not None:
-                self.failures.append(Failure(application.rule, hit.site, reason=fault[0], node=fault[1]))
-                return False
-        return True
+        fault = unsound(application, self.parsed, self.anatomy)
+        if fault is None:
+            return True
+        for site in application.sites:
+            node = fault.node if site == fault.site else None
+            self.failures.append(Failure(application.rule, site, reason=fault.reason, node=node))
+        return False
 
     def _whole_merges(self, found: list[Application]) -> list[Application]:
         """A merge maps checkpoint names: every class with those parts must take it, and no other code may use them."""

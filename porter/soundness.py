@@ -1,18 +1,42 @@
-"""What a match must not do to the code around it: checked for every hit before it may be applied."""
+"""What a match must not do to the code around it: checked for every application before it may be applied."""
 
 from __future__ import annotations
 
 import ast
+import builtins
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from porter.parse import Parsed, self_attribute
-from porter.plan import Hit
+from porter.anatomy import Anatomy
+from porter.opaque import looked_into
+from porter.parse import Function, Parsed, methods, self_attribute
+from porter.plan import Application, Hit
 
-Fault = tuple[str, ast.AST | None]  # why, and where
+HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
+HARMLESS_DECORATORS = HUB_DECORATORS | {"auto_docstring", "no_grad"}
 
 
-def unsound(hit: Hit, parsed: Parsed) -> Fault | None:
-    """The first reason why this hit would change more than its rule says, or None."""
-    return _changed_parameter(hit, parsed) or _stray_use(hit, parsed) or _taken_name(hit, parsed)
+@dataclass(frozen=True)
+class Fault:
+    """Why an application is not applied, and at which code of which site."""
+
+    site: str
+    reason: str
+    node: ast.AST | None
+
+
+Found = tuple[str, ast.AST | None] | None
+Check = Callable[[Hit, Application, Parsed, Anatomy], Found]
+
+
+def unsound(application: Application, parsed: Parsed, anatomy: Anatomy) -> Fault | None:
+    """The first reason why this application would change more than its rule says, or None."""
+    for hit in application.hits:
+        for check in CHECKS:
+            found = check(hit, application, parsed, anatomy)
+            if found is not None:
+                return Fault(hit.site, *found)
+    return None
 
 
 def added_parameters(hit: Hit) -> list[ast.arg]:
@@ -24,10 +48,36 @@ def added_parameters(hit: Hit) -> list[ast.arg]:
     return [arg for arg in pattern.after.args.args if arg.arg not in known]
 
 
-def _changed_parameter(hit: Hit, parsed: Parsed) -> Fault | None:
+def free_names(hit: Hit) -> set[str]:
+    """Names an `after` takes from the module: neither bound by the pattern nor assigned in it."""
+    pattern = hit.match.pattern
+    after = pattern.after
+    assert after is not None
+    bound = pattern.metavariables | set(hit.match.bindings.names) | {"self"} | {arg.arg for arg in after.args.args}
+    loads = {node.id for statement in after.body for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    if added_parameters(hit):
+        annotations = [arg.annotation for arg in added_parameters(hit)] + [after.returns]
+        loads |= {n.id for a in annotations if a is not None for n in ast.walk(a) if isinstance(n, ast.Name)}
+    return loads - bound - set(_stored(after))
+
+
+def _stored(function: ast.AST) -> Iterator[str]:
+    return (n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+
+
+def _parameters(function: Function) -> set[str]:
+    arguments = function.args
+    return {arg.arg for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+
+
+def _inside(node: ast.AST, hits: tuple[Hit, ...], parsed: Parsed) -> bool:
+    start, end = parsed.range(node)
+    return any(r[0] <= start and end <= r[1] for hit in hits for r in hit.ranges(parsed))
+
+
+def _changed_parameter(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
     """Something is done to a parameter before the pattern takes it: a mask, say, that the function adds to."""
-    arguments = hit.match.function.args
-    names = {arg.arg for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    names = _parameters(hit.match.function)
     for name in hit.edit.parameters:
         bound = hit.match.bindings.metas.get(name)
         if bound is None:
@@ -37,37 +87,148 @@ def _changed_parameter(hit: Hit, parsed: Parsed) -> Fault | None:
     return None
 
 
-def _stray_use(hit: Hit, parsed: Parsed) -> Fault | None:
+def _constant_value(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
+    """A metavariable that stands for what the model computes is bound to something that does not vary."""
+    for name in hit.edit.varying:
+        bound = hit.match.bindings.metas.get(name)
+        if bound is None:
+            continue
+        if not any(isinstance(n, ast.Name) and n.id != "self" for n in ast.walk(bound)):
+            return f"`{parsed.text(bound)}` does not depend on the input", bound
+    return None
+
+
+def _stray_use(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
     """A private value is used by code that stays."""
-    bindings = hit.match.bindings
-    private = {value for (name, _), value in bindings.locals.items() if name in hit.edit.private}
-    if not private:
-        return None
-    ranges = hit.ranges(parsed)
-    for node in ast.walk(hit.match.function):
+    private = {value for (name, _), value in hit.match.bindings.locals.items() if name in hit.edit.private}
+    for node in ast.walk(hit.match.function) if private else ():
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            start, end = parsed.range(node)
-            stays = not any(r[0] <= start and end <= r[1] for r in ranges)
-            if stays and (node.id, parsed.versions.get(node, 0)) in private:
+            is_private = (node.id, parsed.versions.get(node, 0)) in private
+            if is_private and not _inside(node, (hit,), parsed):
                 return f"`{node.id}` is used here, in a layout or place the rewrite changes", node
     return None
 
 
-def _taken_name(hit: Hit, parsed: Parsed) -> Fault | None:
-    """A parameter or attribute that the edit adds has a name the source uses for something else."""
-    function = hit.match.function
-    added = {arg.arg for arg in added_parameters(hit)}
-    for node in ast.walk(function):
-        if isinstance(node, (ast.Name, ast.arg)) and (getattr(node, "id", "") or getattr(node, "arg", "")) in added:
-            return f"`{parsed.text(node)}` is a name this rewrite needs for itself", node
-    owner = parsed.classes.get(hit.owner or "")
+def _removed_attribute(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
+    """An attribute that the edit takes away is used or set again elsewhere in the class or one derived from it."""
     after = hit.match.pattern.after
-    if owner is None or after is None:
+    removed = _self_names(hit.match.pattern.before) - (_self_names(after) if after else set())
+    if not removed or hit.owner is None:
+        return None
+    for cls in (hit.owner, *anatomy.subclasses(hit.owner)):
+        for node in ast.walk(parsed.classes[cls]):
+            if self_attribute(node) in removed and not _inside(node, application.hits, parsed):
+                return f"`{parsed.text(node)}` is used outside what the rule rewrites", node
+    return None
+
+
+def _taken_attribute(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
+    """An attribute that the edit adds is there already."""
+    after = hit.match.pattern.after
+    if hit.owner is None or after is None:
         return None
     new = _self_names(after) - _self_names(hit.match.pattern.before)
-    for node in ast.walk(owner):
-        if self_attribute(node) in new:
-            return f"`{parsed.text(node)}` is a name this rewrite needs for itself", node
+    for cls in (hit.owner, *anatomy.subclasses(hit.owner)) if new else ():
+        for node in ast.walk(parsed.classes[cls]):
+            if self_attribute(node) in new:
+                return f"`{parsed.text(node)}` is a name this rewrite needs for itself", node
+    return None
+
+
+def _hidden_name(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
+    """A name of the new code means something else here: a local, a parameter, a definition of the source's own."""
+    function = hit.match.function
+    local = _parameters(function) | set(_stored(function))
+    added = {arg.arg for arg in added_parameters(hit)}
+    for name in sorted(added & local):
+        return f"`{name}` is a name this rewrite needs for itself", function
+    ours = application.rule.parsed.imports
+    meant = {node.id for node in ast.walk(hit.match.pattern.before) if isinstance(node, ast.Name)}
+    for name in sorted(_unbound(hit) - _parameters(function)):
+        return f"the function has no parameter `{name}`, which this rewrite hands on", function
+    for name in sorted(free_names(hit) - meant):  # what `before` names too is the source's own
+        if name in local:
+            if name in ours or hasattr(builtins, name):
+                return f"`{name}` hides what this rewrite calls by that name", function
+            continue  # a parameter of the function, which the rule means
+        if name in ours and parsed.module_bindings[name] and not _same_import(name, hit, application, parsed):
+            return f"`{name}` of this file hides what this rewrite calls by that name", function
+        if not (name in ours or parsed.module_bindings[name] or hasattr(builtins, name)):
+            return f"`{name}`, which this rewrite needs, is not defined here", function
+    return None
+
+
+def _unbound(hit: Hit) -> set[str]:
+    """Metavariables of `after` that `before` never uses: parameters of the function under their own names."""
+    after = hit.match.pattern.after
+    loads = {n.id for s in (after.body if after else ()) for n in ast.walk(s) if isinstance(n, ast.Name)}
+    pattern = hit.match.pattern
+    return (loads & pattern.metavariables) - set(hit.match.bindings.metas) - pattern.assigned
+
+
+def _same_import(name: str, hit: Hit, application: Application, parsed: Parsed) -> bool:
+    """The file imports the name, once, and from where the rule does or a package of the same root."""
+    theirs, ours = parsed.imports.get(name), application.rule.parsed.imports[name]
+    if theirs is None or parsed.module_bindings[name] > 1:
+        return False
+    roots = {theirs.module.split(".")[0], ours.module.split(".")[0]}
+    return len(roots) == 1 or theirs.level > 0 or name == "torch_npu"
+
+
+def _decorated(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
+    """A decorator may look at a signature that the edit changes."""
+    for decorator in hit.match.function.decorator_list if added_parameters(hit) else ():
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if ast.unparse(called).split(".")[-1] not in HARMLESS_DECORATORS:
+            return f"`@{parsed.text(decorator)}` wraps the function, whose parameters would change", decorator
+    return None
+
+
+def _other_return(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
+    """Where the edit changes what is returned, it must change every return."""
+    if hit.edit.unit != "statements" or not any(isinstance(n, ast.Return) for n in hit.match.pattern.before.body):
+        return None
+    for node in ast.walk(hit.match.function):
+        if isinstance(node, ast.Return) and not _inside(node, (hit,), parsed):
+            return "the function also returns here, where the rewrite would not change what it returns", node
+    return None
+
+
+def _derived_class(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
+    """A class derived from one whose forward changes its parameters calls or replaces that forward."""
+    owners = {other.owner for other in application.hits}
+    for cls in anatomy.subclasses(hit.owner) if hit.owner and added_parameters(hit) else ():
+        needs_default = any(arg.arg not in _defaults(hit) for arg in added_parameters(hit))
+        if cls not in owners and (needs_default or "forward" in methods(parsed.classes[cls])):
+            return f"`{cls}` derives from `{hit.owner}`, whose parameters would change", parsed.classes[cls]
+    return None
+
+
+def _defaults(hit: Hit) -> set[str]:
+    after = hit.match.pattern.after
+    assert after is not None
+    count = len(after.args.defaults)
+    return {arg.arg for arg in after.args.args[len(after.args.args) - count :]} if count else set()
+
+
+def _looked_into(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
+    """A value that means something else after the edit is read by code that stays."""
+    if not hit.edit.opaque:
+        return None
+    node = looked_into(hit.match.function, hit.match.expressions)
+    return (f"`{parsed.text(node)}` looks into a value whose meaning the rewrite changes", node) if node else None
+
+
+def _unreached_taker(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
+    """Another class of the model takes what the rule changes."""
+    edited = {other.owner for other in application.hits}
+    for cls in anatomy.reached if application.rule.declared.carried else ():
+        forward = methods(parsed.classes[cls]).get("forward")
+        if forward is None or cls in edited or anatomy.roles.get(cls) in ("layer", "model", "causal"):
+            continue
+        for name in sorted(_parameters(forward)):
+            if any(word in name for word in application.rule.declared.carried):
+                return f"`{cls}` takes `{name}` too, and the rule does not change that class", forward
     return None
 
 
@@ -75,3 +236,18 @@ def _self_names(function: ast.AST) -> set[str]:
     """Attributes of `self` that are assigned."""
     stores = (node for node in ast.walk(function) if isinstance(getattr(node, "ctx", None), ast.Store))
     return set(filter(None, map(self_attribute, stores)))
+
+
+CHECKS: tuple[Check, ...] = (
+    _changed_parameter,
+    _constant_value,
+    _stray_use,
+    _removed_attribute,
+    _taken_attribute,
+    _hidden_name,
+    _decorated,
+    _other_return,
+    _derived_class,
+    _looked_into,
+    _unreached_taker,
+)

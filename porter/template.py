@@ -14,7 +14,6 @@ from porter.match import is_rest
 from porter.parse import Parsed, body_of
 from porter.plan import Hit
 from porter.rule import LoadedRule, is_ellipsis, is_gap
-from porter.soundness import added_parameters
 
 ATOMIC = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Constant, ast.Tuple, ast.List, ast.Dict)
 
@@ -68,16 +67,6 @@ class Filler:
         if default is None:
             return text
         return f"{text}{' = ' if node.annotation else '='}{self.rule.parsed.text(default)}"
-
-    def free_names(self) -> set[str]:
-        """Names the filled text takes from the module: neither bound by the pattern nor assigned in it."""
-        bound = self.hit.match.pattern.metavariables | set(self._fresh) | set(self.bindings.names) | {"self"}
-        bound |= {arg.arg for arg in self.after.args.args}
-        inner = {n.id for n in ast.walk(self.after) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        loads = {n.id for s in self.after.body for n in ast.walk(s) if isinstance(n, ast.Name)}
-        annotations = [arg.annotation for arg in added_parameters(self.hit)] + [self.after.returns]
-        loads |= {n.id for a in annotations if a is not None for n in ast.walk(a) if isinstance(n, ast.Name)}
-        return loads - bound - inner
 
     # -- pieces
 

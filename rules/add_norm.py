@@ -7,7 +7,13 @@ Contract: as `norm_rms_residual`: the branch and the residual have one shape and
 
 from porter.rule import Rule
 
-rule = Rule(site="layer.forward", unit="statements", attributes=("norm",), requires={"norm": "norm_rms_residual"})
+rule = Rule(
+    site="layer.forward",
+    unit="statements",
+    varying=("residual", "branch"),
+    attributes=("norm",),
+    requires={"norm": "norm_rms_residual"},
+)
 
 
 def before(self, residual, branch):

@@ -14,7 +14,13 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("layer", site="layer.forward", unit="statements"),
+        Edit(
+            "layer",
+            site="layer.forward",
+            unit="statements",
+            parameters=("hidden_states",),
+            varying=("branch", "skip"),
+        ),
         Edit("model", site="model.forward", unit="statements"),
     ),
     scope="module",
@@ -49,7 +55,7 @@ def before_model(self, hidden_states, layers):
 
 
 def after_model(self, hidden_states, layers):
-    decoder_layers = layers
+    decoder_layers = list(layers)
     norms = [*(layer.norm for layer in decoder_layers), self.final_norm]
     normed_states = norms[0](hidden_states)
     for decoder_layer, next_norm in zip(decoder_layers, norms[1:]):
@@ -71,7 +77,7 @@ def before_model__enumerated(self, hidden_states, layers):
 
 
 def after_model__enumerated(self, hidden_states, layers):
-    decoder_layers = layers
+    decoder_layers = list(layers)
     norms = [*(layer.norm for layer in decoder_layers), self.final_norm]
     normed_states = norms[0](hidden_states)
     for index, (decoder_layer, next_norm) in enumerate(zip(decoder_layers, norms[1:])):

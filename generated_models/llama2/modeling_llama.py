@@ -334,7 +334,7 @@ class LlamaModel(LlamaPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
 
-        past_key_values = prepare_kv_cache(self.config, past_key_values, use_cache, **kwargs)
+        past_key_values = prepare_kv_cache(self.config, past_key_values, use_cache, attention_mask=attention_mask, **kwargs)
 
         if position_ids is None:
             past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
@@ -352,7 +352,7 @@ class LlamaModel(LlamaPreTrainedModel):
         hidden_states = inputs_embeds
         position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
 
-        decoder_layers = self.layers[: self.config.num_hidden_layers]
+        decoder_layers = list(self.layers[: self.config.num_hidden_layers])
         norms = [*(layer.input_layernorm for layer in decoder_layers), self.norm]
         normed_states = norms[0](hidden_states)
         for decoder_layer, next_norm in zip(decoder_layers, norms[1:]):

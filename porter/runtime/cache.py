@@ -237,13 +237,21 @@ def actual_seq_lengths(past_key_values: StaticKVCache | None, layer_idx: int) ->
 
 
 def prepare_kv_cache(
-    config: Any, past_key_values: Cache | None, use_cache: bool | None, **kwargs: Any
+    config: Any,
+    past_key_values: Cache | None,
+    use_cache: bool | None,
+    *,
+    attention_mask: Any = None,
+    **kwargs: Any,
 ) -> StaticKVCache | None:
     """The cache a port's model uses: the given one, a new elastic one if `use_cache`, else None.
 
-    Raises TypeError for another kind of cache (its tensors are BNSD) and ValueError where attention weights are asked
+    Raises TypeError for another kind of cache (its tensors are BNSD) or for masks by layer type (their polarity is not
+    the NPU's), and ValueError where attention weights are asked
     for, in the call or in the config: the fused kernel never materialises them.
     """
+    if isinstance(attention_mask, dict):
+        raise TypeError("attention_mask is a dict: a port makes its masks itself, from the 2-D or 4-D mask you pass")
     wanted = kwargs.get("output_attentions")
     if wanted or (wanted is None and getattr(config, "output_attentions", False)):
         raise ValueError(

@@ -54,9 +54,9 @@ def execute(rule: LoadedRule) -> Executable:
     module = types.ModuleType(f"_proof_of_{rule.name}")
     module.__dict__.update(torch=torch, nn=nn, torch_npu=torch_npu)
     exec(compile(ast.fix_missing_locations(tree), rule.path, "exec"), module.__dict__)
-    for name, pattern in rule.given.items():
-        if not any(is_gap(node) for node in ast.walk(pattern.before)):
-            module.__dict__.setdefault(name, module.__dict__[f"given_{name}"])
+    for name, patterns in rule.given.items():
+        if not any(is_gap(node) for node in ast.walk(patterns[0].before)):
+            module.__dict__.setdefault(name, module.__dict__[patterns[0].name])
     loaded_functions = {name: value for name, value in module.__dict__.items() if callable(value)}
     executable = Executable(loaded_functions)
     for name in units:
