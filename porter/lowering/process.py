@@ -6,6 +6,7 @@ TorchAir leaves there, and ends with its answer. A process that ends without one
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -60,8 +61,9 @@ def _run(job: dict[str, Any], progress: Progress) -> dict[str, Any] | Refused:
         try:
             assert worker.stdin is not None
             with open(ours, encoding="utf-8") as told:
-                worker.stdin.write(json.dumps(job))
-                worker.stdin.close()
+                with contextlib.suppress(BrokenPipeError):  # it ended before it read: its last words say why
+                    worker.stdin.write(json.dumps(job))
+                    worker.stdin.close()
                 for line in told:
                     kind, value = json.loads(line)
                     if kind == "answer":

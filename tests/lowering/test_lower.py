@@ -1,7 +1,9 @@
 """The Llama port through the real TorchAir: the figures that porter claims, and what a failure says."""
 
+import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,11 @@ def test_the_report_claims_no_kernel(llama):
 def test_the_graphs_come_as_text(llama):
     assert llama.text.count("# port, ") == 2
     assert llama.text.count('type: "FusedInferAttentionScore"') == 4
+
+
+def test_this_process_and_its_environment_stay_without_torch_npu(llama):
+    assert "torch_npu" not in sys.modules
+    assert importlib.util.find_spec("torch_npu") is None
 
 
 def test_what_has_no_converter_is_named_with_its_line(wheel, tmp_path):
