@@ -147,7 +147,7 @@ def _used(parsed: Parsed) -> set[str]:
         elif isinstance(node, ast.Attribute):
             used.add(f".{node.attr}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
-            used.add(node.value)
+            used |= {node.value, f".{node.value}"}
     return used
 
 
@@ -168,10 +168,16 @@ def _without_imports(parsed: Parsed, dead: set[str]) -> str:
     for node in parsed.tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             kept = [alias for alias in node.names if (alias.asname or alias.name.split(".")[0]) not in dead]
-            if len(kept) < len(node.names):
-                start, end = parsed.range(node)
+            start, end = parsed.range(node)
+            shares_line = not _ends_line(parsed.data, end) or parsed.line_start(start) != start
+            has_comment = any(start <= first < end for first, _, _ in parsed.comments)
+            if len(kept) < len(node.names) and not shares_line and not has_comment:
                 edits.append((start, end + (0 if kept else 1), _import_text(node, kept)))
     return _apply(parsed.data, edits)
+
+
+def _ends_line(data: bytes, offset: int) -> bool:
+    return data[offset : offset + 1] in (b"\n", b"")
 
 
 def _import_text(node: ast.Import | ast.ImportFrom, names: list[ast.alias]) -> str:
@@ -224,7 +230,8 @@ def _add_imports(text: str, needed: dict[str, str]) -> str:
     assert isinstance(parsed, Parsed)
     by_module: dict[str, list[str]] = {}
     for name, module in sorted(needed.items()):
-        if name not in parsed.imports:
+        item = parsed.imports.get(name)
+        if item is None or item.node not in parsed.tree.body:
             by_module.setdefault(module, []).append(name)
     blocks = []
     npu = by_module.pop("porter.npu", [])
@@ -235,7 +242,18 @@ def _add_imports(text: str, needed: dict[str, str]) -> str:
         blocks.append("".join(lines))
     if not blocks:
         return text
-    last = [node for node in parsed.tree.body if isinstance(node, (ast.Import, ast.ImportFrom))][-1]
-    end = parsed.range(last)[1] + 1
-    return _apply(parsed.data, [(end, end, "\n" + "\n".join(blocks))])
+    place = _import_place(parsed)
+    return _apply(parsed.data, [(place, place, "\n" + "\n".join(blocks))])
+
+
+def _import_place(parsed: Parsed) -> int:
+    """The line after the last import that stands before any definition; else after the docstring."""
+    place = 0
+    for node in parsed.tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            break
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, (ast.Import, ast.ImportFrom)) or (is_docstring and not place):
+            place = parsed.data.find(b"\n", parsed.range(node)[1]) + 1 or len(parsed.data)
+    return place
 

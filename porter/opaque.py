@@ -24,6 +24,45 @@ def looked_into(function: Function, sources: tuple[ast.expr, ...]) -> ast.AST | 
         names |= bound
 
 
+def made_elsewhere(function: Function, sources: tuple[ast.expr, ...], words: tuple[str, ...]) -> ast.AST | None:
+    """A value handed on by a keyword with one of the words in its name that does not come from `sources`."""
+    names, calls = _holders(function, sources)
+    for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Name) or call.func in sources:
+            names_only = call.func.id if isinstance(call.func, ast.Name) else ""
+            if names_only in names or call.func in sources or not _is_module_call(call, function):
+                continue
+        for keyword in call.keywords:
+            if keyword.arg and any(word in keyword.arg for word in words):
+                root = keyword.value
+                while isinstance(root, (ast.Subscript, ast.Attribute)):
+                    root = root.value
+                is_none = isinstance(root, ast.Constant) and root.value is None
+                if not is_none and getattr(root, "id", "") not in names and root not in calls:
+                    return keyword.value
+    return None
+
+
+def _is_module_call(call: ast.Call, function: Function) -> bool:
+    """Whether the callee is a loop's variable: a layer."""
+    targets = (n.target for n in ast.walk(function) if isinstance(n, ast.For))
+    variables = {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return isinstance(call.func, ast.Name) and call.func.id in variables
+
+
+def _holders(function: Function, sources: tuple[ast.expr, ...]) -> tuple[set[str], set[ast.AST]]:
+    """Names that hold what `sources` make, and the calls that make it."""
+    parents = {child: node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
+    names: set[str] = set()
+    while True:
+        uses = [*sources, *(n for n in ast.walk(function) if _reads(n, names))]
+        passed = [_passed(use, parents) for use in uses]
+        bound = {name for node in passed if node is not None for name in _bound(node)}
+        if bound <= names:
+            return names, {parents[source] for source in sources if isinstance(parents[source], ast.Call)}
+        names |= bound
+
+
 def _reads(node: ast.AST, names: set[str]) -> bool:
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
 

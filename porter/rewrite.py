@@ -44,6 +44,7 @@ def rewrite(plan: Plan, package: str | None) -> Rewritten:
             needed.update(_imports_for(plan.parsed, application, hit))
     merges = [merge for a in plan.applications for merge in a.rule.declared.merges]
     replacements += [Replacement(*edit) for edit in runtime_edits(plan, tuple(dict.fromkeys(merges)), needed)]
+    replacements = [item for item in replacements if not _says_the_same(plan.parsed, item)]
     renderer = Renderer(plan.parsed, _settle_insertions(replacements))
     text = renderer.render(0, len(plan.parsed.data))
     renderer.check_complete()
@@ -105,9 +106,11 @@ def _replacements(parsed: Parsed, application: Application, hit: Hit) -> list[Re
         prelude, texts = filler.split_expressions(len(hit.match.expressions))
         for node, pieces in zip(hit.match.expressions, texts, strict=True):
             found.append(Replacement(*parsed.range(node), tuple(pieces), name, hit.site))
-        if prelude:
+        comments = [c for node in hit.match.expressions for c in _comments_lost(parsed, *parsed.range(node), hit)]
+        if prelude or comments:
             start = _statement_start(parsed, hit)
-            found.append(Replacement(start, start, (*prelude, "\n"), name, hit.site))
+            lines = [*comments, *prelude, "\n"] if prelude else comments
+            found.append(Replacement(start, start, tuple(lines), name, hit.site))
         return found
     for segment, pieces in zip(hit.match.segments, filler.segments(), strict=True):
         if segment:
@@ -118,6 +121,11 @@ def _replacements(parsed: Parsed, application: Application, hit: Hit) -> list[Re
             found.append(Replacement(start, end, filled, name, hit.site))
     found += _signature(parsed, hit, filler, name)
     return found
+
+
+def _says_the_same(parsed: Parsed, item: Replacement) -> bool:
+    """An edit that only asks for code to be there writes what it found."""
+    return item.end > item.start and Renderer(parsed, [])._filled(item) == parsed.data[item.start : item.end].decode()
 
 
 def _whole_lines(data: bytes, start: int, end: int) -> tuple[int, int]:

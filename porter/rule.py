@@ -18,9 +18,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Diagnostic, Refused, Span
 from porter.parse import Function, Parsed, body_of, parse
 
+ROLES = ("norm", "rotary", "attention", "mlp", "experts", "layer", "model", "causal")
 UNITS = ("expression", "expressions", "statements", "function")
 
 
@@ -152,13 +153,19 @@ def load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
 def load_rule(path: Path) -> LoadedRule | Refused:
     """Read one rule file without importing it. Errors are P030, with the span in the rule file."""
     data = path.read_bytes()
-    parsed = parse(data.decode(), f"{path.parent.name}/{path.name}", path)
+    display = f"{path.parent.name}/{path.name}"
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        place = Span(display, data.count(b"\n", 0, error.start) + 1, 0, 1, 1)
+        return Refused((Diagnostic("P030", "broken rule: not UTF-8 text", place, help="mend the rule file"),))
+    parsed = parse(text, display, path)
     if isinstance(parsed, Refused):
         return parsed
     declaration = next((n for n in parsed.tree.body if isinstance(n, ast.Assign) and _targets(n) == ["rule"]), None)
     if declaration is None:
-        place = parsed.tree.body[0] if parsed.tree.body else parsed.tree
-        return _broken(parsed, place, "a rule file needs `rule = Rule(...)`")
+        first = parsed.tree.body[0] if parsed.tree.body else parsed.tree
+        return _broken(parsed, first, "a rule file needs `rule = Rule(...)`")
     if ast.get_docstring(parsed.tree) is None:
         return _broken(parsed, declaration, "a rule file starts with its docstring: what it does, numerics, contract")
     try:
@@ -208,13 +215,36 @@ def _fault(edit: Edit, before: Function, after: Function) -> str | None:
     gaps_before, gaps_after = (sum(map(is_gap, body_of(f))) for f in (before, after))
     if edit.unit == "statements" and gaps_before != gaps_after:
         return f"`{before.name}` has {gaps_before} top-level `...`, `{after.name}` has {gaps_after}"
-    if edit.unit == "expression" and (len(body_of(before)) != 1 or len(body_of(after)) != 1):
+    bodies = body_of(before), body_of(after)
+    if edit.unit == "expression" and not all(len(body) == 1 and _is_expression(body[0]) for body in bodies):
         return f"an expression edit is one expression: `{before.name}` and `{after.name}` hold one each"
+    if edit.unit == "expressions":
+        wanted, given = (sum(map(_is_expression, body_of(f))) for f in (before, after))
+        if wanted != given or wanted != len(body_of(before)):
+            return f"`{before.name}` has {wanted} expressions, `{after.name}` puts {given} in their place"
+    role = edit.site.partition(".")[0]
+    if role not in (*ROLES, "*", "function"):
+        return f"no kind of class is called `{role}`: there are {', '.join(ROLES)}"
+    unknown = _later_metavariables(before, after)
+    if unknown:
+        return f"`{after.name}` uses {', '.join(unknown)}, which `{before.name}` takes and never binds"
     if edit.unit == "statements":
         lost = _stores(before) - _stores(after) - set(edit.private) - {"_"}
         if lost:
             return f"`{before.name}` assigns {', '.join(sorted(lost))} and `{after.name}` does not; name them private"
     return None
+
+
+def _is_expression(statement: ast.stmt) -> bool:
+    return isinstance(statement, (ast.Expr, ast.Return)) and statement.value is not None
+
+
+def _later_metavariables(before: Function, after: Function) -> list[str]:
+    """Parameters of `after` without annotation or default that `before` lacks: nothing could bind them."""
+    known = {arg.arg for arg in _arguments(before)}
+    count = len(after.args.args) - len(after.args.defaults)
+    plain = (arg for arg in after.args.args[:count] if arg.annotation is None)
+    return [arg.arg for arg in plain if arg.arg not in known]
 
 
 def _stores(function: Function) -> set[str]:
@@ -253,5 +283,5 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _broken(parsed: Parsed, node: ast.AST, message: str) -> Refused:
-    place = parsed.span(node) if hasattr(node, "lineno") else None
+    place = parsed.span(node) if hasattr(node, "lineno") else Span(parsed.display, 1, 0, 1, 1)
     return Refused((Diagnostic("P030", f"broken rule: {message}", place, help="mend the rule file"),))

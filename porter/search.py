@@ -11,7 +11,7 @@ from porter.bindings import Bindings, Match
 from porter.config import ConfigDefaults
 from porter.diagnostics import Refused
 from porter.match import Unifier
-from porter.parse import Function, Parsed, methods
+from porter.parse import Function, Parsed, methods, self_attribute
 from porter.plan import Application, Failure, Hit, Plan, settle
 from porter.rule import LoadedEdit, LoadedRule, Pattern
 from porter.soundness import HUB_DECORATORS, added_parameters, unsound
@@ -139,7 +139,7 @@ class Search:
                 return hits
             if unifier.miss and (best is None or unifier.miss.depth > best.depth):
                 best = unifier.miss
-        if not hits and best is not None and best.depth:
+        if not hits and best is not None and (best.depth or edit.edit.unit == "function"):
             self.failures.append(Failure(rule, site, miss=best))
         return hits
 
@@ -192,32 +192,43 @@ class Search:
         return True
 
     def _required(self, application: Application, by_name: dict[str, LoadedRule]) -> list[Application] | None:
-        """The on-demand rules an application needs, each found; None when one does not match."""
+        """The on-demand rules an application needs, each found and sound; None when one is not."""
         needs: list[Application] = []
         attributes = dict(application.attributes)
         for attribute, rule_name in application.rule.declared.requires.items():
-            rule = by_name.get(rule_name)
-            classes = self._classes_of(application, attributes.get(attribute, attribute))
-            for cls in classes:
-                places = [p for p in self._places(rule.edits[0]) if p[1] == cls] if rule else []
-                hits = [h for p in places for h in self._hits(rule, rule.edits[0], p, Bindings())] if rule else []
-                if not hits or rule is None:
-                    reason = f"`{rule_name}` does not take `{cls}.forward`, which `{application.rule.name}` needs"
-                    self.failures += [Failure(application.rule, site, reason=reason) for site in application.sites]
-                    return None
-                needs.append(Application(rule, tuple(hits)))
-            if not classes:
-                reason = f"the class of `{attributes.get(attribute, attribute)}` is not of this module"
+            name = attributes.get(attribute, attribute)
+            classes = self._classes_of(application, name)
+            found = [self._in_class(by_name[rule_name], cls) for cls in classes]
+            missing = next((cls for cls, need in zip(classes, found, strict=True) if need is None), None)
+            if missing is not None or not classes:
+                reason = f"`{rule_name}` does not take `{missing}.forward`, which `{application.rule.name}` needs"
+                if not classes:
+                    reason = f"the class of `{name}` is not of this file"
                 self.failures += [Failure(application.rule, site, reason=reason) for site in application.sites]
                 return None
+            needs += [need for need in found if need is not None]
         return needs
+
+    def _in_class(self, rule: LoadedRule, cls: str) -> Application | None:
+        """The rule with all its edits in one class."""
+        hits: list[Hit] = []
+        shared = Bindings()
+        for edit in rule.edits:
+            places = [place for place in self._places(edit) if place[1] == cls]
+            found = [hit for place in places for hit in self._hits(rule, edit, place, shared)]
+            if len(found) != 1:
+                return None
+            hits += found
+            shared = Bindings(attributes=found[0].match.bindings.attributes)
+        application = Application(rule, tuple(hits), tuple(shared.attributes.items()))
+        return application if self._sound(application) else None
 
     def _classes_of(self, application: Application, attribute: str) -> list[str]:
         found: list[str] = []
         for owner in dict.fromkeys(hit.owner for hit in application.hits if hit.owner):
-            member = self.anatomy.members[owner].get(attribute)
-            if member:
-                found += [cls for cls in member.classes if cls not in found]
+            for cls in (owner, *self.anatomy.subclasses(owner)):
+                member = self.anatomy.members[cls].get(attribute)
+                found += [c for c in (member.classes if member else ()) if c not in found]
         return found
 
     def _sound(self, application: Application) -> bool:
@@ -251,29 +262,52 @@ class Search:
 
     def _stray_part(
         self, parts: tuple[str, ...], owners: set[str | None], ranges: list[tuple[int, int]]
-    ) -> ast.Attribute | None:
+    ) -> ast.AST | None:
+        """Code that reads or sets one of the parts, by attribute or by a string, and is not rewritten."""
+        definitions: list[ast.AST] = list(self.parsed.functions.values())
         for name, node in self.parsed.classes.items():
             unreached = name not in self.anatomy.roles and name not in owners
             if unreached and any(part in self.anatomy.members[name] for part in parts):
                 continue  # a class outside the causal model that has such parts of its own
-            for attribute in ast.walk(node):
-                if isinstance(attribute, ast.Attribute) and attribute.attr in parts:
-                    start, end = self.parsed.range(attribute)
-                    if not any(r[0] <= start and end <= r[1] for r in ranges):
-                        return attribute
+            definitions += methods(node).values()
+        for part in (part for definition in definitions for part in ast.walk(definition)):
+            named = getattr(part, "attr", None) or (part.value if isinstance(part, ast.Constant) else None)
+            if named in parts:
+                start, end = self.parsed.range(part)
+                if not any(r[0] <= start and end <= r[1] for r in ranges):
+                    return part
         return None
 
     def _reaches_every_user(self, rule: LoadedRule, hits: list[Hit]) -> bool:
-        """Where an edit adds parameters to a class's forward, every class that builds one must be edited too."""
+        """Where an edit adds parameters to a class's forward, whoever builds or calls one must be edited too."""
         owners = {hit.owner for hit in hits}
         for hit in hits:
             if not added_parameters(hit):
                 continue
             for cls, members in self.anatomy.members.items():
-                if cls not in owners and any(hit.owner in member.classes for member in members.values()):
+                holders = [member for member in members.values() if hit.owner in member.classes]
+                beside = [c for member in holders for c in member.classes if c in self.parsed.classes]
+                other = next((c for c in beside if c not in owners), None)
+                if holders and cls not in owners:
                     self._fail_everywhere(rule, f"`{cls}` also builds `{hit.owner}`, whose parameters would change")
                     return False
+                if other is not None:
+                    self._fail_everywhere(rule, f"`{other}` stands in one list with `{hit.owner}` and is not edited")
+                    return False
+                called = self._called_by_index(cls, {member.name for member in holders})
+                if called is not None:
+                    reason = f"`{self.parsed.text(called)}` is called here too, with the parameters of the source"
+                    self._fail_everywhere(rule, reason)
+                    return False
         return True
+
+    def _called_by_index(self, cls: str, lists: set[str]) -> ast.AST | None:
+        """A call of one entry of a module list: `self.layers[0](...)`."""
+        for node in ast.walk(self.parsed.classes[cls]) if lists else ():
+            func = node.func if isinstance(node, ast.Call) else None
+            if isinstance(func, ast.Subscript) and self_attribute(func.value) in lists:
+                return func
+        return None
 
     def _fail_everywhere(self, rule: LoadedRule, reason: str, skip: str = "") -> None:
         for edit in rule.edits:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from porter.anatomy import Anatomy
-from porter.opaque import looked_into
+from porter.opaque import looked_into, made_elsewhere
 from porter.parse import Function, Parsed, methods, self_attribute
 from porter.plan import Application, Hit
 
@@ -130,9 +130,17 @@ def _taken_attribute(hit: Hit, application: Application, parsed: Parsed, anatomy
     new = _self_names(after) - _self_names(hit.match.pattern.before)
     for cls in (hit.owner, *anatomy.subclasses(hit.owner)) if new else ():
         for node in ast.walk(parsed.classes[cls]):
-            if self_attribute(node) in new:
-                return f"`{parsed.text(node)}` is a name this rewrite needs for itself", node
+            if self_attribute(node) in new or (node in parsed.classes[cls].body and set(_bound_by(node)) & new):
+                return f"`{cls}` has a name of its own that this rewrite needs", node
     return None
+
+
+def _bound_by(statement: ast.AST) -> Iterator[str]:
+    """Names that a statement of a class body defines."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        yield statement.name
+    elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        yield from _stored(statement)
 
 
 def _hidden_name(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
@@ -215,6 +223,9 @@ def _looked_into(hit: Hit, application: Application, parsed: Parsed, anatomy: An
     """A value that means something else after the edit is read by code that stays."""
     if not hit.edit.opaque:
         return None
+    foreign = made_elsewhere(hit.match.function, hit.match.expressions, application.rule.declared.carried)
+    if foreign is not None:
+        return f"`{parsed.text(foreign)}` is not made by what the rule replaces", foreign
     node = looked_into(hit.match.function, hit.match.expressions)
     return (f"`{parsed.text(node)}` looks into a value whose meaning the rewrite changes", node) if node else None
 

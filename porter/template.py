@@ -27,6 +27,17 @@ class Hole:
 Piece = str | Hole
 
 
+def _stands_alone(text: str) -> bool:
+    """Whether an expression over several lines is one without the brackets around it."""
+    if "\n" not in text:
+        return True
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
+
+
 class Filler:
     """Fills the `after` of one hit."""
 
@@ -127,9 +138,11 @@ class Filler:
         return None
 
     def _needs_parentheses(self, node: ast.Name, bound: ast.expr) -> bool:
+        parent = self._parents.get(node)
+        if not _stands_alone(self.parsed.text(bound)) and not isinstance(parent, (ast.Call, ast.keyword)):
+            return True
         if isinstance(bound, ATOMIC):
             return False
-        parent = self._parents.get(node)
         return not isinstance(parent, (ast.Call, ast.keyword, ast.Assign, ast.Return, ast.Expr, ast.List, ast.Tuple))
 
     def _rest_extent(self, node: ast.keyword) -> tuple[int, int]:

@@ -7,14 +7,20 @@ Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma
 """
 
 import torch
+from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
-rule = Rule(site="*.forward", unit="function")
+rule = Rule(
+    edits=(
+        Edit("forward", site="*.forward", unit="function"),
+        Edit("init", site="*.__init__", unit="statements", parameters=("width",)),
+    ),
+)
 
 
-def before(self, x):
+def before_forward(self, x):
     dtype = x.dtype
     x = x.to(torch.float32)
     variance = x.pow(2).mean(-1, keepdim=True)
@@ -22,11 +28,19 @@ def before(self, x):
     return self.weight * x.to(dtype)
 
 
-def after(self, x):
+def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, self.weight, self.variance_epsilon)[0]
 
 
-def not_zero_centered(self, x):
+def before_init(self, width):
+    self.weight = nn.Parameter(torch.ones(width))
+
+
+def after_init(self, width):
+    self.weight = nn.Parameter(torch.ones(width))
+
+
+def not_forward_zero_centered(self, x):
     """A weight stored as `weight - 1`: the fused kernel would drop the offset."""
     dtype = x.dtype
     x = x.to(torch.float32)
@@ -35,7 +49,7 @@ def not_zero_centered(self, x):
     return (1.0 + self.weight) * x.to(dtype)
 
 
-def not_weight_in_fp32(self, x):
+def not_forward_weight_in_fp32(self, x):
     """The weight multiplied before the cast rounds once: another rule's spelling."""
     dtype = x.dtype
     x = x.to(torch.float32)
@@ -44,7 +58,7 @@ def not_weight_in_fp32(self, x):
     return (self.weight * x).to(dtype)
 
 
-def not_centered(self, x):
+def not_forward_centered(self, x):
     """A mean that is subtracted makes a LayerNorm."""
     dtype = x.dtype
     x = x.to(torch.float32)
@@ -54,5 +68,16 @@ def not_centered(self, x):
     return self.weight * x.to(dtype)
 
 
-def proof(draw):
-    return dict(self=draw.module(weight=draw.normal(64), variance_epsilon=1e-6), x=draw.normal(2, 7, 64))
+def _norm(draw, init):
+    self = draw.module(variance_epsilon=1e-6)
+    init(self, 64)
+    self.weight = draw.normal(*self.weight.shape)
+    return self
+
+
+def proof_before(draw):
+    return before_forward(_norm(draw, before_init), draw.normal(2, 7, 64))
+
+
+def proof_after(draw):
+    return after_forward(_norm(draw, after_init), draw.normal(2, 7, 64))

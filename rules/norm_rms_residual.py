@@ -8,14 +8,22 @@ Contract: torch_npu.npu_add_rms_norm: both addends and gamma of one dtype, no em
 """
 
 import torch
+from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
-rule = Rule(site="*.forward", unit="function", on_demand=True, supersedes=("norm_rms",))
+rule = Rule(
+    edits=(
+        Edit("forward", site="*.forward", unit="function"),
+        Edit("init", site="*.__init__", unit="statements", parameters=("width",)),
+    ),
+    on_demand=True,
+    supersedes=("norm_rms",),
+)
 
 
-def before(self, x):
+def before_forward(self, x):
     dtype = x.dtype
     x = x.to(torch.float32)
     variance = x.pow(2).mean(-1, keepdim=True)
@@ -23,16 +31,22 @@ def before(self, x):
     return self.weight * x.to(dtype)
 
 
-def after(
-    self, x, residual: torch.Tensor | None = None
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+def after_forward(self, x, residual=None) -> torch.Tensor | tuple[torch.Tensor, ...]:
     if residual is None:
         return torch_npu.npu_rms_norm(x, self.weight, self.variance_epsilon)[0]
     normed, _, total = torch_npu.npu_add_rms_norm(residual, x, self.weight, self.variance_epsilon)
     return normed, total
 
 
-def not_zero_centered(self, x):
+def before_init(self, width):
+    self.weight = nn.Parameter(torch.ones(width))
+
+
+def after_init(self, width):
+    self.weight = nn.Parameter(torch.ones(width))
+
+
+def not_forward_zero_centered(self, x):
     """A weight stored as `weight - 1`: the fused kernel would drop the offset."""
     dtype = x.dtype
     x = x.to(torch.float32)
@@ -41,7 +55,7 @@ def not_zero_centered(self, x):
     return (1.0 + self.weight) * x.to(dtype)
 
 
-def not_weight_in_fp32(self, x):
+def not_forward_weight_in_fp32(self, x):
     """The weight multiplied before the cast rounds once: another rule's spelling."""
     dtype = x.dtype
     x = x.to(torch.float32)
@@ -50,7 +64,7 @@ def not_weight_in_fp32(self, x):
     return (self.weight * x).to(dtype)
 
 
-def not_centered(self, x):
+def not_forward_centered(self, x):
     """A mean that is subtracted makes a LayerNorm."""
     dtype = x.dtype
     x = x.to(torch.float32)
@@ -63,10 +77,10 @@ def not_centered(self, x):
 def proof_before(draw):
     self = draw.module(weight=draw.normal(64), variance_epsilon=1e-6)
     x, residual = draw.normal(2, 7, 64), draw.normal(2, 7, 64)
-    return before(self, x), before(self, residual + x), residual + x
+    return before_forward(self, x), before_forward(self, residual + x), residual + x
 
 
 def proof_after(draw):
     self = draw.module(weight=draw.normal(64), variance_epsilon=1e-6)
     x, residual = draw.normal(2, 7, 64), draw.normal(2, 7, 64)
-    return after(self, x), *after(self, x, residual)
+    return after_forward(self, x), *after_forward(self, x, residual)

@@ -7,14 +7,21 @@ Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma
 """
 
 import torch
+from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
-rule = Rule(site="*.forward", unit="function", attributes=("epsilon",))
+rule = Rule(
+    edits=(
+        Edit("forward", site="*.forward", unit="function"),
+        Edit("init", site="*.__init__", unit="statements", parameters=("width",)),
+    ),
+    attributes=("epsilon",),
+)
 
 
-def before(self, x):
+def before_forward(self, x):
     dtype = x.dtype
     x = x.to(torch.float32)
     variance = x.pow(2).mean(-1, keepdim=True)
@@ -22,7 +29,7 @@ def before(self, x):
     return (self.weight * x).to(dtype)
 
 
-def before__wide_weight(self, x):
+def before_forward__wide_weight(self, x):
     dtype = x.dtype
     x = x.to(torch.float32)
     variance = x.pow(2).mean(-1, keepdim=True)
@@ -30,11 +37,19 @@ def before__wide_weight(self, x):
     return (self.weight.to(torch.float32) * x).to(dtype)
 
 
-def after(self, x):
+def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, self.weight, self.epsilon)[0]
 
 
-def not_weight_after_the_cast(self, x):
+def before_init(self, width):
+    self.weight = nn.Parameter(torch.ones(width))
+
+
+def after_init(self, width):
+    self.weight = nn.Parameter(torch.ones(width))
+
+
+def not_forward_weight_after_the_cast(self, x):
     """Two roundings: another rule's spelling."""
     dtype = x.dtype
     x = x.to(torch.float32)
@@ -43,7 +58,7 @@ def not_weight_after_the_cast(self, x):
     return self.weight * x.to(dtype)
 
 
-def not_with_bias(self, x):
+def not_forward_with_bias(self, x):
     """The kernel adds nothing."""
     dtype = x.dtype
     x = x.to(torch.float32)
@@ -52,5 +67,18 @@ def not_with_bias(self, x):
     return (self.weight * x + self.bias).to(dtype)
 
 
-def proof(draw):
-    return dict(self=draw.module(weight=draw.normal(64), epsilon=1e-6), x=draw.normal(2, 7, 64))
+def _norm(draw, init):
+    self = draw.module(epsilon=1e-6)
+    init(self, 64)
+    self.weight = draw.normal(*self.weight.shape)
+    return self
+
+
+def proof_before(draw):
+    norm, x = _norm(draw, before_init), draw.normal(2, 7, 64)
+    return before_forward(norm, x), before_forward__wide_weight(norm, x)
+
+
+def proof_after(draw):
+    norm, x = _norm(draw, after_init), draw.normal(2, 7, 64)
+    return after_forward(norm, x), after_forward(norm, x)
