@@ -1,8 +1,9 @@
-"""RMSNorm with a weight stored as `weight - 1` -> npu_gemma_rms_norm
+"""RMSNorm with a weight stored as `weight - 1` -> npu_rms_norm with `1 + weight` in fp32
 
-Why:      eight small kernels become one.
+Why:      eight small kernels become one, and two on the weight.
 Numerics: exact: fp32 inside, one rounding, as in the source. `1 + weight` is never rounded to 16 bits.
-Contract: torch_npu.npu_gemma_rms_norm multiplies by (1 + gamma); gamma covers the last dimension.
+Contract: torch_npu.npu_rms_norm takes an fp32 gamma beside 16-bit x; gamma covers the last dimension. Not
+          npu_gemma_rms_norm, which computes the same: TorchAir has no converter for it.
 """
 
 import torch
@@ -26,7 +27,7 @@ def before_forward(self, x):
 
 
 def after_forward(self, x):
-    return torch_npu.npu_gemma_rms_norm(x, self.weight, self.epsilon)[0]
+    return torch_npu.npu_rms_norm(x, 1.0 + self.weight.float(), self.epsilon)[0]
 
 
 def before_helper(self, x):

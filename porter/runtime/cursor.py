@@ -37,6 +37,7 @@ class Cursor:
         self.slots = max_cache_len or 0
         self.fixed = self.sized = max_cache_len is not None
         self.positions: torch.Tensor | None = None  # (B,) int64, on the device of the states
+        self.numbers: torch.Tensor | None = None  # (slots,) int64, 0, 1, 2, ...: a step compares, and makes none anew
         self.length = 0  # tokens of all finished steps that ran in eager
         self.reserved = 0  # tokens promised to compiled steps since `length` was right
         self.ran_compiled = False
@@ -45,6 +46,8 @@ class Cursor:
         """Make `positions`; the first layer to hold states calls it."""
         if self.positions is None:
             self.positions = torch.zeros(batch_size, dtype=torch.int64, device=device)
+        if self.numbers is None or self.numbers.shape[0] < self.slots:
+            self.numbers = torch.arange(self.slots, device=device)
 
     def seen(self) -> int:
         """Tokens in the cache, on the host. Waits for the device only if compiled steps ran since the last call."""

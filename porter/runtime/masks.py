@@ -64,12 +64,8 @@ def _npu_mask(
 ) -> torch.Tensor:
     _refuse(config, unsupported)
     batch, queries = inputs_embeds.shape[:2]
-    if past_key_values is None:
-        slots, past = queries, 0
-    else:
-        slots, past = past_key_values.get_mask_sizes(queries, 0)[0], past_key_values.get_seq_length()
-    query = (torch.arange(queries, device=inputs_embeds.device) + past)[:, None]  # (Q, 1)
-    key = torch.arange(slots, device=inputs_embeds.device)[None, :]  # (1, KV)
+    slots = queries if past_key_values is None else past_key_values.get_mask_sizes(queries, 0)[0]
+    query, key = _places(inputs_embeds, past_key_values, queries, slots)
 
     if attention_mask is not None and attention_mask.ndim == 4:
         masked = _see_itself(_from_4d(attention_mask.to(inputs_embeds.device), batch, queries, slots), query, key)
@@ -77,7 +73,6 @@ def _npu_mask(
         masked = key > query
         if window is not None:
             masked = masked | (key <= query - window)
-        masked = masked[None, None]  # (1, 1, Q, KV)
         if attention_mask is not None:
             masked = masked | _padding(attention_mask.to(inputs_embeds.device), batch, queries, slots, past_key_values)
             masked = masked & (key != query)  # a real token sees itself anyway; padding has to see something
@@ -86,6 +81,22 @@ def _npu_mask(
     if queries == 1:
         masked = masked.expand(batch, -1, -1, -1)  # the kernel's decode path asks for B rows
     return masked.contiguous()
+
+
+def _places(
+    inputs_embeds: torch.Tensor, past_key_values: StaticKVCache | None, queries: int, slots: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where queries, (B or 1, 1, Q, 1), and keys, (1, 1, 1, KV), are; from what the cache has on the device already."""
+    cursor = None if past_key_values is None else past_key_values.cursor
+    if cursor is None or cursor.positions is None or cursor.numbers is None or cursor.numbers.shape[0] < slots:
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        numbers = torch.arange(slots, device=inputs_embeds.device)
+        query = (torch.arange(queries, device=inputs_embeds.device) + past)[None, None, :, None]
+    elif queries == 1:
+        numbers, query = cursor.numbers, cursor.positions[:, None, None, None]
+    else:
+        numbers, query = cursor.numbers, (cursor.numbers[:queries] + cursor.positions[:1])[None, None, :, None]
+    return query, numbers[:slots][None, None, None, :]
 
 
 def _refuse(config: Any, unsupported: dict[str, Any]) -> None:
@@ -98,7 +109,7 @@ def _refuse(config: Any, unsupported: dict[str, Any]) -> None:
 
 def _see_itself(masked: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """Rows with nothing to see get their own position; all others stay as they are."""
-    return masked & ~(masked.all(dim=-1, keepdim=True) & (key == query))
+    return masked & ((~masked).any(dim=-1, keepdim=True) | (key != query))
 
 
 def _padding(
