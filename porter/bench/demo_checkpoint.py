@@ -1,10 +1,10 @@
-"""A small Llama with a tokenizer of its own, trained here on the repository's text: a checkpoint whose answers can be read.
+"""A small Llama with a tokenizer of its own, trained here on the repository's text: its answers can be read.
 
     python -m porter.bench.demo_checkpoint DIR
 
 Contract: what it writes is a checkpoint like any other, sharded safetensors in the source's layout, with config,
 generation config and a byte-level BPE tokenizer. The same text and arguments give the same tokenizer; weights differ by
-rounding between machines. About 20 seconds on two cores.
+rounding between machines. About 15 seconds on one core.
 """
 
 from __future__ import annotations

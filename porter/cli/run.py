@@ -54,7 +54,9 @@ def run(
     if as_json and config["stream"]:
         raise click.UsageError("--stream prints text, --json a document: give one of them.")
     listed = _read_prompts(prompts_file) if prompts_file is not None else list(prompts)
-    unknown = listed if isinstance(listed, Refused) else _unusable(name, model_path)
+    if isinstance(listed, Refused):
+        return refuse(listed, as_json=as_json)
+    unknown = _unusable(name, model_path)
     if unknown is not None:
         return refuse(unknown, as_json=as_json)
     outcome = _execute(name, model_path, listed, execute_mode, config)

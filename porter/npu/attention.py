@@ -96,6 +96,8 @@ def _attend(
     if length == 1 and heads != groups:  # the heads of a group become rows of one product, and read the cache once
         out = attention(q.reshape(batch, groups, heads // groups, -1), k, v, attn_mask=keep, scale=call.scale)
         return out.reshape(batch, heads, 1, -1), lse
+    if length == 1 and q.dtype != torch.float32:  # several times quicker than 16-bit attention on a CPU, rounded once
+        return attention(q.float(), k.float(), v.float(), attn_mask=keep, scale=call.scale).to(q.dtype), lse
     return attention(q, k, v, attn_mask=keep, scale=call.scale, enable_gqa=heads != groups), lse
 
 

@@ -71,7 +71,8 @@ def kept(call: Call, rows: slice, at: Span, kv_at: Span, device: torch.device) -
     keep = None
     if full is not None:
         picked = full[rows] if len(full) > 1 else full
-        keep = picked[:, :, at[0] : at[1], kv_at[0] : kv_at[1]] == 0
+        picked = picked[:, :, at[0] : at[1], kv_at[0] : kv_at[1]]
+        keep = ~picked if picked.dtype == torch.bool else picked == 0
     if call.decodes:
         return keep
     near = band(call, at[1] - at[0], kv_at[1] - kv_at[0], device)

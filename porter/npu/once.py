@@ -1,4 +1,4 @@
-"""A check of sizes that has passed is not run again for the same sizes: a decoder asks the same of every layer, every step.
+"""A check of sizes that has passed is not run again for them: a decoder asks the same in every layer, at every step.
 
 Contract: a check wrapped here depends on nothing but the chip, its plain arguments, the length of its lists, and shape,
 dtype and contiguity of its tensors. What fails is never remembered, so the error is the same each time. Tensors that

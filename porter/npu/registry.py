@@ -54,6 +54,8 @@ def _below_autograd(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(kernel)
     def run(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():  # nothing is recorded: spare the step of a decoder the switch
+            return kernel(*args, **kwargs)
         with torch._C._AutoDispatchBelowAutograd():
             return kernel(*args, **kwargs)
 

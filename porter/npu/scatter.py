@@ -67,6 +67,13 @@ def _copy(input: torch.Tensor) -> torch.Tensor:
 
 def _write_runs(op: str, cache: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, axis: int) -> torch.Tensor:
     length = updates.shape[axis]
+    if indices.dim() == 1:
+        starts = indices.tolist()
+        first = starts[0]
+        if 0 <= first <= cache.shape[axis] - length and starts.count(first) == len(starts):
+            rows_written = cache if len(starts) == len(cache) else cache[: len(starts)]
+            rows_written.narrow(axis, first, length).copy_(updates)
+            return cache
     rows = list(range(len(updates))) if indices.dim() == 1 else indices[:, 0].tolist()
     starts = (indices if indices.dim() == 1 else indices[:, 1]).tolist()
     if min(starts) < 0 or max(starts) + length > cache.shape[axis]:
@@ -74,9 +81,6 @@ def _write_runs(op: str, cache: torch.Tensor, indices: torch.Tensor, updates: to
         raise ContractError(op, "indices", limit, starts)
     if min(rows) < 0 or max(rows) >= len(cache):
         raise ContractError(op, "indices", f"must name batch rows under {len(cache)} (not checked on the device)", rows)
-    if indices.dim() == 1 and min(starts) == max(starts):
-        cache[: len(updates)].narrow(axis, starts[0], length).copy_(updates)
-        return cache
     for row, start, update in zip(rows, starts, updates, strict=True):
         cache[row].narrow(axis - 1, start, length).copy_(update)
     return cache

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 from transformers import LogitsProcessor
 
 
 class StepClock(LogitsProcessor):
-    """Notes the time of every step; on a device it waits for the step to finish."""
+    """Notes the time of every step; on a device it waits for the step to finish. `now` gives seconds."""
 
-    def __init__(self) -> None:
-        self.started = time.perf_counter()
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now = now
+        self.started = now()
         self.steps: list[float] = []
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         if scores.device.type != "cpu":
             torch.accelerator.synchronize(scores.device)
-        self.steps.append(time.perf_counter())
+        self.steps.append(self.now())
         return scores
 
     @property

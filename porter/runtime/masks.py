@@ -4,6 +4,8 @@ Contract: a (B or 1, 1, Q, KV) contiguous bool tensor whose rows for real tokens
 `transformers.masking_utils` makes for the same arguments; KV is the cache's slots. The kernel does not define a fully
 masked row, so a row of padding sees its own position. What this cannot express is an error, never a
 different mask. No host sync, except to check the values of an additive mask that the caller made.
+
+None instead of a mask where the lengths given to the kernel say it all: one new token, no padding, in eager.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ def npu_causal_mask(
     past_key_values: StaticKVCache | None,
     position_ids: torch.Tensor | None = None,
     **unsupported: Any,
-) -> torch.Tensor:
-    """What `create_causal_mask` makes, for the NPU: (B or 1, 1, Q, KV) bool, True = not computed.
+) -> torch.Tensor | None:
+    """What `create_causal_mask` makes, for the NPU: (B or 1, 1, Q, KV) bool, True = not computed; or None.
 
     inputs_embeds (B, Q, H) gives sizes and device. attention_mask: (B, L) with 0 = padding, L <= KV meaning that the
     rest is not there yet; or (B or 1, 1, Q, L), bool True = keep, or additive with 0 = keep and <= -1e4 = masked, and
@@ -45,7 +47,7 @@ def npu_sliding_window_causal_mask(
     past_key_values: StaticKVCache | None,
     position_ids: torch.Tensor | None = None,
     **unsupported: Any,
-) -> torch.Tensor:
+) -> torch.Tensor | None:
     """What `create_sliding_window_causal_mask` makes: each token sees itself and `config.sliding_window` - 1 before."""
     window = getattr(config, "sliding_window", None)
     if window is None:
@@ -61,9 +63,11 @@ def _npu_mask(
     position_ids: torch.Tensor | None,
     window: int | None,
     unsupported: dict[str, Any],
-) -> torch.Tensor:
+) -> torch.Tensor | None:
     _refuse(config, unsupported)
     batch, queries = inputs_embeds.shape[:2]
+    if attention_mask is None and past_key_values is not None and _sees_all_written(queries, past_key_values, window):
+        return None
     slots = queries if past_key_values is None else past_key_values.get_mask_sizes(queries, 0)[0]
     query, key = _places(inputs_embeds, past_key_values, queries, slots)
 
@@ -97,6 +101,13 @@ def _places(
     else:
         numbers, query = cursor.numbers, (cursor.numbers[:queries] + cursor.positions[:1])[None, None, :, None]
     return query, numbers[:slots][None, None, None, :]
+
+
+def _sees_all_written(queries: int, past_key_values: StaticKVCache, window: int | None) -> bool:
+    """One token a row, and every position before it is in its window: the kernel needs no mask, only the lengths."""
+    if queries != 1 or torch.compiler.is_compiling():
+        return False
+    return window is None or int(past_key_values.get_seq_length()) < window
 
 
 def _refuse(config: Any, unsupported: dict[str, Any]) -> None:

@@ -57,6 +57,10 @@ def theirs(window, config, batch, queries, mask, cache, position_ids=None):
 def ours(window, config, batch, queries, mask, cache, position_ids=None):
     make = npu_causal_mask if window is None else npu_sliding_window_causal_mask
     masked = make(config, embeds(batch, queries), mask, cache, position_ids)
+    if masked is None:  # the kernel is given the length instead: it sees what is written, and nothing else
+        assert queries == 1 and mask is None and cache is not None
+        slots, written = cache.get_mask_sizes(queries, 0)[0], cache.get_seq_length() + 1
+        return (torch.arange(slots) >= written).expand(batch, 1, 1, -1)
     assert masked.dtype == torch.bool and masked.is_contiguous()
     assert masked.shape[0] in (1, batch) and (queries > 1 or masked.shape[0] == batch)
     return masked.expand(batch, -1, -1, -1)
