@@ -161,7 +161,8 @@ def _hidden_name(hit: Hit, application: Application, parsed: Parsed, anatomy: An
             continue  # a parameter of the function, which the rule means
         if name in ours and parsed.module_bindings[name] and not _same_import(name, hit, application, parsed):
             return f"`{name}` of this file hides what this rewrite calls by that name", function
-        if not (name in ours or parsed.module_bindings[name] or hasattr(builtins, name)):
+        known = name in ours or parsed.module_bindings[name] or hasattr(builtins, name) or "*" in parsed.imports
+        if not known:
             return f"`{name}`, which this rewrite needs, is not defined here", function
     return None
 

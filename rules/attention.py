@@ -244,7 +244,9 @@ def before_cache(self, use_cache, cache, attention_mask, **kwargs):
 
 
 def after_cache(self, use_cache, cache, attention_mask, **kwargs):
-    cache = prepare_kv_cache(self.config, cache, use_cache, attention_mask=attention_mask, **kwargs)
+    cache = prepare_kv_cache(
+        self.config, cache, use_cache, attention_mask=attention_mask, **kwargs
+    )
 
 
 def before_mask(self):

@@ -72,7 +72,7 @@ class LlamaRMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(hidden_size))
         self.variance_epsilon = eps
 
-    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, hidden_states: torch.Tensor, residual=None) -> torch.Tensor | tuple[torch.Tensor, ...]:
         if residual is None:
             return torch_npu.npu_rms_norm(hidden_states, self.weight, self.variance_epsilon)[0]
         normed, _, total = torch_npu.npu_add_rms_norm(residual, hidden_states, self.weight, self.variance_epsilon)
@@ -334,7 +334,9 @@ class LlamaModel(LlamaPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
 
-        past_key_values = prepare_kv_cache(self.config, past_key_values, use_cache, attention_mask=attention_mask, **kwargs)
+        past_key_values = prepare_kv_cache(
+            self.config, past_key_values, use_cache, attention_mask=attention_mask, **kwargs
+        )
 
         if position_ids is None:
             past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0

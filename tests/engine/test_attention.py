@@ -15,7 +15,6 @@ from tests.engine.variations import (
     before,
     behind,
     case,
-    wrong,
 )
 
 CASES = [
@@ -37,26 +36,26 @@ CASES = [
         "attention",
         behind("            past_key_values = DynamicCache(config=self.config)\n", "            fresh = True\n"),
     ),
-    wrong("the interface takes a second `**`", "attention", behind(INTERFACE, "            **self.extra,\n")),
+    case("the interface takes a second `**`", "attention", behind(INTERFACE, "            **self.extra,\n")),
     case(
         "the attention adds to its mask",
         "attention",
         before(UPDATE, "        attention_mask = attention_mask & self.local\n"),
     ),
-    wrong(
+    case(
         "the model adds to its mask", "attention", before(EMBEDDED, "        causal_mask = causal_mask & self.local\n")
     ),
-    wrong(
+    case(
         "the model reads its mask",
         "attention",
         behind(EMBEDDED, "        hidden_states = hidden_states * causal_mask.float().mean()\n"),
     ),
-    wrong(
+    case(
         "some layers get a mask of another make",
         "attention",
         (LAYER_CALL, LAYER_CALL.replace("causal_mask", "causal_mask if use_cache else self.local")),
     ),
-    wrong(
+    case(
         "an attention of unknown shape gets the same mask",
         "attention",
         before("class LlamaDecoderLayer(", LOCAL_ATTENTION),
@@ -65,13 +64,13 @@ CASES = [
             "LlamaAttention(config=config, layer_idx=layer_idx) if layer_idx else LocalAttention(config, layer_idx)",
         ),
     ),
-    wrong(
+    case(
         "the rotary function has its dimension built in",
         "attention",
         ("cos, sin, unsqueeze_dim=1)", "cos, sin)"),
         (".unsqueeze(unsqueeze_dim)", ".unsqueeze(1)"),
     ),
-    wrong(
+    case(
         "the rotary function counts heads", "attention", before("    q_embed = (q * cos)", "    q = q / q.shape[1]\n")
     ),
 ]

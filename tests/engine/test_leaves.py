@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.sources import port, rules_of, varied
-from tests.engine.variations import before, case, wrong
+from tests.engine.variations import before, case
 
 CASES = [
     case(
@@ -30,24 +30,24 @@ CASES = [
         "the source turns by the negative angle", "rotary_half", ("(rotate_half(q) * sin)", "(-rotate_half(q) * sin)")
     ),
     case("the halves are interleaved", "rotary_half", ("x[..., : x.shape[-1] // 2]", "x[..., ::2]")),
-    wrong(
+    case(
         "the halves' function is replaced afterwards",
         "rotary_half",
         before("def repeat_kv", "rotate_half = interleaved\n\n\n"),
     ),
-    wrong("the halves' function is decorated", "rotary_half", before("def rotate_half", "@doubled\n")),
-    wrong(
+    case("the halves' function is decorated", "rotary_half", before("def rotate_half", "@doubled\n")),
+    case(
         "the halves' function is a parameter",
         "rotary_half",
         ("sin, unsqueeze_dim=1)", "sin, unsqueeze_dim=1, rotate_half=None)"),
     ),
-    wrong(
+    case(
         "the weight has a row for each head",
         "norm_rms_residual",
         ("torch.ones(hidden_size)", "torch.ones(heads, hidden_size)"),
         ("self, hidden_size, eps", "self, hidden_size, heads, eps"),
     ),
-    wrong(
+    case(
         "the forward is decorated",
         "norm_rms_residual",
         before("    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:\n        input", "    @doubled\n"),

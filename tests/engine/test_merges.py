@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.sources import port, rules_of, varied
-from tests.engine.variations import ACTIVATION, INIT, KEY, OUTPUT, QUERY, SUM, VALUE, before, behind, case, wrong
+from tests.engine.variations import ACTIVATION, INIT, KEY, OUTPUT, QUERY, SUM, VALUE, before, behind, case
 
 CASES = [
     case("a part is read in the same class", "merge_qkv", behind(OUTPUT, "        self.seen = self.q_proj.weight\n")),
@@ -44,21 +44,21 @@ CASES = [
         "swiglu",
         ("self.act_fn(self.gate_proj(x)) * self.up_proj(x)", "self.gate_proj(x) * self.act_fn(self.up_proj(x))"),
     ),
-    wrong("a part is named by a string", "merge_qkv", behind(OUTPUT, '        self.seen = getattr(self, "q_proj")\n')),
-    wrong(
+    case("a part is named by a string", "merge_qkv", behind(OUTPUT, '        self.seen = getattr(self, "q_proj")\n')),
+    case(
         "a part is read in a module function",
         "merge_qkv",
         before("def repeat_kv", "def rows(module):\n    return module.q_proj.out_features\n\n\n"),
     ),
     case("the class has an attribute of the merged name", "merge_qkv", behind(INIT, "        self.qkv = 2\n")),
-    wrong(
+    case(
         "a subclass has an attribute of the merged name",
         "merge_qkv",
         before("class LlamaDecoderLayer(", "class Wide(LlamaAttention):\n    qkv = 2\n\n\n"),
     ),
-    wrong("the input is changed in place in between", "merge_qkv", before(KEY, "        hidden_states.mul_(0.5)\n")),
-    wrong("an element of the input is set in between", "merge_qkv", before(KEY, "        hidden_states[..., 0] = 0\n")),
-    wrong(
+    case("the input is changed in place in between", "merge_qkv", before(KEY, "        hidden_states.mul_(0.5)\n")),
+    case("an element of the input is set in between", "merge_qkv", before(KEY, "        hidden_states[..., 0] = 0\n")),
+    case(
         "two projections stand in a branch before the third",
         "merge_qkv",
         (QUERY + KEY + VALUE, "        if use_cache:\n    " + KEY + "    " + VALUE + QUERY),
@@ -67,7 +67,7 @@ CASES = [
             "        use_cache=False,\n        **kwargs",
         ),
     ),
-    wrong(
+    case(
         "a projection stands in a loop that changes its input",
         "merge_qkv",
         (
@@ -77,7 +77,7 @@ CASES = [
         (VALUE, ""),
         before(QUERY, VALUE),
     ),
-    wrong(
+    case(
         "a projection stands in a nested function",
         "merge_qkv",
         (
@@ -86,12 +86,12 @@ CASES = [
             "        key_states = keys(hidden_states * 2).view(hidden_shape).transpose(1, 2)\n",
         ),
     ),
-    wrong(
+    case(
         "a projection stands in a lambda",
         "merge_qkv",
         ("self.k_proj(hidden_states)", "(lambda hidden_states: self.k_proj(hidden_states))(position_embeddings)"),
     ),
-    wrong(
+    case(
         "the projections stand in a comprehension",
         "merge_qkv",
         (
@@ -100,8 +100,8 @@ CASES = [
             "[(self.q_proj(h), self.k_proj(h), self.v_proj(h)) for h in [hidden_states]][0]\n",
         ),
     ),
-    wrong("the activation is replaced afterwards", "swiglu", behind(ACTIVATION, "        self.act_fn = nn.GELU()\n")),
-    wrong(
+    case("the activation is replaced afterwards", "swiglu", behind(ACTIVATION, "        self.act_fn = nn.GELU()\n")),
+    case(
         "a subclass has another activation",
         "swiglu",
         before(
@@ -111,7 +111,7 @@ CASES = [
         ),
         ("= LlamaMLP(config)", "= Soft(config)"),
     ),
-    wrong(
+    case(
         "the activation is used elsewhere",
         "swiglu",
         ("        return down_proj\n", "        return down_proj + self.act_fn(x)\n"),

@@ -116,7 +116,6 @@ WRONG = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="the fault is not seen when the rule is read")
 @pytest.mark.parametrize(("text", "line", "says"), WRONG)
 def test_a_fault_is_found_when_the_rule_is_read(tmp_path, text, line, says):
     refused = load_rules(folder_with(tmp_path, text))
@@ -124,13 +123,11 @@ def test_a_fault_is_found_when_the_rule_is_read(tmp_path, text, line, says):
     assert says in render(refused.diagnostics[0])
 
 
-@pytest.mark.xfail(strict=True, reason="without a statement there is no node to point at")
 def test_a_file_with_nothing_but_a_comment_has_a_place_too(tmp_path):
     refused = load_rules(folder_with(tmp_path, "# a rule to come\n"))
     assert isinstance(refused, Refused) and refused.diagnostics[0].span is not None
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="the file is decoded without a check")
 def test_bytes_that_are_no_text_are_a_message(tmp_path):
     folder = folder_with(tmp_path, "")
     (folder / "trial.py").write_bytes(b'"""\xff"""\n')

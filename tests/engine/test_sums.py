@@ -8,7 +8,6 @@ from tests.engine.sources import port, rules_of, varied
 from tests.engine.variations import (
     FINAL_NORM,
     FIRST_NORM,
-    LAYER_CALL,
     LOOP,
     NEXT_NORM,
     ODD_LAYER,
@@ -19,7 +18,6 @@ from tests.engine.variations import (
     before,
     behind,
     case,
-    wrong,
 )
 
 CASES = [
@@ -67,8 +65,8 @@ CASES = [
             "        super().__init__()\n        self.layer = LlamaDecoderLayer(config, 0)\n\n\n",
         ),
     ),
-    wrong("a vector is added, not a branch", "add_norm", (SUM, SUM.replace("residual + h", "self.shift + h"))),
-    wrong(
+    case("a vector is added, not a branch", "add_norm", (SUM, SUM.replace("residual + h", "self.shift + h"))),
+    case(
         "the norm is of another class in one branch",
         "add_norm",
         (
@@ -77,7 +75,7 @@ CASES = [
             "        else:\n    " + NEXT_NORM,
         ),
     ),
-    wrong(
+    case(
         "a subclass of the layer has another norm",
         "add_norm",
         before(
@@ -89,39 +87,28 @@ CASES = [
         ),
         ODD_LAYERS,
     ),
-    wrong(
+    case(
         "the states are changed before the first norm",
         "add_norm_across",
         before(FIRST_NORM, "        hidden_states = hidden_states - 1\n"),
     ),
-    wrong(
+    case(
         "the layer returns early",
         "add_norm_across",
         before(FIRST_NORM, "        if self.skip:\n            return hidden_states\n"),
     ),
-    wrong(
-        "the layers are an iterator",
-        "add_norm_across",
-        (LOOP, LOOP.replace("self.layers[: self.config.num_hidden_layers]", "reversed(self.layers)")),
-    ),
-    wrong(
-        "the layers are a generator",
-        "add_norm_across",
-        (LOOP, LOOP.replace("self.layers[: self.config.num_hidden_layers]", "(x for x in self.layers)")),
-    ),
-    wrong("the layer call takes two `**`", "add_norm_across", behind(LAYER_CALL, "                **self.extra,\n")),
-    wrong(
+    case(
         "the layer is called once more",
         "add_norm_across",
         behind(FINAL_NORM, "        hidden_states = self.layers[0](hidden_states)\n"),
     ),
-    wrong(
+    case(
         "the list holds a layer of another kind",
         "add_norm_across",
         before("class LlamaDecoderLayer(", PLAIN_LAYER),
         ODD_LAYERS,
     ),
-    wrong(
+    case(
         "a subclass of the layer calls its base",
         "add_norm_across",
         before(

@@ -41,12 +41,6 @@ def case(name: str, rule: str, *pairs: Pair):
     return pytest.param(rule, pairs, id=f"{rule}: {name}")
 
 
-def wrong(name: str, rule: str, *pairs: Pair):
-    """A case the engine gets wrong."""
-    mark = pytest.mark.xfail(strict=True, reason="the rule is applied and the port computes something else")
-    return pytest.param(rule, pairs, id=f"{rule}: {name}", marks=mark)
-
-
 ODD_LAYER = "class OddLayer(LlamaDecoderLayer):\n    def {}\n\n\n"
 ODD_LAYERS = (LAYERS, "[LlamaDecoderLayer(config, layer_idx) if layer_idx else OddLayer(config, layer_idx) for")
 PLAIN_LAYER = """class OddLayer(GradientCheckpointingLayer):
