@@ -8,16 +8,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from porter.parse import Function, Parsed, dotted, methods, parse
+from porter.parse import Function, Parsed, dotted, parse
 from porter.plan import Plan
 from porter.ported import FRAME, Change
 from porter.search import pretrained_classes
 from porter.soundness import HUB_DECORATORS, added_parameters
+from porter.sweep import apply_edits, from_import, sweep
 
 RUNTIME = "porter.runtime"
 BASE_CLASS = "PortedPreTrainedModel"
 BASE_CLASS_WITH_CACHE = "NpuPreTrainedModel"
-LINE_LIMIT = 119
 TORCH_NPU = """try:
     import torch_npu
 except ImportError:  # no NPU stack here: the same ops, computed on the CPU
@@ -92,114 +92,9 @@ def finish_frame(
     source: Parsed, text: str, needed: dict[str, str], package: str | None
 ) -> tuple[str, list[Change]]:
     """Sweep what is dead now, make imports absolute, add those the rewrites need."""
-    text, swept = _sweep(source, text, set(needed))
+    text, swept = sweep(source, text, set(needed))
     text = _absolute_imports(text, package)
     return _add_imports(text, needed), swept
-
-
-# -- sweep
-
-
-def _sweep(source: Parsed, text: str, wanted: set[str]) -> tuple[str, list[Change]]:
-    """Remove functions and imports that the source used and the new text does not, until nothing more falls."""
-    used_before = _used(source)
-    swept: list[Change] = []
-    while True:
-        parsed = parse(text, source.display)
-        if not isinstance(parsed, Parsed):
-            raise AssertionError(f"the rewritten text does not parse: {parsed.diagnostics[0]}")
-        used = _used(parsed) | wanted
-        before = dict(_definitions(source))
-        dead = [(n, f) for n, f in _definitions(parsed) if n in before and _key(n) in used_before - used]
-        if dead:
-            text = _without(parsed, [function for _, function in dead])
-            swept += [_swept_change(name, before[name]) for name, _ in dead]
-            continue
-        dead_imports = {n for n in parsed.imports if n not in used and n in used_before}
-        return _without_imports(parsed, dead_imports), swept
-
-
-def _definitions(parsed: Parsed) -> Iterator[tuple[str, Function]]:
-    """What the sweep may take: module functions, and methods that are private by their name."""
-    yield from parsed.functions.items()
-    for cls, node in parsed.classes.items():
-        for name, function in methods(node).items():
-            if name.startswith("_") and not name.startswith("__"):
-                yield f"{cls}.{name}", function
-
-
-def _key(name: str) -> str:
-    """How code names a definition: methods by a dot and their name, whatever they belong to."""
-    return name[name.index(".") :] if "." in name else name
-
-
-def _swept_change(name: str, node: Function) -> Change:
-    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-    return Change(FRAME, name, first, node.end_lineno or node.lineno)
-
-
-def _used(parsed: Parsed) -> set[str]:
-    """Names the module reads anywhere; strings count too, for `__all__` and quoted annotations."""
-    used: set[str] = set()
-    for node in ast.walk(parsed.tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            used.add(node.id)
-        elif isinstance(node, ast.Attribute):
-            used.add(f".{node.attr}")
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
-            used |= {node.value, f".{node.value}"}
-    return used
-
-
-def _without(parsed: Parsed, nodes: list[Function]) -> str:
-    """The text without whole definitions: decorators, body and the blank lines that follow."""
-    lines = parsed.data.decode().splitlines(keepends=True)
-    for node in sorted(nodes, key=lambda n: -n.lineno):
-        first = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
-        last = node.end_lineno or node.lineno
-        while last < len(lines) and not lines[last].strip():
-            last += 1
-        del lines[first:last]
-    return "".join(lines)
-
-
-def _without_imports(parsed: Parsed, dead: set[str]) -> str:
-    edits = []
-    for node in parsed.tree.body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            kept = [alias for alias in node.names if (alias.asname or alias.name.split(".")[0]) not in dead]
-            start, end = parsed.range(node)
-            shares_line = not _ends_line(parsed.data, end) or parsed.line_start(start) != start
-            has_comment = any(start <= first < end for first, _, _ in parsed.comments)
-            if len(kept) < len(node.names) and not shares_line and not has_comment:
-                edits.append((start, end + (0 if kept else 1), _import_text(node, kept)))
-    return _apply(parsed.data, edits)
-
-
-def _ends_line(data: bytes, offset: int) -> bool:
-    return data[offset : offset + 1] in (b"\n", b"")
-
-
-def _import_text(node: ast.Import | ast.ImportFrom, names: list[ast.alias]) -> str:
-    if not names:
-        return ""
-    listed = [f"{a.name} as {a.asname}" if a.asname else a.name for a in names]
-    if isinstance(node, ast.Import):
-        return "import " + ", ".join(listed)
-    return _from_import("." * node.level + (node.module or ""), listed)
-
-
-def _from_import(module: str, names: list[str]) -> str:
-    line = f"from {module} import {', '.join(names)}"
-    if len(line) <= LINE_LIMIT:
-        return line
-    return "\n".join([f"from {module} import (", *(f"    {name}," for name in names), ")"])
-
-
-def _apply(data: bytes, edits: list[tuple[int, int, str]]) -> str:
-    for start, end, text in sorted(edits, reverse=True):
-        data = data[:start] + text.encode() + data[end:]
-    return data.decode()
 
 
 # -- imports
@@ -221,7 +116,7 @@ def _absolute_imports(text: str, package: str | None) -> str:
             written = parsed.data[start:end].decode()
             tail = written[written.index("import") :] if not node.module else written[written.index(" import") + 1 :]
             edits.append((start, end, f"from {module} {tail}"))
-    return _apply(parsed.data, edits)
+    return apply_edits(parsed.data, edits)
 
 
 def _add_imports(text: str, needed: dict[str, str]) -> str:
@@ -237,13 +132,13 @@ def _add_imports(text: str, needed: dict[str, str]) -> str:
     npu = by_module.pop("porter.npu", [])
     if "torch_npu" in npu:
         blocks.append(TORCH_NPU)
-    lines = [_from_import(module, names) + "\n" for module, names in sorted(by_module.items())]
+    lines = [from_import(module, names) + "\n" for module, names in sorted(by_module.items())]
     if lines:
         blocks.append("".join(lines))
     if not blocks:
         return text
     place = _import_place(parsed)
-    return _apply(parsed.data, [(place, place, "\n" + "\n".join(blocks))])
+    return apply_edits(parsed.data, [(place, place, "\n" + "\n".join(blocks))])
 
 
 def _import_place(parsed: Parsed) -> int:

@@ -64,7 +64,7 @@ class Unifier:
         if opened is None:
             return
         for root in roots:
-            for node in ast.walk(root):
+            for node in self.source.nodes(root):
                 if isinstance(node, ast.expr) and isinstance(node, type(wanted)) and _is_load(node):
                     bindings = self._try(wanted, node, opened)
                     if bindings is not None:
@@ -74,7 +74,7 @@ class Unifier:
         """Several expressions, each found exactly once, sharing bindings."""
         bindings = self._open(function, start)
         found: list[ast.expr] = []
-        candidates = [node for statement in body_of(function) for node in ast.walk(statement)]
+        candidates = [node for statement in body_of(function) for node in self.source.nodes(statement)]
         for statement in body_of(self.pattern.before):
             wanted = _expression(statement)
             hits = []

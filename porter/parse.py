@@ -72,9 +72,20 @@ class Parsed:
         return versions
 
     @cached_property
+    def _walked(self) -> dict[ast.AST, tuple[ast.AST, ...]]:
+        return {}
+
+    def nodes(self, root: ast.AST) -> tuple[ast.AST, ...]:
+        """Every node below `root` and itself, walked once."""
+        found = self._walked.get(root)
+        if found is None:
+            found = self._walked[root] = tuple(ast.walk(root))
+        return found
+
+    @cached_property
     def names(self) -> frozenset[str]:
         """Every name and attribute that occurs."""
-        return frozenset(getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(self.tree))
+        return frozenset(getattr(node, "attr", getattr(node, "id", "")) for node in self.nodes(self.tree))
 
     @cached_property
     def module_bindings(self) -> Counter[str]:

@@ -159,6 +159,8 @@ def _settle_insertions(replacements: list[Replacement]) -> list[Replacement]:
 
 def _comments_lost(parsed: Parsed, start: int, end: int, hit: Hit) -> list[Piece]:
     """Comments inside the range that no hole carries: they go above what replaces it."""
+    if b"#" not in parsed.data[start:end]:
+        return []
     holes = hit.holes(parsed)
     pieces: list[Piece] = []
     for first, last, text in parsed.comments:

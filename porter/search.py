@@ -270,7 +270,7 @@ class Search:
             if unreached and any(part in self.anatomy.members[name] for part in parts):
                 continue  # a class outside the causal model that has such parts of its own
             definitions += methods(node).values()
-        for part in (part for definition in definitions for part in ast.walk(definition)):
+        for part in (part for definition in definitions for part in self.parsed.nodes(definition)):
             named = getattr(part, "attr", None) or (part.value if isinstance(part, ast.Constant) else None)
             if named in parts:
                 start, end = self.parsed.range(part)
@@ -303,7 +303,7 @@ class Search:
 
     def _called_by_index(self, cls: str, lists: set[str]) -> ast.AST | None:
         """A call of one entry of a module list: `self.layers[0](...)`."""
-        for node in ast.walk(self.parsed.classes[cls]) if lists else ():
+        for node in self.parsed.nodes(self.parsed.classes[cls]) if lists else ():
             func = node.func if isinstance(node, ast.Call) else None
             if isinstance(func, ast.Subscript) and self_attribute(func.value) in lists:
                 return func

@@ -101,7 +101,7 @@ def _constant_value(hit: Hit, application: Application, parsed: Parsed, anatomy:
 def _stray_use(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
     """A private value is used by code that stays."""
     private = {value for (name, _), value in hit.match.bindings.locals.items() if name in hit.edit.private}
-    for node in ast.walk(hit.match.function) if private else ():
+    for node in parsed.nodes(hit.match.function) if private else ():
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             is_private = (node.id, parsed.versions.get(node, 0)) in private
             if is_private and not _inside(node, (hit,), parsed):
@@ -116,7 +116,7 @@ def _removed_attribute(hit: Hit, application: Application, parsed: Parsed, anato
     if not removed or hit.owner is None:
         return None
     for cls in (hit.owner, *anatomy.subclasses(hit.owner)):
-        for node in ast.walk(parsed.classes[cls]):
+        for node in parsed.nodes(parsed.classes[cls]):
             if self_attribute(node) in removed and not _inside(node, application.hits, parsed):
                 return f"`{parsed.text(node)}` is used outside what the rule rewrites", node
     return None
@@ -129,7 +129,7 @@ def _taken_attribute(hit: Hit, application: Application, parsed: Parsed, anatomy
         return None
     new = _self_names(after) - _self_names(hit.match.pattern.before)
     for cls in (hit.owner, *anatomy.subclasses(hit.owner)) if new else ():
-        for node in ast.walk(parsed.classes[cls]):
+        for node in parsed.nodes(parsed.classes[cls]):
             if self_attribute(node) in new or (node in parsed.classes[cls].body and set(_bound_by(node)) & new):
                 return f"`{cls}` has a name of its own that this rewrite needs", node
     return None
@@ -146,7 +146,8 @@ def _bound_by(statement: ast.AST) -> Iterator[str]:
 def _hidden_name(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
     """A name of the new code means something else here: a local, a parameter, a definition of the source's own."""
     function = hit.match.function
-    local = _parameters(function) | set(_stored(function))
+    stored = {n.id for n in parsed.nodes(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    local = _parameters(function) | stored
     added = {arg.arg for arg in added_parameters(hit)}
     for name in sorted(added & local):
         return f"`{name}` is a name this rewrite needs for itself", function
@@ -197,7 +198,7 @@ def _other_return(hit: Hit, application: Application, parsed: Parsed, anatomy: A
     """Where the edit changes what is returned, it must change every return."""
     if hit.edit.unit != "statements" or not any(isinstance(n, ast.Return) for n in hit.match.pattern.before.body):
         return None
-    for node in ast.walk(hit.match.function):
+    for node in parsed.nodes(hit.match.function):
         if isinstance(node, ast.Return) and not _inside(node, (hit,), parsed):
             return "the function also returns here, where the rewrite would not change what it returns", node
     return None

@@ -51,7 +51,7 @@ class Filler:
         self.after = hit.match.pattern.after
         self._rests = list(self.bindings.rests)
         self._parents = {child: node for node in ast.walk(self.after) for child in ast.iter_child_nodes(node)}
-        taken = {n.id for n in ast.walk(hit.match.function) if isinstance(n, ast.Name)}
+        taken = {n.id for n in parsed.nodes(hit.match.function) if isinstance(n, ast.Name)}
         taken |= {arg.arg for arg in hit.match.function.args.args}
         self._fresh = {name: self._free_name(name, taken) for name in self._new_locals()}
 
