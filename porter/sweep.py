@@ -49,8 +49,11 @@ def used_names(nodes: Iterable[ast.AST]) -> set[str]:
 
 
 def _used_by(elsewhere: set[str], uses: dict[str, set[str]], alive: dict[str, Function], but: str | None) -> set[str]:
-    """What is used outside the definition `but`: one that only calls itself is dead."""
-    return elsewhere.union(*(uses[name] for name in alive if name != but))
+    """What is used outside the definition `but`: a function that only calls itself is dead.
+
+    A method that calls `super()` by its own name is a hook of the library's: somebody else calls it.
+    """
+    return elsewhere.union(*(uses[name] for name in alive if name != but or "." in name))
 
 
 def _definitions(parsed: Parsed) -> Iterator[tuple[str, Function]]:

@@ -279,3 +279,10 @@ def test_a_private_method(converted, more, stays):
     body = "def before(self, p):\n    return self._norm(p)\n\n\ndef after(self, p):\n    return fused(p)\n"
     ported = accepted(converted(("one", 'Rule(site="*.forward", unit="function")', body), model=model))
     assert ("def _norm" in ported.code) is stays
+
+
+def test_a_hook_that_calls_its_base_by_its_own_name_stays(converted):
+    hook = "    def _init_weights(self, module):\n        super()._init_weights(module)\n"
+    body = "def before(self, p):\n    return torch.rsqrt(p)\n\n\ndef after(self, p):\n    return fused(p)\n"
+    ported = accepted(converted(("one", 'Rule(site="norm.forward", unit="function")', body), model=MODEL + "\n" + hook))
+    assert "def _init_weights" in ported.code
