@@ -119,7 +119,7 @@ def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
     cache: Any = (StaticKVCache if ported else StaticCache)(config=model.config, max_cache_len=slots)
     allocate(steps, cache, shape.batch)
     compiled = (CompiledSteps if ported else SourceSteps)(steps, backend)
-    mask = torch.ones(shape.batch, shape.prompt, dtype=torch.int64)
+    mask = torch.ones(shape.batch, slots, dtype=torch.int64)
 
     def run() -> tuple[Times, torch.Tensor]:
         cache.reset()

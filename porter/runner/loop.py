@@ -17,10 +17,16 @@ from porter.runtime import StaticKVCache, position_ids_from_mask
 
 
 class CompiledLoop:
-    """For one call of `generate(custom_generate=...)`. `attention_mask` (B, S) with 0 = padding, on the device."""
+    """For one call of `generate(custom_generate=...)`.
 
-    def __init__(self, steps: CompiledSteps, cache: StaticKVCache, attention_mask: torch.Tensor) -> None:
-        self.steps, self.cache, self.attention_mask = steps, cache, attention_mask
+    `attention_mask` (B, slots) on the device: 0 = padding, 1 = the prompts' tokens and all slots after them.
+    `streamer` as for generate(), which must be given it too: it shows the prompts, and keeps it from other loops.
+    """
+
+    def __init__(
+        self, steps: CompiledSteps, cache: StaticKVCache, attention_mask: torch.Tensor, streamer: Any = None
+    ) -> None:
+        self.steps, self.cache, self.attention_mask, self.streamer = steps, cache, attention_mask, streamer
 
     def __call__(
         self,
@@ -29,15 +35,12 @@ class CompiledLoop:
         logits_processor: Any,
         stopping_criteria: Any,
         generation_config: Any,
-        synced_gpus: bool = False,
-        streamer: Any = None,
         **model_kwargs: Any,
     ) -> torch.Tensor:
         """input_ids (B, S) -> (B, S + new tokens)."""
         _check(generation_config)
-        slots = self.cache.max_cache_len or 0
-        mask = torch.nn.functional.pad(self.attention_mask, (0, slots - input_ids.shape[1]), value=1)
-        positions = position_ids_from_mask(self.attention_mask)
+        mask = self.attention_mask
+        positions = position_ids_from_mask(mask[:, : input_ids.shape[1]])
         pads_ended = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
         unfinished = torch.ones(input_ids.shape[0], dtype=torch.int64, device=input_ids.device)
         # a tensor of its own: marking its length dynamic must not follow it to the caller
@@ -49,15 +52,15 @@ class CompiledLoop:
             if pads_ended:
                 tokens = tokens * unfinished + generation_config._pad_token_tensor * (1 - unfinished)
             input_ids = torch.cat([input_ids, tokens[:, None]], dim=-1)
-            if streamer is not None:
-                streamer.put(tokens.cpu())
+            if self.streamer is not None:
+                self.streamer.put(tokens.cpu())
             unfinished = unfinished & ~stopping_criteria(input_ids, None)
             if not unfinished.any():
                 break
             at = at + 1
             logits = self.steps.decode(tokens[:, None], mask, at, self.cache)
-        if streamer is not None:
-            streamer.end()
+        if self.streamer is not None:
+            self.streamer.end()
         return input_ids
 
 

@@ -28,12 +28,13 @@ from porter.runner.checkpoint import check_checkpoint
 from porter.runner.clock import StepClock
 from porter.runner.graph import GraphPool
 from porter.runner.loop import CompiledLoop
+from porter.runner.prompts import check_prompts, encode, padding_token
 from porter.runner.ranks import common_seed, join_ranks, shard_over
 from porter.runner.refusal import CannotRun
 from porter.runner.settings import Settings, from_environment
 from porter.runner.stops import RowStops
 from porter.runner.stream import Printer, TextStream
-from porter.runtime import NpuPreTrainedModel, StaticKVCache, UnknownModel, left_pad, load_model_class
+from porter.runtime import NpuPreTrainedModel, StaticKVCache, UnknownModel, load_model_class
 
 logger = logging.getLogger("porter.runner")
 
@@ -60,6 +61,7 @@ class LlmModelRunner:
         self._cache: StaticKVCache | None = None
         self._cache_shape = (0, 0)  # batch, slots
         self._graphs: GraphPool | None = None
+        self._strings: Any = None  # stop strings of the checkpoint's generation config
         self._warm: set[tuple[Any, ...]] = set()
 
     @property
@@ -90,6 +92,8 @@ class LlmModelRunner:
             return
         self._init_tokenizer()
         self.model = self.shard_model(self.load_model()).eval()
+        own = self.model.generation_config
+        self._strings, own.stop_strings = own.stop_strings, None  # one criterion for them: `RowStops`
 
     def execute_model(self, prompts: str | Sequence[str], **config: Any) -> Answers:
         """Answer the prompts as one batch; `config` changes settings for this call. Raises CannotRun for bad prompts.
@@ -98,7 +102,7 @@ class LlmModelRunner:
         """
         settings = self._settings_of_call(config)
         listed = [prompts] if isinstance(prompts, str) else list(prompts)
-        _check_prompts(listed)
+        check_prompts(listed)
         self._check_mode(settings)
         self._init_tokenizer()
         inputs = self.tokenize(listed, settings)
@@ -124,19 +128,9 @@ class LlmModelRunner:
 
     def tokenize(self, prompts: list[str], settings: Settings) -> dict[str, torch.Tensor]:
         """input_ids and attention_mask (B, S) on the device: S is input_max_len with padding, else the longest."""
-        rows = [self.tokenizer(prompt)["input_ids"] for prompt in prompts]
-        for index, row in enumerate(rows):
-            if not row:
-                raise CannotRun("P085", f"prompt {index} has no tokens: {prompts[index]!r}", "write something")
-            if len(row) > settings.input_max_len:
-                message = f"prompt {index} has {len(row)} tokens, input_max_len is {settings.input_max_len}"
-                raise CannotRun("P085", message, "raise input_max_len, or shorten the prompt")
-        if settings.input_padding:
-            width = settings.input_max_len
-        else:  # a graph for any length is one for lengths from 2 on
-            width = max(*map(len, rows), 2 if self.execute_mode == "dynamo" else 1)
-        input_ids, attention_mask = left_pad(rows, self._pad_token_id(), width)
-        return {"input_ids": input_ids.to(self.device), "attention_mask": attention_mask.to(self.device)}
+        shortest = 2 if self.execute_mode == "dynamo" else 1  # a graph for any length is one for lengths from 2 on
+        batch = encode(self.tokenizer, prompts, settings, shortest)
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def load_model(self) -> Any:
         """The ported model with the checkpoint's weights: on the device, or on the host if it is yet to be split."""
@@ -165,10 +159,10 @@ class LlmModelRunner:
         stops = self._stops(length, settings)
         if issubclass(self.model_class, NpuPreTrainedModel):
             options["past_key_values"] = self._cache_for(batch, settings)
-        if self.execute_mode == "dynamo":
-            options["custom_generate"] = self._loop(inputs["attention_mask"], settings)
         if emit is not None:
             options["streamer"] = TextStream(self.tokenizer, batch, stops, emit)
+        if self.execute_mode == "dynamo":
+            options["custom_generate"] = self._loop(inputs["attention_mask"], settings, options.get("streamer"))
         seed = common_seed(self.ranks, settings.seed)
         if seed is not None:
             torch.manual_seed(seed)
@@ -176,10 +170,9 @@ class LlmModelRunner:
             **inputs,
             **options,
             max_new_tokens=steps or settings.max_new_tokens,
-            pad_token_id=self._pad_token_id(),
+            pad_token_id=padding_token(self.tokenizer),
             logits_processor=LogitsProcessorList([clock] if clock is not None else []),
             stopping_criteria=StoppingCriteriaList([stops]),
-            tokenizer=self.tokenizer,  # for stop strings of the checkpoint's own generation config
         )
         return stops.cut(tokens[:, length:])
 
@@ -256,7 +249,7 @@ class LlmModelRunner:
     def _stops(self, length: int, settings: Settings) -> RowStops:
         own = self.model.generation_config.eos_token_id
         tokens = own if settings.eos_token_id is None else settings.eos_token_id
-        strings = settings.stop_strings or getattr(self.model.generation_config, "stop_strings", None)
+        strings = settings.stop_strings or self._strings
         criterion = StopStringCriteria(self.tokenizer, strings) if strings else None
         return RowStops(length, {tokens} if isinstance(tokens, int) else set(tokens or ()), criterion)
 
@@ -270,7 +263,7 @@ class LlmModelRunner:
         self._cache.reset()
         return self._cache
 
-    def _loop(self, attention_mask: torch.Tensor, settings: Settings) -> CompiledLoop:
+    def _loop(self, attention_mask: torch.Tensor, settings: Settings, streamer: TextStream | None) -> CompiledLoop:
         assert self._cache is not None
         if self._graphs is None:
             self._graphs = GraphPool(self.model)
@@ -281,19 +274,6 @@ class LlmModelRunner:
             width=settings.input_max_len if settings.input_padding else None,
             cache_folder=settings.cache_folder,
         )
-        return CompiledLoop(steps, self._cache, attention_mask)
-
-    def _pad_token_id(self) -> int:
-        """Any token will do: the mask hides it."""
-        for token in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
-            if token is not None:
-                return int(token)
-        return 0
-
-
-def _check_prompts(prompts: list[Any]) -> None:
-    if not prompts:
-        raise CannotRun("P085", "no prompts", "give at least one")
-    for index, prompt in enumerate(prompts):
-        if not isinstance(prompt, str) or not prompt:
-            raise CannotRun("P085", f"prompt {index} is {prompt!r}", "a prompt is a text of at least one character")
+        ahead = self._cache_shape[1] - attention_mask.shape[1]
+        mask = torch.nn.functional.pad(attention_mask, (0, ahead), value=1)
+        return CompiledLoop(steps, self._cache, mask, streamer)

@@ -32,9 +32,10 @@ class TextStream(BaseStreamer):
             return
         ends = self.stops.ends() or [None] * len(self.rows)
         for index, (row, token, end) in enumerate(zip(self.rows, value.tolist(), ends, strict=True)):
-            if end is None:
+            # of the step that ends a row transformers may tell the criteria first, or the streamer
+            if end is None or len(row.tokens) < end:
                 self._say(index, row.push(token))
-            else:
+            if end is not None and len(row.tokens) >= end:
                 self._finish(index)
 
     def end(self) -> None:
