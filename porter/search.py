@@ -198,7 +198,8 @@ class Search:
         for attribute, rule_name in application.rule.declared.requires.items():
             name = attributes.get(attribute, attribute)
             classes = self._classes_of(application, name)
-            found = [self._in_class(by_name[rule_name], cls) for cls in classes]
+            rule = by_name.get(rule_name)  # None where it was left out on purpose
+            found = [self._in_class(rule, cls) if rule else None for cls in classes]
             missing = next((cls for cls, need in zip(classes, found, strict=True) if need is None), None)
             if missing is not None or not classes:
                 reason = f"`{rule_name}` does not take `{missing}.forward`, which `{application.rule.name}` needs"

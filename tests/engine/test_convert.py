@@ -177,3 +177,10 @@ def test_the_same_source_twice_in_one_process():
     first, second = (convert(load_source("transformers.models.mistral"), name="m") for _ in range(2))
     digest = [hashlib.sha256(accepted(port).code.encode()).hexdigest() for port in (first, second)]
     assert digest[0] == digest[1] and first == second
+
+
+def test_leaving_out_a_rule_that_others_need_leaves_them_out_too():
+    ported = convert(source_of("llama"), name="llama", without=("norm_rms_residual",))
+    assert not isinstance(ported, Refused)
+    rules = {rule for rule, _ in ported.rules}
+    assert "norm_rms" in rules and not rules & {"norm_rms_residual", "add_norm", "add_norm_across"}
