@@ -60,13 +60,25 @@ def compile_step(step: types.MethodType, backend: Backend, *, dynamic: bool, cac
     if backend in ON_NPU:
         return _compile_with_torchair(step, str(backend), dynamic, cache_folder)
     # The model does not change between steps: without guards on its modules a step starts sooner.
-    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}
-    if backend == "inductor":
-        from porter.runner.in_place import WriteInPlace
+    options = {"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}
+    compiler = _inductor if backend == "inductor" else backend
+    return torch.compile(step, fullgraph=True, dynamic=None if dynamic else False, backend=compiler, options=options)
 
-        # round where the eager ops round: 16-bit tokens stay those of generate()
-        options |= {"post_grad_custom_post_pass": WriteInPlace(), "emulate_precision_casts": True}
-    return torch.compile(step, fullgraph=True, dynamic=None if dynamic else False, backend=backend, options=options)
+
+def _inductor(graph: torch.fx.GraphModule, inputs: Any, **options: Any) -> Any:
+    """Inductor that sees through the NPU ops, so that it fuses them and writes the KV cache in place."""
+    import torch._functorch.config as functorch
+    from torch._inductor.compile_fx import compile_fx
+    from torch._inductor.decomposition import select_decomp_table
+
+    from porter.npu.decompositions import decompositions
+
+    # a cached graph of this model may have been made without these decompositions: its key does not say
+    with functorch.patch(enable_autograd_cache=False):
+        # rounded where the eager ops round: 16-bit tokens stay those of generate()
+        patches = {"emulate_precision_casts": True}
+        table = {**select_decomp_table(), **decompositions()}
+        return compile_fx(graph, inputs, config_patches=patches, decompositions=table)
 
 
 def _compile_with_torchair(step: types.MethodType, mode: str, dynamic: bool, cache_folder: Path | None) -> Any:

@@ -71,19 +71,14 @@ def test_a_batch_answers_as_the_source_does_one_by_one(compiled, checkpoint, way
     assert made.settings.backend.graphs == 4  # a batch of two has its own
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_tokens_under_each_backend(compiled, checkpoint, backend):
-    if backend == "inductor" and not has_cpp_compiler():
-        pytest.skip("no C++ compiler here")
     answers = compiled(**PADDED, backend=backend).execute_model(PROMPTS)
     assert [answer.token_ids for answer in answers] == source_rows(checkpoint, PROMPTS, 12)
 
 
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
-def test_the_cache_stays_where_it_is(compiled, backend):
-    if backend == "inductor" and not has_cpp_compiler():
-        pytest.skip("no C++ compiler here")
-    made = compiled(**PADDED, backend=backend)
+def test_the_cache_stays_where_it_is(compiled):
+    made = compiled(**PADDED)
     made.execute_model(PROMPTS)
     cache, place = made._cache, made._cache.layers[0].keys.data_ptr()
     made.execute_model(PROMPTS[::-1], max_new_tokens=5)
@@ -182,14 +177,15 @@ def test_what_torchair_is_asked_for(monkeypatch, tmp_path, mode, cached):
         assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 2.0))
 
 
-def test_inductor_writes_the_cache_in_place(compiled):
-    if not has_cpp_compiler():
-        pytest.skip("no C++ compiler here")
+@pytest.mark.skipif(not has_cpp_compiler(), reason="inductor needs a C++ compiler")
+def test_inductor_sees_through_the_ops_and_writes_the_cache_in_place(compiled, checkpoint):
     from torch._inductor.utils import run_and_get_code
 
     made = compiled(**PADDED, backend="inductor")
-    answers, code = run_and_get_code(made.execute_model, PROMPTS[:1], max_new_tokens=3)
-    assert len(answers[0].token_ids) == 3 and len(code) == 2  # prefill, decode
+    answers, code = run_and_get_code(made.execute_model, PROMPTS)
+    assert [answer.token_ids for answer in answers] == source_rows(checkpoint, PROMPTS, 12)
+    assert len(code) == 2  # prefill, decode
+    keys = made._cache.layers[0].keys
     for graph in code:
-        assert graph.count("npu.scatter_update_.default(") == 2 * 2  # layers, keys and values
-        assert "npu.scatter_update.default(" not in graph
+        assert "torch.ops.npu" not in graph
+        assert f"empty_strided_cpu({tuple(keys.shape)}" not in graph  # nothing of a cache's size: no copy of it

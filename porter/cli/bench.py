@@ -1,0 +1,109 @@
+"""`porter bench`: prefill and decode of a port against its source, as ratios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from porter.cli.talk import answer, as_json, refuse, say
+from porter.diagnostics import Refused
+
+if TYPE_CHECKING:
+    from porter.bench.generation import Comparison
+
+_HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread")
+
+
+@click.command()
+@click.argument("port", metavar="NAME|DIR")
+@click.option("--mode", "modes", type=click.Choice(["eager", "compiled"]), multiple=True, help="By default both.")
+@click.option("--backend", metavar="B", help="Of the compiled mode; by default the first that can.")
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Port and source in turns.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--quick", is_flag=True, help="Only the smallest shape.")
+@as_json
+def bench(
+    port: str, modes: tuple[str, ...], backend: str | None, rounds: int, threads: int, quick: bool, as_json: bool
+) -> int:
+    """Time the port NAME, or in DIR, against the model it came from: on the CPU, small shapes, random weights.
+
+    A ratio below 1 is a port that is quicker. The spread is the least and the greatest of the rounds. One thread is
+    timed by its own clock, several by the wall's.
+
+    \b
+    Example:
+      porter bench llama2 --mode eager
+    """
+    from porter.verify.port import open_port
+
+    opened = open_port(_folder(port))
+    if isinstance(opened, Refused):
+        return refuse(opened, as_json=as_json)
+    import torch
+
+    from porter.bench.generation import MODES, SHAPES, compare
+    from porter.runner import CannotRun
+
+    torch.set_num_threads(threads)
+    shapes = SHAPES[:1] if quick else SHAPES
+    found = []
+    try:
+        for comparison in compare(opened, shapes, modes or MODES, rounds, backend=backend):
+            say(f"{comparison.shape}, {comparison.mode}: done")
+            found.append(comparison)
+    except CannotRun as error:
+        return refuse(Refused((error.diagnostic,)), as_json=as_json)
+    return answer(True, lambda: _table(found, threads), lambda: _document(opened.name, threads, found), as_json=as_json)
+
+
+def _folder(port: str) -> Path:
+    """A folder as it is; a plain name is one of the registry."""
+    from porter.runtime.registry import default_root
+
+    named = default_root() / port
+    return named if len(Path(port).parts) == 1 and named.is_dir() else Path(port)
+
+
+def _table(comparisons: list[Comparison], threads: int) -> str:
+    from porter.report.table import table
+
+    rows = [
+        (
+            str(comparison.shape),
+            comparison.mode,
+            ratio.phase,
+            f"{ratio.port_ms:.2f}",
+            f"{ratio.source_ms:.2f}",
+            f"{ratio.ratio:.2f}",
+            "{:.2f} to {:.2f}".format(*ratio.spread),
+        )
+        for comparison in comparisons
+        for ratio in comparison.ratios
+    ]
+    closing = f"port / source on the CPU, {threads} thread{'s' * (threads > 1)}, milliseconds a step; kernel: not run"
+    return f"{table(_HEADER, rows, right=frozenset({3, 4, 5}))}\n\n{closing}"
+
+
+def _document(name: str, threads: int, comparisons: list[Comparison]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "threads": threads,
+        "comparisons": [
+            {
+                "shape": comparison.shape.name,
+                "dtype": str(comparison.shape.dtype).removeprefix("torch."),
+                "batch": comparison.shape.batch,
+                "prompt": comparison.shape.prompt,
+                "mode": comparison.mode,
+                "phase": ratio.phase,
+                "port_ms": ratio.port_ms,
+                "source_ms": ratio.source_ms,
+                "ratio": ratio.ratio,
+                "ratios": list(ratio.ratios),
+            }
+            for comparison in comparisons
+            for ratio in comparison.ratios
+        ],
+    }

@@ -1,0 +1,34 @@
+"""The ops in terms of PyTorch's own, for a compiler that fuses them on the CPU instead of calling a kernel each.
+
+Contract: each computes and rounds what the CPU kernel does, on the chip that is stood in for when a graph is traced;
+sizes are checked then. What a kernel finds out from values is not known yet: a write outside a cache is the compiler's
+error, not a ContractError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from porter.npu.activation import npu_swiglu
+from porter.npu.attention import npu_fused_infer_attention_score
+from porter.npu.norm import npu_add_rms_norm, npu_gemma_rms_norm, npu_rms_norm
+from porter.npu.rotary import npu_rotary_mul
+
+
+def scatter_update(input: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, axis: int) -> torch.Tensor:
+    """A copy of input with `updates[i]` in row i along axis, from position `indices[i]` on: one write of all rows."""
+    device, (count, length) = input.device, (updates.shape[0], updates.shape[axis])
+    rows, starts = (torch.arange(count, device=device), indices) if indices.dim() == 1 else indices.long().unbind(1)
+    positions = starts.long()[:, None] + torch.arange(length, device=device)
+    written = input.movedim(axis, 1).index_put((rows[:, None], positions), updates.movedim(axis, 1))
+    return written.movedim(1, axis)
+
+
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """Op -> what it is made of. In-place writes are there as the pure ops that they become in a functional graph."""
+    pure = (npu_rms_norm, npu_gemma_rms_norm, npu_add_rms_norm, npu_rotary_mul, npu_swiglu)
+    kernels = (*pure, npu_fused_infer_attention_score, scatter_update)
+    return {getattr(torch.ops.npu, kernel.__name__).default: kernel for kernel in kernels}

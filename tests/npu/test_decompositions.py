@@ -1,0 +1,63 @@
+"""What the ops are made of computes what their kernels do, to the last bit."""
+
+import pytest
+import torch
+
+from porter.npu.decompositions import decompositions
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def drawn(*shape, dtype, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def calls(dtype):
+    x, gamma = drawn(2, 5, 64, dtype=dtype), drawn(64, dtype=dtype, seed=1)
+    q, cache = drawn(2, 1, 4, 16, dtype=dtype), drawn(2, 9, 2, 16, dtype=dtype, seed=2)
+    mask = torch.arange(9).expand(2, 1, 1, 9) > 5
+    table = drawn(2, 1, 1, 16, dtype=dtype, seed=3)
+    heads = {"num_heads": 4, "num_key_value_heads": 2, "scale": 0.25, "input_layout": "BSND"}
+    starts, pairs = torch.tensor([1, 4]), torch.tensor([[1, 2]], dtype=torch.int32)
+    return {
+        "npu_rms_norm": [((x, gamma), {})],
+        "npu_gemma_rms_norm": [((x, gamma), {})],
+        "npu_add_rms_norm": [((x, x.flip(0), gamma), {})],
+        "npu_rotary_mul": [((q, table, table.flip(0)), {}), ((q, table[:1], table[:1], "interleave"), {})],
+        "npu_swiglu": [((x,), {}), ((x[:, :4].contiguous(),), {"dim": 1})],
+        "npu_fused_infer_attention_score": [
+            ((q, cache, cache.flip(1)), {**heads, "atten_mask": mask}),
+            ((cache, cache, cache), {**heads, "num_heads": 2, "atten_mask": torch.ones(9, 9).triu(1).bool()}),
+        ],
+        "scatter_update": [
+            ((cache, starts, cache[:, 3:5], 1), {}),
+            ((cache, pairs, cache[:1, :, :, 2:4], 3), {}),
+            ((cache.transpose(1, 2), starts[:1], cache.transpose(1, 2)[:1, :, 2:5], -2), {}),
+        ],
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("op", list(decompositions()), ids=str)
+def test_it_computes_what_the_kernel_does(op, dtype):
+    for arguments, options in calls(dtype)[op._schema.name.removeprefix("npu::")]:
+        expected, found = op(*arguments, **options), decompositions()[op](*arguments, **options)
+        together = zip(expected, found, strict=True) if isinstance(expected, tuple) else [(expected, found)]
+        for left, right in together:
+            assert torch.equal(left, right)
+
+
+def test_nothing_is_left_of_the_ops_in_a_decomposed_graph():
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    for op in decompositions():
+        for arguments, options in calls(torch.float32)[op._schema.name.removeprefix("npu::")]:
+            tensors = {name: option for name, option in options.items() if isinstance(option, torch.Tensor)}
+            plain = {name: option for name, option in options.items() if name not in tensors}
+
+            def called(arguments, tensors, op=op, plain=plain):
+                return op(*arguments, **tensors, **plain)
+
+            traced = make_fx(called, decomposition_table=decompositions(), tracing_mode="fake")(arguments, tensors)
+            targets = [str(node.target) for node in traced.graph.nodes if node.op == "call_function"]
+            assert targets and not any(target.startswith("npu.") for target in targets)
