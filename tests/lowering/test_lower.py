@@ -40,7 +40,7 @@ def test_a_layer_is_thirteen_kernels_in_prefill_and_in_decode(llama):
 
 def test_outside_the_layers_a_line_is_named_for_every_kernel(llama):
     for step in llama.port:
-        assert step.once_a_step <= 23
+        assert step.once_a_step <= {"prefill": 19, "decode": 17}[step.name]
         assert all(entry.place.line.startswith("modeling_llama.py:") and entry.place.code for entry in step.once)
         rotary = [entry for entry in step.once if "emb" in entry.place.code or "freqs" in entry.place.code]
         assert rotary, "rotary tables are made once a step"
