@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from porter.bindings import Bindings, Match, Miss
-from porter.parse import Function, Parsed, blocks, body_of
-from porter.rule import LoadedRule, Pattern, is_ellipsis, is_gap
+from porter.parse import Function, Parsed, arguments_of, blocks, body_of, in_one_block
+from porter.rule import LoadedRule, Pattern, is_ellipsis, is_gap, is_rest
 
 IGNORED_FIELDS = frozenset({"ctx", "type_comment", "annotation", "returns", "kind", "type_params", "simple"})
 
@@ -98,9 +98,7 @@ class Unifier:
 
     def _open(self, function: Function, start: Bindings) -> Bindings | None:
         """Bind the pattern's `**kwargs` to the function's; a function without one cannot match."""
-        arguments = function.args
-        every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
-        self._parameters = frozenset(arg.arg for arg in every if arg.arg != "self")
+        self._parameters = frozenset(arg.arg for arg in arguments_of(function) if arg.arg != "self")
         if self._kwargs is None:
             return start
         if function.args.kwarg is None:
@@ -288,29 +286,6 @@ class Unifier:
             return False
         names = [(x, y) for x, y in zip(left, right, strict=True) if isinstance(x, ast.Name)]
         return all(self.source.versions.get(x, 0) == self.source.versions.get(y, 0) for x, y in names)
-
-
-def in_one_block(function: Function, nodes: list[ast.expr]) -> bool:
-    """Whether the nodes stand in simple statements of one block, outside inner functions and comprehensions."""
-    wanted = set(nodes)
-    for block in blocks(function):
-        simple = [s for s in block if isinstance(s, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return))]
-        if wanted <= {node for statement in simple for node in _same_scope(statement)}:
-            return True
-    return False
-
-
-def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    inner = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, inner):
-            yield from _same_scope(child)
-
-
-def is_rest(keyword: ast.keyword) -> bool:
-    """`**...` in a call of a pattern: any remaining arguments."""
-    return keyword.arg is None and is_ellipsis(keyword.value)
 
 
 def _expression(statement: ast.stmt) -> ast.expr:

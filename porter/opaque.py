@@ -9,58 +9,60 @@ from porter.parse import Function
 
 def looked_into(function: Function, sources: tuple[ast.expr, ...]) -> ast.AST | None:
     """The first use of the values that `sources` (names of functions) make which is more than passing them on."""
-    parents = {child: node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
-    names: set[str] = set()
-    while True:
-        uses = [*sources, *(n for n in ast.walk(function) if _reads(n, names))]
-        bound: set[str] = set()
-        for use in uses:
-            node = _passed(use, parents)
-            if node is None:
-                return parents.get(use, use)
-            bound |= _bound(node)
-        if bound <= names:
-            return None
-        names |= bound
+    return _follow(function, sources, _parents(function))[1]
 
 
 def made_elsewhere(function: Function, sources: tuple[ast.expr, ...], words: tuple[str, ...]) -> ast.AST | None:
     """A value handed on by a keyword with one of the words in its name that does not come from `sources`."""
-    names, calls = _holders(function, sources)
+    parents = _parents(function)
+    names, _ = _follow(function, sources, parents)
+    makers = {parents[source] for source in sources if isinstance(parents[source], ast.Call)}
+    layers = _loop_variables(function) - names
     for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
-        if isinstance(call.func, ast.Name) or call.func in sources:
-            names_only = call.func.id if isinstance(call.func, ast.Name) else ""
-            if names_only in names or call.func in sources or not _is_module_call(call, function):
-                continue
+        if call.func in sources or (isinstance(call.func, ast.Name) and call.func.id not in layers):
+            continue  # what makes such values, and plain functions, take the source's own
         for keyword in call.keywords:
-            if keyword.arg and any(word in keyword.arg for word in words):
-                root = keyword.value
-                while isinstance(root, (ast.Subscript, ast.Attribute)):
-                    root = root.value
-                is_none = isinstance(root, ast.Constant) and root.value is None
-                if not is_none and getattr(root, "id", "") not in names and root not in calls:
-                    return keyword.value
+            is_named = keyword.arg is not None and any(word in keyword.arg for word in words)
+            if is_named and not _comes_from(keyword.value, names, makers):
+                return keyword.value
     return None
 
 
-def _is_module_call(call: ast.Call, function: Function) -> bool:
-    """Whether the callee is a loop's variable: a layer."""
-    targets = (n.target for n in ast.walk(function) if isinstance(n, ast.For))
-    variables = {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
-    return isinstance(call.func, ast.Name) and call.func.id in variables
+def _comes_from(node: ast.expr, names: set[str], makers: set[ast.AST]) -> bool:
+    """Whether a value is held by one of the names, or an entry of what is, or made on the spot, or None."""
+    root = node
+    while isinstance(root, (ast.Subscript, ast.Attribute)):
+        root = root.value
+    return _is_none(root) or root in makers or (isinstance(root, ast.Name) and root.id in names)
 
 
-def _holders(function: Function, sources: tuple[ast.expr, ...]) -> tuple[set[str], set[ast.AST]]:
-    """Names that hold what `sources` make, and the calls that make it."""
-    parents = {child: node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
+def _loop_variables(function: Function) -> set[str]:
+    """Names a `for` statement binds: what is called by one is a layer."""
+    targets = (node.target for node in ast.walk(function) if isinstance(node, ast.For))
+    return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+
+
+def _follow(
+    function: Function, sources: tuple[ast.expr, ...], parents: dict[ast.AST, ast.AST]
+) -> tuple[set[str], ast.AST | None]:
+    """Names that hold what `sources` make, and the first use of it that is more than passing it on."""
     names: set[str] = set()
+    misuse: ast.AST | None = None
     while True:
-        uses = [*sources, *(n for n in ast.walk(function) if _reads(n, names))]
-        passed = [_passed(use, parents) for use in uses]
-        bound = {name for node in passed if node is not None for name in _bound(node)}
+        bound: set[str] = set()
+        for use in (*sources, *(node for node in ast.walk(function) if _reads(node, names))):
+            taker = _passed(use, parents)
+            if taker is not None:
+                bound |= _bound(taker)
+            elif misuse is None:
+                misuse = parents.get(use, use)
         if bound <= names:
-            return names, {parents[source] for source in sources if isinstance(parents[source], ast.Call)}
+            return names, misuse
         names |= bound
+
+
+def _parents(function: Function) -> dict[ast.AST, ast.AST]:
+    return {child: node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
 
 
 def _reads(node: ast.AST, names: set[str]) -> bool:

@@ -4,9 +4,7 @@ The tree is Python's own `ast`: comments, blank lines, quotes and parentheses ar
 match, and every node knows its place. The text stays the only concrete form: a rewrite replaces byte ranges of it and
 touches nothing else.
 
-A *version* says which assignment a name refers to: 0 is the value the function was called with (or a global), n the
-n-th assignment in the order of the text. Two uses of one name with one version are the same value in straight-line
-code; a loop or branch counts as written.
+`versions` says what a *version* is.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ from functools import cached_property
 from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused, Span
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+from porter.versions import Function as Function
+from porter.versions import number_names
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Parsed:
         """The version of every `Name` inside a function."""
         versions: dict[ast.AST, int] = {}
         for function in self.all_functions():
-            _number_names(function, versions)
+            number_names(function, versions)
         return versions
 
     @cached_property
@@ -165,6 +163,7 @@ def parse(text: str, display: str, file: Path | None = None) -> Parsed | Refused
 
 
 def methods(node: ast.ClassDef) -> dict[str, Function]:
+    """The functions of a class body by name."""
     return {item.name: item for item in node.body if isinstance(item, Function)}
 
 
@@ -174,6 +173,16 @@ def body_of(function: Function) -> list[ast.stmt]:
     first = body[0] if body else None
     is_constant = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
     return body[1:] if is_constant and isinstance(first.value.value, str) else body  # type: ignore[union-attr]
+
+
+def arguments_of(function: Function) -> list[ast.arg]:
+    """The parameters of a function, without `*args` and `**kwargs`."""
+    return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+
+
+def stored_names(node: ast.AST) -> set[str]:
+    """Names that are assigned below a node."""
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 
 def defaults_of(function: Function) -> dict[str, ast.expr]:
@@ -216,6 +225,24 @@ def blocks(function: Function) -> Iterator[list[ast.stmt]]:
             pending += [handler.body for handler in getattr(statement, "handlers", ())]
 
 
+def in_one_block(function: Function, nodes: list[ast.expr]) -> bool:
+    """Whether the nodes stand in simple statements of one block, outside inner functions and comprehensions."""
+    wanted = set(nodes)
+    for block in blocks(function):
+        simple = [s for s in block if isinstance(s, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return))]
+        if wanted <= {node for statement in simple for node in _same_scope(statement)}:
+            return True
+    return False
+
+
+def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    inner = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, inner):
+            yield from _same_scope(child)
+
+
 def _imports_of(node: ast.stmt) -> Iterator[Import]:
     if isinstance(node, ast.ImportFrom):
         for alias in node.names:
@@ -226,96 +253,3 @@ def _imports_of(node: ast.stmt) -> Iterator[Import]:
     elif isinstance(node, (ast.Try, ast.If)):
         for inner in [*node.body, *node.orelse, *(s for h in getattr(node, "handlers", ()) for s in h.body)]:
             yield from _imports_of(inner)
-
-
-class _Versions(ast.NodeVisitor):
-    """Number names in evaluation order: a value is read before its target is written."""
-
-    def __init__(self, versions: dict[ast.AST, int]) -> None:
-        self.versions = versions
-        self.current: dict[str, int] = {}
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if isinstance(node.ctx, ast.Store):
-            self.current[node.id] = self.current.get(node.id, 0) + 1
-        self.versions[node] = self.current.get(node.id, 0)
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        self.visit(node.value)
-        for target in node.targets:
-            self.visit(target)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if node.value is not None:
-            self.visit(node.value)
-        self.visit(node.target)
-
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
-        self.visit(node.value)
-        self.visit(node.target)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        self.visit(node.value)
-        self.visit(node.target)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        self.generic_visit(node)
-        if isinstance(node.func, ast.Attribute) and node.func.attr.endswith("_") and node.func.attr[0] != "_":
-            self._changed_in_place(node.func.value)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        self.generic_visit(node)
-        if not isinstance(node.ctx, ast.Load):
-            self._changed_in_place(node.value)
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        self.generic_visit(node)
-        if not isinstance(node.ctx, ast.Load):
-            self._changed_in_place(node.value)
-
-    def _changed_in_place(self, node: ast.expr) -> None:
-        """What a name holds is another value from here on; `self` stays itself."""
-        while isinstance(node, (ast.Attribute, ast.Subscript)):
-            node = node.value
-        if isinstance(node, ast.Name) and node.id != "self":
-            self.current[node.id] = self.current.get(node.id, 0) + 1
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        self._enter(node.args)
-        self.visit(node.body)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self._enter(node.args)
-        for statement in node.body:
-            self.visit(statement)
-
-    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
-
-    def _enter(self, arguments: ast.arguments) -> None:
-        """A parameter of an inner function is another value than the name outside."""
-        for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-            self.current[arg.arg] = self.current.get(arg.arg, 0) + 1
-
-    def visit_For(self, node: ast.For) -> None:
-        self.visit(node.iter)
-        self.visit(node.target)
-        for statement in [*node.body, *node.orelse]:
-            self.visit(statement)
-
-    def _visit_comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
-        for generator in node.generators:
-            self.visit(generator.iter)
-            self.visit(generator.target)
-            for condition in generator.ifs:
-                self.visit(condition)
-        for part in ("key", "value", "elt"):
-            if hasattr(node, part):
-                self.visit(getattr(node, part))
-
-    visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _visit_comprehension
-
-
-def _number_names(function: Function, versions: dict[ast.AST, int]) -> None:
-    visitor = _Versions(versions)
-    for statement in function.body:
-        visitor.visit(statement)

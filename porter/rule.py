@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.diagnostics import Diagnostic, Refused, Span
-from porter.parse import Function, Parsed, body_of, parse
+from porter.parse import Function, Parsed, arguments_of, body_of, parse, stored_names
 
 ROLES = ("norm", "rotary", "attention", "mlp", "experts", "layer", "model", "causal")
 UNITS = ("expression", "expressions", "statements", "function")
@@ -93,12 +93,13 @@ class Pattern:
 
     @cached_property
     def metavariables(self) -> frozenset[str]:
-        return frozenset(arg.arg for arg in _arguments(self.before) if arg.arg != "self")
+        """Parameters of `before`: each stands for an expression."""
+        return frozenset(arg.arg for arg in arguments_of(self.before) if arg.arg != "self")
 
     @cached_property
     def assigned(self) -> frozenset[str]:
-        stores = (n for n in ast.walk(self.before) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-        return frozenset(node.id for node in stores)
+        """Names that `before` assigns: its locals."""
+        return frozenset(stored_names(self.before))
 
 
 @dataclass(frozen=True)
@@ -121,14 +122,17 @@ class LoadedRule:
 
     @property
     def summary(self) -> str:
-        return (ast.get_docstring(self.parsed.tree) or "").split("\n")[0]
+        """The first line of the rule's docstring."""
+        return self.document.split("\n")[0]
 
     @property
     def document(self) -> str:
+        """The rule's docstring: why, numerics, contract."""
         return ast.get_docstring(self.parsed.tree) or ""
 
     @property
     def path(self) -> str:
+        """The rule file as messages name it."""
         return self.parsed.display
 
 
@@ -229,7 +233,7 @@ def _fault(edit: Edit, before: Function, after: Function) -> str | None:
     if unknown:
         return f"`{after.name}` uses {', '.join(unknown)}, which `{before.name}` takes and never binds"
     if edit.unit == "statements":
-        lost = _stores(before) - _stores(after) - set(edit.private) - {"_"}
+        lost = stored_names(before) - stored_names(after) - set(edit.private) - {"_"}
         if lost:
             return f"`{before.name}` assigns {', '.join(sorted(lost))} and `{after.name}` does not; name them private"
     return None
@@ -241,14 +245,10 @@ def _is_expression(statement: ast.stmt) -> bool:
 
 def _later_metavariables(before: Function, after: Function) -> list[str]:
     """Parameters of `after` without annotation or default that `before` lacks: nothing could bind them."""
-    known = {arg.arg for arg in _arguments(before)}
+    known = {arg.arg for arg in arguments_of(before)}
     count = len(after.args.args) - len(after.args.defaults)
     plain = (arg for arg in after.args.args[:count] if arg.annotation is None)
     return [arg.arg for arg in plain if arg.arg not in known]
-
-
-def _stores(function: Function) -> set[str]:
-    return {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 
 def is_gap(statement: ast.AST) -> bool:
@@ -257,11 +257,13 @@ def is_gap(statement: ast.AST) -> bool:
 
 
 def is_ellipsis(node: ast.AST) -> bool:
+    """An expression `...`."""
     return isinstance(node, ast.Constant) and node.value is Ellipsis
 
 
-def _arguments(function: Function) -> list[ast.arg]:
-    return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+def is_rest(keyword: ast.keyword) -> bool:
+    """`**...` in a call of a pattern: any remaining arguments."""
+    return keyword.arg is None and is_ellipsis(keyword.value)
 
 
 def _targets(node: ast.Assign) -> list[str]:

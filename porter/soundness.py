@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from porter.anatomy import Anatomy
 from porter.opaque import looked_into, made_elsewhere
-from porter.parse import Function, Parsed, methods, self_attribute
+from porter.parse import Function, Parsed, arguments_of, defaults_of, methods, self_attribute, stored_names
 from porter.plan import Application, Hit
 
 HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
@@ -58,16 +58,11 @@ def free_names(hit: Hit) -> set[str]:
     if added_parameters(hit):
         annotations = [arg.annotation for arg in added_parameters(hit)] + [after.returns]
         loads |= {n.id for a in annotations if a is not None for n in ast.walk(a) if isinstance(n, ast.Name)}
-    return loads - bound - set(_stored(after))
-
-
-def _stored(function: ast.AST) -> Iterator[str]:
-    return (n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    return loads - bound - stored_names(after)
 
 
 def _parameters(function: Function) -> set[str]:
-    arguments = function.args
-    return {arg.arg for arg in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    return {arg.arg for arg in arguments_of(function)}
 
 
 def _inside(node: ast.AST, hits: tuple[Hit, ...], parsed: Parsed) -> bool:
@@ -140,14 +135,13 @@ def _bound_by(statement: ast.AST) -> Iterator[str]:
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
         yield statement.name
     elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
-        yield from _stored(statement)
+        yield from stored_names(statement)
 
 
 def _hidden_name(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
     """A name of the new code means something else here: a local, a parameter, a definition of the source's own."""
     function = hit.match.function
-    stored = {n.id for n in parsed.nodes(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    local = _parameters(function) | stored
+    local = _parameters(function) | stored_names(function)
     added = {arg.arg for arg in added_parameters(hit)}
     for name in sorted(added & local):
         return f"`{name}` is a name this rewrite needs for itself", function
@@ -207,18 +201,13 @@ def _other_return(hit: Hit, application: Application, parsed: Parsed, anatomy: A
 def _derived_class(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
     """A class derived from one whose forward changes its parameters calls or replaces that forward."""
     owners = {other.owner for other in application.hits}
+    after = hit.match.pattern.after
+    defaults = defaults_of(after) if after else {}
     for cls in anatomy.subclasses(hit.owner) if hit.owner and added_parameters(hit) else ():
-        needs_default = any(arg.arg not in _defaults(hit) for arg in added_parameters(hit))
+        needs_default = any(arg.arg not in defaults for arg in added_parameters(hit))
         if cls not in owners and (needs_default or "forward" in methods(parsed.classes[cls])):
             return f"`{cls}` derives from `{hit.owner}`, whose parameters would change", parsed.classes[cls]
     return None
-
-
-def _defaults(hit: Hit) -> set[str]:
-    after = hit.match.pattern.after
-    assert after is not None
-    count = len(after.args.defaults)
-    return {arg.arg for arg in after.args.args[len(after.args.args) - count :]} if count else set()
 
 
 def _looked_into(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:

@@ -10,10 +10,9 @@ import itertools
 import re
 from dataclasses import dataclass
 
-from porter.match import is_rest
-from porter.parse import Parsed, body_of
+from porter.parse import Parsed, body_of, stored_names
 from porter.plan import Hit
-from porter.rule import LoadedRule, is_ellipsis, is_gap
+from porter.rule import LoadedRule, is_ellipsis, is_gap, is_rest
 
 ATOMIC = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Constant, ast.Tuple, ast.List, ast.Dict)
 
@@ -172,9 +171,8 @@ class Filler:
         return pieces
 
     def _new_locals(self) -> set[str]:
-        stores = {n.id for n in ast.walk(self.after) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         parameters = {arg.arg for arg in self.after.args.args}
-        return stores - set(self.bindings.names) - set(self.bindings.metas) - parameters - {"_"}
+        return stored_names(self.after) - set(self.bindings.names) - set(self.bindings.metas) - parameters - {"_"}
 
     @staticmethod
     def _free_name(name: str, taken: set[str]) -> str:
