@@ -17,7 +17,10 @@ from porter.verify.sweep import sweep
 ROOT = Path(__file__).resolve().parents[2]
 CHECKED_IN = sorted(path.parent for path in (ROOT / "generated_models").glob("*/port.json"))
 SURVEY = json.loads((ROOT / "tests" / "ports" / "survey.json").read_text())
-ALL_RULES = {"add_norm", "add_norm_across", "attention", "merge_qkv", "norm_rms_residual", "rotary_half", "swiglu"}
+ALL_RULES = {
+    *("add_norm", "add_norm_across", "attention", "merge_qkv", "norm_rms_residual"),
+    *("rotary_half", "rotary_scaling", "swiglu"),
+}
 
 
 def ported(module: str, name: str):
