@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 
-from porter.parse import Function
+from porter.parse import Function, arguments_of
 
 
 def looked_into(function: Function, sources: tuple[ast.expr, ...]) -> ast.AST | None:
@@ -13,19 +14,57 @@ def looked_into(function: Function, sources: tuple[ast.expr, ...]) -> ast.AST | 
 
 
 def made_elsewhere(function: Function, sources: tuple[ast.expr, ...], words: tuple[str, ...]) -> ast.AST | None:
-    """A value handed on by a keyword with one of the words in its name that does not come from `sources`."""
+    """A value that does not come from `sources` where one of theirs belongs.
+
+    It is bound to a name that holds theirs too, or handed on by a keyword with one of the words in its name, or to a
+    layer as an argument of such a name.
+    """
     parents = _parents(function)
     names, _ = _follow(function, sources, parents)
     makers = {parents[source] for source in sources if isinstance(parents[source], ast.Call)}
+    for value in _values_of(function, names):
+        if not _comes_from(value, names | _incoming(function), {*makers, *sources}) and not _makes(value, names):
+            return value
     layers = _loop_variables(function) - names
     for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
         if call.func in sources or (isinstance(call.func, ast.Name) and call.func.id not in layers):
             continue  # what makes such values, and plain functions, take the source's own
-        for keyword in call.keywords:
-            is_named = keyword.arg is not None and any(word in keyword.arg for word in words)
-            if is_named and not _comes_from(keyword.value, names, makers):
-                return keyword.value
+        handed = [(keyword.arg or "", keyword.value) for keyword in call.keywords]
+        if isinstance(call.func, ast.Name):
+            handed += [(node.id, node) for node in call.args if isinstance(node, ast.Name)]
+        for name, value in handed:
+            if any(word in name for word in words) and not _comes_from(value, names, makers):
+                return value
     return None
+
+
+def _values_of(function: Function, names: set[str]) -> Iterator[ast.expr]:
+    """What is bound to the names, or put into what they hold; both sides of a choice, every entry of a dict."""
+    for node in ast.walk(function):
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr)) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            stored = {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+            if stored & names:
+                yield from _alternatives(node.value)
+
+
+def _alternatives(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.IfExp):
+        yield from (*_alternatives(node.body), *_alternatives(node.orelse))
+    elif isinstance(node, ast.Dict):
+        yield from (leaf for value in node.values for leaf in _alternatives(value))
+    else:
+        yield node
+
+
+def _incoming(function: Function) -> set[str]:
+    """Parameters: what a caller hands in is prepared as this function would."""
+    return {arg.arg for arg in arguments_of(function)}
+
+
+def _makes(node: ast.expr, names: set[str]) -> bool:
+    """A call of what one of the names holds: one of the `sources` under another name."""
+    return isinstance(node, ast.Call) and _comes_from(node.func, names, set())
 
 
 def _comes_from(node: ast.expr, names: set[str], makers: set[ast.AST]) -> bool:
@@ -85,8 +124,11 @@ def _takes(parent: ast.AST, node: ast.AST) -> bool:
         return all(isinstance(op, (ast.Is, ast.IsNot)) for op in parent.ops)
     if isinstance(parent, ast.Subscript):
         return parent.value is node and isinstance(parent.ctx, ast.Store) and _is_key(parent.slice)
+    if isinstance(parent, (ast.Assign, ast.AnnAssign)):
+        targets = parent.targets if isinstance(parent, ast.Assign) else [parent.target]
+        return all(isinstance(target, (ast.Name, ast.Subscript)) for target in targets)
     is_type_test = isinstance(parent, ast.Call) and getattr(parent.func, "id", "") == "isinstance"
-    return is_type_test or isinstance(parent, (ast.keyword, ast.Assign, ast.AnnAssign))
+    return is_type_test or isinstance(parent, ast.keyword)
 
 
 def _hands_on(parent: ast.AST, node: ast.AST) -> bool:

@@ -214,23 +214,33 @@ def _looked_into(hit: Hit, application: Application, parsed: Parsed, anatomy: An
     """A value that means something else after the edit is read by code that stays."""
     if not hit.edit.opaque:
         return None
-    foreign = made_elsewhere(hit.match.function, hit.match.expressions, application.rule.declared.carried)
+    function = hit.match.function
+    here = (other.match for other in application.hits if other.edit.opaque and other.match.function is function)
+    sources = tuple(node for match in here for node in match.expressions)
+    foreign = made_elsewhere(function, sources, application.rule.declared.carried)
     if foreign is not None:
         return f"`{parsed.text(foreign)}` is not made by what the rule replaces", foreign
-    node = looked_into(hit.match.function, hit.match.expressions)
+    node = looked_into(function, sources)
     return (f"`{parsed.text(node)}` looks into a value whose meaning the rewrite changes", node) if node else None
 
 
 def _unreached_taker(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
-    """Another class of the model takes what the rule changes."""
+    """Another class of the model takes what the rule changes, or a class on the way does more than pass it on."""
     edited = {other.owner for other in application.hits}
     for cls in anatomy.reached if application.rule.declared.carried else ():
         forward = methods(parsed.classes[cls]).get("forward")
-        if forward is None or cls in edited or anatomy.roles.get(cls) in ("layer", "model", "causal"):
+        role = anatomy.roles.get(cls)
+        if forward is None or role in ("model", "causal"):
             continue
         for name in sorted(_parameters(forward)):
             if any(word in name for word in application.rule.declared.carried):
-                return f"`{cls}` takes `{name}` too, and the rule does not change that class", forward
+                if cls not in edited and role != "layer":
+                    return f"`{cls}` takes `{name}` too, and the rule does not change that class", forward
+                uses = [n for n in parsed.nodes(forward) if isinstance(n, ast.Name) and n.id == name]
+                staying = tuple(use for use in uses if not _inside(use, application.hits, parsed))
+                node = looked_into(forward, staying)
+                if node is not None:
+                    return f"`{parsed.text(node)}` looks into a value whose meaning the rewrite changes", node
     return None
 
 

@@ -56,6 +56,33 @@ CASES = [
         (LAYER_CALL, LAYER_CALL.replace("causal_mask", "causal_mask if use_cache else self.local")),
     ),
     case(
+        "another mask takes its name", "attention", before(EMBEDDED, "        causal_mask = self.own(attention_mask)\n")
+    ),
+    case(
+        "another mask takes its name in training",
+        "attention",
+        before(EMBEDDED, "        if self.training:\n            causal_mask = self.own(attention_mask)\n"),
+    ),
+    case(
+        "a helper makes another mask of it",
+        "attention",
+        before(EMBEDDED, "        causal_mask = self.own(mask=causal_mask)\n"),
+    ),
+    case("the model keeps its mask", "attention", before(EMBEDDED, "        self.mask = causal_mask\n")),
+    case(
+        "a layer gets the padding by position",
+        "attention",
+        (LAYER_CALL, LAYER_CALL.replace("attention_mask=causal_mask", "attention_mask")),
+    ),
+    case(
+        "the layer changes the mask",
+        "attention",
+        behind(
+            "        residual = hidden_states\n        hidden_states = self.input_layernorm(hidden_states)\n",
+            "        attention_mask = ~attention_mask\n",
+        ),
+    ),
+    case(
         "an attention of unknown shape gets the same mask",
         "attention",
         before("class LlamaDecoderLayer(", LOCAL_ATTENTION),
