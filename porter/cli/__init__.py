@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from porter import __version__
+from porter.cli.bench import bench
 from porter.cli.convert import convert
 from porter.cli.inspect import inspect, rules
 from porter.cli.lower import lower
@@ -38,7 +39,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, lower, run, survey):
+for command in (convert, inspect, rules, prove, verify, lower, run, bench, survey):
     commands.add_command(command)
 
 

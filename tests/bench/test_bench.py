@@ -1,0 +1,76 @@
+"""The bench: turns, ratios, and the same tokens before any figure."""
+
+import json
+
+import pytest
+import torch
+
+import porter.cli
+from porter.bench import generation
+from porter.bench.generation import Shape, compare
+from porter.bench.timing import Ratio, in_turns
+from porter.runtime.registry import default_root
+from porter.verify.port import open_port
+
+SMALL = Shape("a toy", 64, 2, 4, 2, prompt=8, steps=6)
+LLAMA = default_root() / "llama2"
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_port_and_source_take_turns_and_either_begins():
+    said, times = [], iter([8.0, 2.0, 6.0, 3.0, 1.0, 4.0, 9.0, 3.0])
+
+    def run(name):
+        said.append(name)
+        return {"decode": next(times)}
+
+    (ratio,) = in_turns(lambda: run("port"), lambda: run("source"), 3)
+    assert said == ["port", "source", "port", "source", "source", "port", "port", "source"]
+    assert ratio.ratios == (2.0, 4.0, 3.0) and ratio.ratio == 3.0 and ratio.spread == (2.0, 4.0)
+    assert (ratio.port_ms, ratio.source_ms) == (6.0, 3.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_both_phases_are_measured(mode, dtype):
+    shape = Shape("a toy", 64, 2, 4, 2, batch=2, prompt=8, steps=6, dtype=dtype)
+    (found,) = compare(open_port(LLAMA), (shape,), (mode,), rounds=2, backend="eager")
+    assert found.mode == mode and [ratio.phase for ratio in found.ratios] == ["prefill", "decode"]
+    for ratio in found.ratios:
+        assert isinstance(ratio, Ratio) and len(ratio.ratios) == 2 and ratio.port_ms > 0 and ratio.source_ms > 0
+
+
+def test_other_tokens_are_no_figure(monkeypatch):
+    models = generation._models
+
+    def spoilt(port, shape):
+        ours, theirs = models(port, shape)
+        with torch.no_grad():
+            ours.lm_head.weight.add_(torch.randn_like(ours.lm_head.weight))
+        return ours, theirs
+
+    monkeypatch.setattr(generation, "_models", spoilt)
+    with pytest.raises(RuntimeError, match="other tokens"):
+        list(compare(open_port(LLAMA), (SMALL,), ("eager",), rounds=1))
+
+
+def test_the_command(monkeypatch, capfd):
+    monkeypatch.setattr(generation, "SHAPES", (SMALL,))
+    words = ["bench", "llama2", "--mode", "eager", "--rounds", "1"]
+    assert porter.cli.exit_code(words) == 0
+    out, err = capfd.readouterr()
+    assert "a toy, float32, batch 1, prompt 8" in out and "ratio" in out and out.endswith("kernel: not run\n")
+    assert "done" in err
+    assert porter.cli.exit_code([*words, "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert [row["phase"] for row in document["comparisons"]] == ["prefill", "decode"]
+    assert document["comparisons"][0]["ratio"] > 0
+    assert porter.cli.exit_code(["bench", "nowhere"]) == 1
+    assert "error[P" in capfd.readouterr().err

@@ -1,0 +1,49 @@
+"""Loading a sharded checkpoint into merged projections takes no second copy of it."""
+
+import sys
+import time
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from porter.bench.load_memory import peak_of_loading, peak_while
+from porter.runtime.registry import default_root
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the high-water mark is Linux's")
+def test_a_port_loads_in_the_memory_that_its_source_takes(tmp_path):
+    config = LlamaConfig(
+        vocab_size=512,
+        hidden_size=1024,
+        intermediate_size=2816,
+        num_hidden_layers=6,
+        num_attention_heads=16,
+        num_key_value_heads=4,
+    )
+    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    model.save_pretrained(tmp_path, max_shard_size="20MB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 4
+    port, source = (peak_of_loading(tmp_path, default_root() / "llama2", which) for which in ("port", "source"))
+    mega = 2**20
+    print(f"weights {size / mega:.0f} MiB; own: port {port.own / mega:.0f}, source {source.own / mega:.0f}", end="; ")
+    print(f"resident: port {port.resident / mega:.0f}, source {source.resident / mega:.0f}")
+    assert source.resident > 0.9 * size  # else nothing was measured
+    attention, mlp = model.model.layers[0].self_attn, model.model.layers[0].mlp
+    merged = [attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj]
+    of_layer = sum(module.weight.nbytes for module in merged)
+    assert port.own > 5 * of_layer
+    # merged weights are written once, one layer's at a time; the others stay in the file, as all the source's do
+    assert port.own < source.own + 6 * of_layer + 1.5 * of_layer
+
+
+def test_a_second_copy_would_be_seen():
+    size = 64 * 2**20
+
+    def copy():
+        whole = torch.ones(size, dtype=torch.uint8)
+        return whole.clone(), time.sleep(0.1)
+
+    peak = peak_while(copy)
+    assert peak.own > 1.8 * size

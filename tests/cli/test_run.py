@@ -1,0 +1,150 @@
+"""`porter run`: what it prints, where, and with which exit code; the run script of a port."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from porter.bench.demo_checkpoint import make_demo_checkpoint
+from tests.cli.conftest import ROOT
+
+TEXT = ["porter turns a model into a model. " * 20]
+PROMPT = "porter turns"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """Trained for a moment, on one sentence."""
+    folder = tmp_path_factory.mktemp("demo")
+    make_demo_checkpoint(folder, TEXT, steps=40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(checkpoint) -> str:
+    """What the unported model answers."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    ids = torch.tensor([tokenizer(PROMPT)["input_ids"]])
+    tokens = LlamaForCausalLM.from_pretrained(checkpoint).generate(ids, max_new_tokens=8, do_sample=False)
+    text = tokenizer.decode(tokens[0, ids.shape[1] :])
+    assert " model" in text  # it has learnt something
+    return text
+
+
+@pytest.fixture
+def run(porter_here, checkpoint):
+    def call(*words, model_path=checkpoint):
+        return porter_here("run", "llama2", "--model-path", model_path, "--max-new-tokens", 8, *words)
+
+    return call
+
+
+def test_the_answer_is_on_stdout_and_the_times_are_not(run, expected):
+    done = run("--prompt", PROMPT)
+    assert done.code == 0
+    assert done.out == f"{PROMPT}{expected}\n"
+    assert "prefill" in done.err and "tokens/s" in done.err and "prefill" not in done.out
+
+
+def test_prompts_from_a_file_are_one_batch(run, expected, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text(f"{PROMPT}\n\ninto a\n")
+    document = json.loads(run("--prompts-file", file, "--json").out)
+    assert [answer["prompt"] for answer in document["answers"]] == [PROMPT, "into a"]
+    assert document["answers"][0]["text"] == expected and len(document["answers"][0]["token_ids"]) == 8
+    assert document["ok"] and document["execute_mode"] == "eager"
+    assert document["prefill_ms"] > 0 and document["ms_per_token"] > 0 and document["tokens_per_second"] > 0
+
+
+@pytest.mark.parametrize("padding", ["--input-padding", "--no-input-padding"])
+def test_dynamo_gives_the_same_answer(run, padding):
+    words = ("--prompt", PROMPT, "--execute-mode", "dynamo", "--backend", "eager", padding, "--input-max-len", 16)
+    assert run(*words, "--dtype", "float32", "--device", "cpu").out == run("--prompt", PROMPT).out
+
+
+def test_a_stream_is_the_same_text(run):
+    assert run("--prompt", PROMPT, "--stream").out == run("--prompt", PROMPT).out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--prompt", "a", "--prompts-file", "b"),
+        ("--prompt", "a", "--stream", "--json"),
+        ("--prompt", "a", "--dtype", "x"),
+    ],
+    ids=str,
+)
+def test_usage_errors(run, words):
+    done = run(*words)
+    assert (done.code, done.out) == (2, "")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--prompt", ""), "P085"),
+        (("--prompt", "a " * 50, "--input-max-len", 4), "P085"),
+        (("--prompts-file", "/nowhere"), "P085"),
+        (("--prompt", "a", "--execute-mode", "dynamo", "--backend", "max-autotune"), "P086"),
+    ],
+)
+def test_what_cannot_run_is_a_diagnostic(run, words, code, as_json):
+    done = run(*words, *(["--json"] if as_json else []))
+    assert done.code == 1
+    if as_json:
+        assert json.loads(done.out)["diagnostics"][0]["code"] == code
+    else:
+        assert done.out == "" and f"error[{code}]: " in done.err and "  = help: " in done.err
+
+
+def test_a_misspelt_name_and_a_missing_folder(run, porter_here, checkpoint, tmp_path):
+    done = porter_here("run", "lama2", "--model-path", checkpoint, "--prompt", "a")
+    assert done.code == 1 and done.err.startswith("error[P080]: no ported model `lama2`\n") and "`llama2`" in done.err
+    assert "P081" in run("--prompt", "a", model_path=tmp_path / "no").err
+
+
+def test_a_checkpoint_of_another_model(run, checkpoint, tmp_path):
+    config = json.loads((checkpoint / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "qwen2"}))
+    done = run("--prompt", "a", model_path=tmp_path)
+    assert done.code == 1 and "error[P083]" in done.err
+
+
+@pytest.mark.parametrize("mode", ["eager", "dynamo"])
+def test_the_run_script_of_the_port(checkpoint, expected, environment, mode):
+    script = ROOT / "generated_models" / "llama2" / "run_llama2.py"
+    words = [
+        "--input_max_len=16",
+        "--max_new_tokens=8",
+        f"--execute_mode={mode}",
+        "--backend=eager",
+        "--prompt",
+        PROMPT,
+    ]
+    command = [sys.executable, script, f"--model_path={checkpoint}", *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert f"{PROMPT}{expected}\n" in done.stderr and "prefill" in done.stderr
+
+
+def test_the_run_script_says_what_is_missing(environment, tmp_path):
+    script = ROOT / "generated_models" / "llama2" / "run_llama2.py"
+    command = [sys.executable, script, f"--model_path={tmp_path / 'no'}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and done.stderr.startswith("error[P081]: no checkpoint folder")
+
+
+def test_making_a_checkpoint_leaves_the_random_state_and_the_threads(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    threads = torch.get_num_threads()
+    make_demo_checkpoint(tmp_path, TEXT, steps=1)
+    assert torch.equal(torch.rand(3), expected) and torch.get_num_threads() == threads
