@@ -50,7 +50,12 @@ class Anatomy:
         direct = [cls for cls, bases in self.bases.items() if name in bases]
         return tuple(dict.fromkeys(found for cls in direct for found in (cls, *self.subclasses(cls))))
 
+    def pretrained(self) -> tuple[str, ...]:
+        """Classes derived from `PreTrainedModel` itself: the file's own base of its models."""
+        return tuple(name for name, bases in self.bases.items() if "PreTrainedModel" in bases)
+
     def of_role(self, role: str) -> tuple[str, ...]:
+        """Classes of a role, in the order of the file."""
         return tuple(name for name, has in self.roles.items() if has == role)
 
 

@@ -18,7 +18,7 @@ from porter.plan import Plan
 from porter.ported import Ported, SiteReport
 from porter.rewrite import rewrite
 from porter.rule import LoadedRule, load_rules
-from porter.search import Search, pretrained_classes
+from porter.search import Search
 from porter.shipped import shipped
 from porter.source import Source
 from porter.split_points import find_split_points
@@ -157,7 +157,7 @@ def _nothing_to_port(plan: Plan) -> Refused | None:
             return Refused((Diagnostic("P103", message, place, help="port the model it wraps"),))
         closest = explain(plan, first)
         return Refused((replace(closest, code="P103", message=f"no rule takes any site of `{plan.anatomy.causal}`"),))
-    if not pretrained_classes(plan.anatomy):
+    if not plan.anatomy.pretrained():
         place = plan.parsed.span(plan.parsed.classes[plan.anatomy.causal])
         message = "the file has no class of its own derived from PreTrainedModel"
         help_text = "a port loads weights through that class: port the file that defines it"

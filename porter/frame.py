@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from porter.parse import Function, Parsed, dotted, parse
 from porter.plan import Plan
 from porter.ported import FRAME, Change
-from porter.search import pretrained_classes
 from porter.soundness import HUB_DECORATORS, added_parameters
 from porter.sweep import apply_edits, from_import, sweep
 
@@ -44,7 +43,7 @@ def runtime_edits(
     has_static_cache = any(module.startswith(RUNTIME) for module in needed.values())
     base_class = BASE_CLASS_WITH_CACHE if has_static_cache else BASE_CLASS
     needed[base_class] = RUNTIME
-    for name in pretrained_classes(plan.anatomy):
+    for name in plan.anatomy.pretrained():
         node = parsed.classes[name]
         for base in node.bases:
             if dotted(base) == "PreTrainedModel":
@@ -88,9 +87,7 @@ def _weight_map(merges: tuple[Merge, ...]) -> str:
     return "\n".join([*lines, "    )", ""])
 
 
-def finish_frame(
-    source: Parsed, text: str, needed: dict[str, str], package: str | None
-) -> tuple[str, list[Change]]:
+def finish_frame(source: Parsed, text: str, needed: dict[str, str], package: str | None) -> tuple[str, list[Change]]:
     """Sweep what is dead now, make imports absolute, add those the rewrites need."""
     text, swept = sweep(source, text, set(needed))
     text = _absolute_imports(text, package)
@@ -151,4 +148,3 @@ def _import_place(parsed: Parsed) -> int:
         if isinstance(node, (ast.Import, ast.ImportFrom)) or (is_docstring and not place):
             place = parsed.data.find(b"\n", parsed.range(node)[1]) + 1 or len(parsed.data)
     return place
-

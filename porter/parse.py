@@ -124,6 +124,7 @@ class Parsed:
         return start, self._line_starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
 
     def text(self, node: ast.AST) -> str:
+        """The node as it is written."""
         start, end = self.range(node)
         return self.data[start:end].decode()
 
@@ -132,6 +133,7 @@ class Parsed:
         return self.data.count(b"\n", 0, offset) + 1
 
     def line_start(self, offset: int) -> int:
+        """Where the line that holds a byte offset starts."""
         return self.data.rfind(b"\n", 0, offset) + 1
 
     def span(self, node: ast.AST) -> Span:

@@ -49,6 +49,7 @@ class Application:
 
     @property
     def sites(self) -> tuple[str, ...]:
+        """Where its hits are, each place once."""
         return tuple(dict.fromkeys(hit.site for hit in self.hits))
 
 
@@ -73,6 +74,7 @@ class Plan:
     kept: tuple[str, ...]
 
     def rules_at(self, site: str) -> tuple[str, ...]:
+        """Names of the rules that take a part of the site or all of it."""
         return tuple(dict.fromkeys(a.rule.name for a in self.applications if site in a.sites))
 
     def missing_at(self, site: Site) -> tuple[str, ...]:

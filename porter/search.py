@@ -11,10 +11,11 @@ from porter.bindings import Bindings, Match
 from porter.config import ConfigDefaults
 from porter.diagnostics import Refused
 from porter.match import Unifier
-from porter.parse import Function, Parsed, methods, self_attribute
+from porter.parse import Function, Parsed, methods
 from porter.plan import Application, Failure, Hit, Plan, settle
+from porter.reach import broken_merges, unreached_user
 from porter.rule import LoadedEdit, LoadedRule, Pattern
-from porter.soundness import HUB_DECORATORS, added_parameters, unsound
+from porter.soundness import HUB_DECORATORS, unsound
 
 Place = tuple[str, str | None, Function]  # site name, owning class, function
 
@@ -92,7 +93,7 @@ class Search:
             found_any = False
             for place in self._places(edit):
                 found = self._hits(rule, edit, place, shared)
-                if not found and edit.edit.unit not in ("expression",):
+                if not found and edit.edit.unit != "expression":
                     self._fail_everywhere(rule, f"`{place[0]}` does not match `{edit.patterns[0].name}`", skip=place[0])
                     return
                 found_any = found_any or bool(found)
@@ -102,8 +103,11 @@ class Search:
             if not found_any:
                 self._fail_everywhere(rule, f"nothing in the module matches `{edit.patterns[0].name}`")
                 return
-        if self._reaches_every_user(rule, hits):
+        reason = unreached_user(hits, self.parsed, self.anatomy)
+        if reason is None:
             yield Application(rule, tuple(hits), tuple(shared.attributes.items()))
+        else:
+            self._fail_everywhere(rule, reason)
 
     def _places(self, edit: LoadedEdit) -> list[Place]:
         site = edit.edit.site
@@ -242,73 +246,14 @@ class Search:
         return False
 
     def _whole_merges(self, found: list[Application]) -> list[Application]:
-        """A merge maps checkpoint names: every class with those parts must take it, and no other code may use them."""
+        """Without the applications of a rule whose merge would not hold for the whole module."""
         rejected: set[str] = set()
         for rule in {a.rule.name: a.rule for a in found if a.rule.declared.merges}.values():
             mine = [a for a in found if a.rule.name == rule.name]
-            owners = {hit.owner for a in mine for hit in a.hits}
-            ranges = [r for a in mine for hit in a.hits for r in hit.ranges(self.parsed)]
-            for _, parts, _ in rule.declared.merges:
-                made = [part for part in parts if any(part in name.split(".") for name in self.converted)]
-                if made:
-                    rejected.add(rule.name)
-                    reason = f"the source library makes `{made[0]}` out of other tensors of a checkpoint"
-                    self.failures += [Failure(rule, hit.site, reason=reason) for a in mine for hit in a.hits]
-                stray = self._stray_part(parts, owners, ranges)
-                if stray is not None:
-                    rejected.add(rule.name)
-                    reason = f"`{self.parsed.text(stray)}` is used outside what the rule rewrites"
-                    self.failures += [Failure(rule, hit.site, None, reason, stray) for a in mine for hit in a.hits]
+            for reason, node in broken_merges(rule, mine, self.parsed, self.anatomy, self.converted):
+                rejected.add(rule.name)
+                self.failures += [Failure(rule, hit.site, None, reason, node) for a in mine for hit in a.hits]
         return [a for a in found if a.rule.name not in rejected]
-
-    def _stray_part(
-        self, parts: tuple[str, ...], owners: set[str | None], ranges: list[tuple[int, int]]
-    ) -> ast.AST | None:
-        """Code that reads or sets one of the parts, by attribute or by a string, and is not rewritten."""
-        definitions: list[ast.AST] = list(self.parsed.functions.values())
-        for name, node in self.parsed.classes.items():
-            unreached = name not in self.anatomy.roles and name not in owners
-            if unreached and any(part in self.anatomy.members[name] for part in parts):
-                continue  # a class outside the causal model that has such parts of its own
-            definitions += methods(node).values()
-        for part in (part for definition in definitions for part in self.parsed.nodes(definition)):
-            named = getattr(part, "attr", None) or (part.value if isinstance(part, ast.Constant) else None)
-            if named in parts:
-                start, end = self.parsed.range(part)
-                if not any(r[0] <= start and end <= r[1] for r in ranges):
-                    return part
-        return None
-
-    def _reaches_every_user(self, rule: LoadedRule, hits: list[Hit]) -> bool:
-        """Where an edit adds parameters to a class's forward, whoever builds or calls one must be edited too."""
-        owners = {hit.owner for hit in hits}
-        for hit in hits:
-            if not added_parameters(hit):
-                continue
-            for cls, members in self.anatomy.members.items():
-                holders = [member for member in members.values() if hit.owner in member.classes]
-                beside = [c for member in holders for c in member.classes if c in self.parsed.classes]
-                other = next((c for c in beside if c not in owners), None)
-                if holders and cls not in owners:
-                    self._fail_everywhere(rule, f"`{cls}` also builds `{hit.owner}`, whose parameters would change")
-                    return False
-                if other is not None:
-                    self._fail_everywhere(rule, f"`{other}` stands in one list with `{hit.owner}` and is not edited")
-                    return False
-                called = self._called_by_index(cls, {member.name for member in holders})
-                if called is not None:
-                    reason = f"`{self.parsed.text(called)}` is called here too, with the parameters of the source"
-                    self._fail_everywhere(rule, reason)
-                    return False
-        return True
-
-    def _called_by_index(self, cls: str, lists: set[str]) -> ast.AST | None:
-        """A call of one entry of a module list: `self.layers[0](...)`."""
-        for node in self.parsed.nodes(self.parsed.classes[cls]) if lists else ():
-            func = node.func if isinstance(node, ast.Call) else None
-            if isinstance(func, ast.Subscript) and self_attribute(func.value) in lists:
-                return func
-        return None
 
     def _fail_everywhere(self, rule: LoadedRule, reason: str, skip: str = "") -> None:
         for edit in rule.edits:
@@ -322,7 +267,3 @@ class Search:
             self.failures.append(Failure(rule, site, reason=f"it matches here but not `{other}`"))
         else:
             self.failures.append(Failure(rule, site, reason=there.reason, node=there.node))
-
-
-def pretrained_classes(anatomy: Anatomy) -> list[str]:
-    return [name for name, bases in anatomy.bases.items() if "PreTrainedModel" in bases]

@@ -107,6 +107,7 @@ def _import_text(node: ast.Import | ast.ImportFrom, names: list[ast.alias]) -> s
 
 
 def from_import(module: str, names: list[str]) -> str:
+    """An import statement, over several lines where one is too long."""
     line = f"from {module} import {', '.join(names)}"
     if len(line) <= LINE_LIMIT:
         return line
@@ -114,6 +115,7 @@ def from_import(module: str, names: list[str]) -> str:
 
 
 def apply_edits(data: bytes, edits: list[tuple[int, int, str]]) -> str:
+    """The text with each byte range `[start, end)` replaced; ranges do not overlap."""
     for start, end, text in sorted(edits, reverse=True):
         data = data[:start] + text.encode() + data[end:]
     return data.decode()
