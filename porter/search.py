@@ -93,6 +93,9 @@ class Search:
             found_any = False
             for place in self._places(edit):
                 found = self._hits(rule, edit, place, shared)
+                if self._is_kept(place) and self._would_match(rule, edit, place):
+                    self._fail_everywhere(rule, f"`{place[0]}` is kept, and the rule changes it with the others")
+                    return
                 if not found and edit.edit.unit != "expression":
                     self._fail_everywhere(rule, f"`{place[0]}` does not match `{edit.patterns[0].name}`", skip=place[0])
                     return
@@ -108,6 +111,13 @@ class Search:
             yield Application(rule, tuple(hits), tuple(shared.attributes.items()))
         else:
             self._fail_everywhere(rule, reason)
+
+    def _is_kept(self, place: Place) -> bool:
+        return bool({place[0], place[1], place[0].split(".")[0]} & set(self.kept))
+
+    def _would_match(self, rule: LoadedRule, edit: LoadedEdit, place: Place) -> bool:
+        unifiers = (Unifier(rule, pattern, self.parsed) for pattern in edit.patterns)
+        return any(self._match(unifier, edit.edit.unit, place[2], Bindings()) for unifier in unifiers)
 
     def _places(self, edit: LoadedEdit) -> list[Place]:
         site = edit.edit.site
@@ -128,7 +138,7 @@ class Search:
 
     def _hits(self, rule: LoadedRule, edit: LoadedEdit, place: Place, start: Bindings) -> list[Hit]:
         site, owner, function = place
-        if {site, owner, site.split(".")[0]} & set(self.kept):
+        if self._is_kept(place):
             return []
         best = None
         hits: list[Hit] = []

@@ -114,6 +114,11 @@ def _removed_attribute(hit: Hit, application: Application, parsed: Parsed, anato
         for node in parsed.nodes(parsed.classes[cls]):
             if self_attribute(node) in removed and not _inside(node, application.hits, parsed):
                 return f"`{parsed.text(node)}` is used outside what the rule rewrites", node
+    for cls in anatomy.reached:  # `self.mlp.act_fn = ...`, set from where the module is held
+        for node in parsed.nodes(parsed.classes[cls]):
+            is_store = isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+            if is_store and node.attr in removed and self_attribute(node) is None:  # type: ignore[attr-defined]
+                return f"`{parsed.text(node)}` sets what the rule takes away", node
     return None
 
 

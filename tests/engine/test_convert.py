@@ -184,3 +184,10 @@ def test_leaving_out_a_rule_that_others_need_leaves_them_out_too():
     assert not isinstance(ported, Refused)
     rules = {rule for rule, _ in ported.rules}
     assert "norm_rms" in rules and not rules & {"norm_rms_residual", "add_norm", "add_norm_across"}
+
+
+def test_keeping_one_site_of_a_rule_for_the_whole_module_keeps_them_all():
+    ported = convert(source_of("llama"), name="llama", keep=("LlamaModel.forward",))
+    assert not isinstance(ported, Refused)
+    assert not {"attention", "add_norm_across"} & {rule for rule, _ in ported.rules}
+    assert "create_causal_mask(" in ported.code and "npu_causal_mask" not in ported.code

@@ -102,6 +102,11 @@ CASES = [
     ),
     case("the activation is replaced afterwards", "swiglu", behind(ACTIVATION, "        self.act_fn = nn.GELU()\n")),
     case(
+        "the activation is replaced from outside",
+        "swiglu",
+        ("        self.mlp = LlamaMLP(config)\n", "        self.mlp = LlamaMLP(config)\n        self.mlp.act_fn = nn.GELU()\n"),
+    ),
+    case(
         "a subclass has another activation",
         "swiglu",
         before(
