@@ -104,7 +104,7 @@ CASES = [
     case(
         "the activation is replaced from outside",
         "swiglu",
-        ("        self.mlp = LlamaMLP(config)\n", "        self.mlp = LlamaMLP(config)\n        self.mlp.act_fn = nn.GELU()\n"),
+        behind("        self.mlp = LlamaMLP(config)\n", "        self.mlp.act_fn = nn.GELU()\n"),
     ),
     case(
         "a subclass has another activation",
