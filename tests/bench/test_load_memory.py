@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from porter.bench.load_memory import peak_of_loading, peak_while
+from porter.bench.load_memory import peak_of_loading
 from porter.runtime.registry import default_root
 
 
