@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from porter.parse import Function, Parsed, dotted, parse
+from porter.parse import Function, Parsed, decorator_name, dotted, parse
 from porter.plan import Plan
 from porter.ported import FRAME, Change
 from porter.soundness import HUB_DECORATORS, added_parameters
@@ -38,7 +38,7 @@ def runtime_edits(
         if node.name not in ported:
             continue
         for decorator in node.decorator_list:
-            if _decorator_name(decorator) in HUB_DECORATORS:
+            if decorator_name(decorator) in HUB_DECORATORS:
                 yield (*_decorator_lines(parsed, decorator), ("",), FRAME, node.name)
     has_static_cache = any(module.startswith(RUNTIME) for module in needed.values())
     base_class = BASE_CLASS_WITH_CACHE if has_static_cache else BASE_CLASS
@@ -58,13 +58,8 @@ def _undocumented(plan: Plan) -> Iterator[tuple[int, int, tuple[str, ...], str, 
     """`@auto_docstring` goes from a function that gets parameters: it complains of what the source never documented."""
     for hit in (hit for application in plan.applications for hit in application.hits if added_parameters(hit)):
         for decorator in hit.match.function.decorator_list:
-            if _decorator_name(decorator) == "auto_docstring":
+            if decorator_name(decorator) == "auto_docstring":
                 yield (*_decorator_lines(plan.parsed, decorator), ("",), FRAME, hit.site)
-
-
-def _decorator_name(decorator: ast.expr) -> str:
-    called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return (dotted(called) or "").split(".")[-1]
 
 
 def _decorator_lines(parsed: Parsed, decorator: ast.expr) -> tuple[int, int]:
@@ -90,21 +85,19 @@ def _weight_map(merges: tuple[Merge, ...]) -> str:
 def finish_frame(source: Parsed, text: str, needed: dict[str, str], package: str | None) -> tuple[str, list[Change]]:
     """Sweep what is dead now, make imports absolute, add those the rewrites need."""
     text, swept = sweep(source, text, set(needed))
-    text = _absolute_imports(text, package)
-    return _add_imports(text, needed), swept
+    parsed = parse(text, source.display)
+    assert isinstance(parsed, Parsed)
+    return apply_edits(parsed.data, [*_absolute_imports(parsed, package), *_added_imports(parsed, needed)]), swept
 
 
 # -- imports
 
 
-def _absolute_imports(text: str, package: str | None) -> str:
+def _absolute_imports(parsed: Parsed, package: str | None) -> Iterator[tuple[int, int, str]]:
     """`from ...cache_utils import X` in `transformers.models.llama`: `from transformers.cache_utils import X`."""
     if package is None:
-        return text
-    parsed = parse(text, "")
-    assert isinstance(parsed, Parsed)
-    edits = []
-    for node in ast.walk(parsed.tree):
+        return
+    for node in parsed.nodes(parsed.tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             parts = package.split(".")
             head = parts[: len(parts) - node.level + 1]
@@ -112,14 +105,11 @@ def _absolute_imports(text: str, package: str | None) -> str:
             start, end = parsed.range(node)
             written = parsed.data[start:end].decode()
             tail = written[written.index("import") :] if not node.module else written[written.index(" import") + 1 :]
-            edits.append((start, end, f"from {module} {tail}"))
-    return apply_edits(parsed.data, edits)
+            yield start, end, f"from {module} {tail}"
 
 
-def _add_imports(text: str, needed: dict[str, str]) -> str:
-    """Imports the rewrites need, after the file's last top-level import."""
-    parsed = parse(text, "")
-    assert isinstance(parsed, Parsed)
+def _added_imports(parsed: Parsed, needed: dict[str, str]) -> Iterator[tuple[int, int, str]]:
+    """Imports the rewrites need, after the file's last import that stands before any definition."""
     by_module: dict[str, list[str]] = {}
     for name, module in sorted(needed.items()):
         item = parsed.imports.get(name)
@@ -132,10 +122,9 @@ def _add_imports(text: str, needed: dict[str, str]) -> str:
     lines = [from_import(module, names) + "\n" for module, names in sorted(by_module.items())]
     if lines:
         blocks.append("".join(lines))
-    if not blocks:
-        return text
-    place = _import_place(parsed)
-    return apply_edits(parsed.data, [(place, place, "\n" + "\n".join(blocks))])
+    if blocks:
+        place = _import_place(parsed)
+        yield place, place, "\n" + "\n".join(blocks)
 
 
 def _import_place(parsed: Parsed) -> int:

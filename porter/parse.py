@@ -204,6 +204,12 @@ def dotted(node: ast.AST) -> str | None:
     return None
 
 
+def decorator_name(decorator: ast.expr) -> str:
+    """The last name of what decorates: `no_grad` for `@torch.no_grad()`."""
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return (dotted(called) or "").split(".")[-1]
+
+
 def self_attribute(node: ast.AST) -> str | None:
     """The attribute's name for `self.name`, else None."""
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":

@@ -73,7 +73,7 @@ class Renderer:
             if outer is not None and item.start == item.end == start:
                 continue  # an insertion before the hole: `outer` itself stands behind it
             parts.append(self.data[position : item.start].decode())
-            parts.append(self._filled(item))
+            parts.append(self.filled(item))
             self._rendered.add(id(item))
             position = item.end
         parts.append(self.data[position:end].decode())
@@ -86,7 +86,8 @@ class Renderer:
             if id(item) not in self._rendered and not dropped:
                 raise AssertionError(f"{item.rule} at {item.site} was not written: it overlaps what another rule wrote")
 
-    def _filled(self, item: Replacement) -> str:
+    def filled(self, item: Replacement) -> str:
+        """What `item` writes, indented as the line it stands on."""
         line = self.data[self.parsed.line_start(item.start) : item.start]
         indent = line[: len(line) - len(line.lstrip())].decode() if line.strip() else line.decode()
         filled = []
@@ -125,7 +126,7 @@ def _replacements(parsed: Parsed, application: Application, hit: Hit) -> list[Re
 
 def _says_the_same(parsed: Parsed, item: Replacement) -> bool:
     """An edit that only asks for code to be there writes what it found."""
-    return item.end > item.start and Renderer(parsed, [])._filled(item) == parsed.data[item.start : item.end].decode()
+    return item.end > item.start and Renderer(parsed, []).filled(item) == parsed.data[item.start : item.end].decode()
 
 
 def _whole_lines(data: bytes, start: int, end: int) -> tuple[int, int]:

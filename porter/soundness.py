@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 from porter.anatomy import Anatomy
 from porter.opaque import looked_into, made_elsewhere
-from porter.parse import Function, Parsed, arguments_of, defaults_of, methods, self_attribute, stored_names
+from porter.parse import (
+    Function,
+    Parsed,
+    arguments_of,
+    decorator_name,
+    defaults_of,
+    methods,
+    self_attribute,
+    stored_names,
+)
 from porter.plan import Application, Hit
 
 HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
@@ -187,8 +196,7 @@ def _same_import(name: str, hit: Hit, application: Application, parsed: Parsed) 
 def _decorated(hit: Hit, application: Application, parsed: Parsed, anatomy: Anatomy) -> Found:
     """A decorator may look at a signature that the edit changes."""
     for decorator in hit.match.function.decorator_list if added_parameters(hit) else ():
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if ast.unparse(called).split(".")[-1] not in HARMLESS_DECORATORS:
+        if decorator_name(decorator) not in HARMLESS_DECORATORS:
             return f"`@{parsed.text(decorator)}` wraps the function, whose parameters would change", decorator
     return None
 
