@@ -14,6 +14,7 @@ from porter.npu.contract import (
 )
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
+from porter.npu.rounding import rounded
 
 
 def npu_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
@@ -25,7 +26,7 @@ def npu_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     """
     _check(input, dim)
     gate, up = input.float().chunk(2, dim)
-    return (torch.nn.functional.silu(gate) * up).to(input.dtype)
+    return rounded(torch.nn.functional.silu(gate) * up, input.dtype)
 
 
 @once_a_signature

@@ -1,11 +1,14 @@
 """Attention over a KV cache: npu_fused_infer_attention_score."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from porter.npu.attention_contract import OP, Call, read
+from porter.npu.attention_product import attend, log_sum_exp
 from porter.npu.attention_window import Span, band, check_polarity, kept, ragged_spans, spans
+from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 
 
@@ -35,27 +38,104 @@ def npu_fused_infer_attention_score(
     Raises ContractError for what the torch_npu op documentation forbids, for chips other than A2 and A3, and for what
     this kernel does not compute: paged and quantised caches, pse_shift, shared prefixes, rope parts of MLA.
     """
+    if options.get("input_layout") == "BSND" and options.keys() <= _OF_A_STEP:
+        out = _step(query, key, value, **options)
+        if out is not None:
+            return out, query.new_empty(0, dtype=torch.float32)
     call = read(query, key, value, **options)
     check_polarity(call)
     if call.ragged:
-        return _attend_ragged(call)
-    q = _heads_first(query, call.input_layout, call.num_heads)
-    k = _heads_first(key, call.input_layout, call.kv_heads)
-    v = _heads_first(value, call.input_layout, call.kv_heads)
-    places = spans(call, len(q), q.shape[2], k.shape[2])
-    if all(place == places[0] for place in places):
-        out, lse = _attend_span(call, q, k, v, slice(None), *places[0])
+        out, lse = _attend_ragged(call)
     else:
-        one_row = [slice(row, row + 1) for row in range(len(q))]
-        parts = [
-            _attend_span(call, q[row], k[row], v[row], row, *place) for row, place in zip(one_row, places, strict=True)
-        ]
-        out, lse = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-    if call.input_layout != "BNSD":
-        out = out.transpose(1, 2)
-    if call.input_layout == "BSH":
-        out = out.flatten(2)
-    return out.contiguous(), lse if call.softmax_lse_flag else lse.new_empty(0)
+        out, lse = _attend_rows(call)
+        if call.input_layout != "BNSD":
+            out = out.transpose(1, 2)
+        if call.input_layout == "BSH":
+            out = out.flatten(2)
+    return out.contiguous(), query.new_empty(0, dtype=torch.float32) if lse is None else lse
+
+
+_OF_A_STEP = frozenset(
+    {"atten_mask", "actual_seq_lengths_kv", "num_heads", "num_key_value_heads", "scale", "input_layout"}
+)
+
+
+def _step(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    atten_mask: torch.Tensor | None = None,
+    actual_seq_lengths_kv: Sequence[int] | None = None,
+    num_heads: int = 1,
+    num_key_value_heads: int = 0,
+    scale: float = 1.0,
+    input_layout: str,
+) -> torch.Tensor | None:
+    """What a decoder asks in every layer at every step, by the shortest way: BSND, rows equally long, no sparse mode.
+
+    None for what it leaves to the general way: other masks than 4-D bool ones, and rows that are not equally long.
+    """
+    checked = (num_heads, num_key_value_heads, scale, input_layout)
+    _check_step(query, key, value, atten_mask, actual_seq_lengths_kv, *checked)
+    slots = end = key.shape[1]
+    if actual_seq_lengths_kv is not None:
+        end = actual_seq_lengths_kv[0]
+        if not 0 < end <= slots or actual_seq_lengths_kv.count(end) != len(actual_seq_lengths_kv):
+            return None
+    keep = None
+    if atten_mask is not None:
+        if atten_mask.dtype != torch.bool or atten_mask.dim() != 4:
+            return None
+        keep = ~atten_mask[:, :, : query.shape[1], :end]
+    if end != slots:
+        key, value = key.narrow(1, 0, end), value.narrow(1, 0, end)
+    return (
+        attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), keep, scale)
+        .transpose(1, 2)
+        .contiguous()
+    )
+
+
+@once_a_signature
+def _check_step(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    atten_mask: torch.Tensor | None,
+    actual_seq_lengths_kv: Sequence[int] | None,
+    num_heads: int,
+    num_key_value_heads: int,
+    scale: float,
+    input_layout: str,
+) -> None:
+    read(
+        query,
+        key,
+        value,
+        atten_mask=atten_mask,
+        actual_seq_lengths_kv=actual_seq_lengths_kv,
+        num_heads=num_heads,
+        num_key_value_heads=num_key_value_heads,
+        scale=scale,
+        input_layout=input_layout,
+    )
+
+
+def _attend_rows(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(B, N, S, D). Rows whose sequences lie at one place are computed together."""
+    q = _heads_first(call.query, call.input_layout, call.num_heads)
+    k = _heads_first(call.key, call.input_layout, call.kv_heads)
+    v = _heads_first(call.value, call.input_layout, call.kv_heads)
+    places = spans(call, q.shape[0], q.shape[2], k.shape[2])
+    if len(places) == 1:
+        return _attend_span(call, q, k, v, slice(None), *places[0])
+    parts = []
+    for index, place in enumerate(places):
+        row = slice(index, index + 1)
+        parts.append(_attend_span(call, q[row], k[row], v[row], row, *place))
+    outs, lses = zip(*parts, strict=True)
+    return torch.cat(outs), torch.cat(lses) if call.softmax_lse_flag else None
 
 
 def _heads_first(tensor: torch.Tensor, layout: str, heads: int) -> torch.Tensor:
@@ -67,52 +147,37 @@ def _heads_first(tensor: torch.Tensor, layout: str, heads: int) -> torch.Tensor:
 
 def _attend_span(
     call: Call, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: slice, at: Span, kv_at: Span
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Some batch rows, whose sequences lie at the same place: (B, N, S, D), and zeros outside that place."""
-    length = q.shape[2]
+    length, kv_length = q.shape[2], k.shape[2]
     keep = kept(call, rows, at, kv_at, q.device)
-    out, lse = _attend(call, q[:, :, at[0] : at[1]], k[:, :, kv_at[0] : kv_at[1]], v[:, :, kv_at[0] : kv_at[1]], keep)
+    if kv_at != (0, kv_length):
+        k, v = k[:, :, kv_at[0] : kv_at[1]], v[:, :, kv_at[0] : kv_at[1]]
     if at == (0, length):
-        return out, lse
+        return _attend(call, q, k, v, keep)
+    out, lse = _attend(call, q[:, :, at[0] : at[1]], k, v, keep)
     around = (0, 0, at[0], length - at[1])
-    if call.softmax_lse_flag:
+    if lse is not None:
         lse = torch.nn.functional.pad(lse, around, value=float("-inf"))
     return torch.nn.functional.pad(out, around), lse
 
 
 def _attend(
     call: Call, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, N, Q, D) against (B, KV_N, KV, D). No key is repeated for the heads that share it."""
-    batch, heads, length, _ = q.shape
-    groups = k.shape[1]
-    lse = q.new_empty(0, dtype=torch.float32)
-    if k.shape[2] == 0 or length == 0:
-        out = q.new_zeros(batch, heads, length, v.shape[-1])
-        return out, lse if not call.softmax_lse_flag else lse.new_full((batch, heads, length, 1), float("-inf"))
-    if call.softmax_lse_flag:
-        lse = _log_sum_exp(call, q, k, keep)
-    attention = torch.nn.functional.scaled_dot_product_attention
-    if length == 1 and heads != groups:  # the heads of a group become rows of one product, and read the cache once
-        out = attention(q.reshape(batch, groups, heads // groups, -1), k, v, attn_mask=keep, scale=call.scale)
-        return out.reshape(batch, heads, 1, -1), lse
-    if length == 1 and q.dtype != torch.float32:  # several times quicker than 16-bit attention on a CPU, rounded once
-        return attention(q.float(), k.float(), v.float(), attn_mask=keep, scale=call.scale).to(q.dtype), lse
-    return attention(q, k, v, attn_mask=keep, scale=call.scale, enable_gqa=heads != groups), lse
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The product, and its log-sum-exp where it is asked for; also of nothing."""
+    if k.shape[2] == 0 or q.shape[2] == 0:
+        lse = q.new_full((*q.shape[:3], 1), float("-inf"), dtype=torch.float32) if call.softmax_lse_flag else None
+        return q.new_zeros(*q.shape[:3], v.shape[-1]), lse
+    lse = log_sum_exp(q, k, keep, call.scale) if call.softmax_lse_flag else None
+    return attend(q, k, v, keep, call.scale), lse
 
 
-def _log_sum_exp(call: Call, q: torch.Tensor, k: torch.Tensor, keep: torch.Tensor | None) -> torch.Tensor:
-    batch, heads, length, _ = q.shape
-    grouped = q.float().reshape(batch, k.shape[1], -1, q.shape[-1])
-    scores = (grouped @ k.float().transpose(-1, -2)).reshape(batch, heads, length, -1) * call.scale
-    if keep is not None:
-        scores = scores.masked_fill(~keep, float("-inf"))
-    return scores.logsumexp(-1, keepdim=True)
-
-
-def _attend_ragged(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
+def _attend_ragged(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
     out = call.query.new_zeros(*call.query.shape[:2], call.value.shape[-1])
-    lse = out.new_full((*out.shape[:2], 1) if call.softmax_lse_flag else (0,), float("-inf"), dtype=torch.float32)
+    lse = None
+    if call.softmax_lse_flag:
+        lse = out.new_full((*out.shape[:2], 1), float("-inf"), dtype=torch.float32)
     for at, kv_at in ragged_spans(call):
         here, there = slice(*at), slice(*kv_at)
         q, k, v = (  # (1, N, S, D)
@@ -120,7 +185,7 @@ def _attend_ragged(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
         )
         part, part_lse = _attend(call, q, k, v, band(call, q.shape[2], k.shape[2], q.device))
         out[here] = part[0].transpose(0, 1)
-        if call.softmax_lse_flag:
+        if lse is not None and part_lse is not None:
             lse[here] = part_lse[0].transpose(0, 1)
     return out, lse
 

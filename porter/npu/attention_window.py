@@ -22,12 +22,14 @@ def check_polarity(call: Call) -> None:
 
 
 def spans(call: Call, batch: int, length: int, kv_length: int) -> list[tuple[Span, Span]]:
-    """For each batch row, where its sequence lies: in query, and in key and value."""
+    """For each batch row, where its sequence lies: in query, and in key and value. One entry where all rows agree."""
     lengths = None if call.decodes else call.actual_seq_lengths
     query = _row_spans("actual_seq_lengths", lengths, call.query_padding_size, batch, length, False)
     kv_lengths = call.actual_seq_lengths_kv
     kv = _row_spans("actual_seq_lengths_kv", kv_lengths, call.kv_padding_size, batch, kv_length, call.decodes)
-    return list(zip(query, kv, strict=True))
+    if len(query) == len(kv):
+        return list(zip(query, kv, strict=True))
+    return [(row, kv[0]) for row in query] if len(kv) == 1 else [(query[0], row) for row in kv]
 
 
 def ragged_spans(call: Call) -> list[tuple[Span, Span]]:
@@ -47,11 +49,14 @@ def _cumulative_spans(argument: str, lengths: Sequence[int], total: int) -> list
 def _row_spans(
     argument: str, lengths: Sequence[int] | None, padding: torch.Tensor | None, batch: int, size: int, lenient: bool
 ) -> list[Span]:
+    """One span for each row, or a single one for all."""
     if lengths is None:  # then a padding size has no effect either
-        return [(0, size)] * batch
-    if len(lengths) not in (1, batch) and len(lengths) < batch:
+        return [(0, size)]
+    if len(lengths) != 1 and len(lengths) < batch:
         raise ContractError(OP, argument, f"must have 1 or {batch} entries", len(lengths))
-    lengths = list(lengths) * batch if len(lengths) == 1 else list(lengths[:batch])
+    lengths = lengths[:batch]
+    if lengths.count(lengths[0]) == len(lengths):
+        lengths = lengths[:1]
     if min(lengths) < 0 or max(lengths) > size:
         raise ContractError(OP, argument, f"must be between 0 and {size}", lengths)
     if padding is None:

@@ -17,8 +17,11 @@ from porter.npu.contract import (
 )
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
+from porter.npu.rounding import rounded
 
 _CHIPS_WITH_FLOAT_GAMMA = (A2, A3, ASCEND_950)
+# What torch.nn.functional.rms_norm calls, in float32 inside; it returns rstd too, which that does not.
+_fused_rms_norm = torch._fused_rms_norm
 
 
 def npu_rms_norm(input: torch.Tensor, gamma: torch.Tensor, epsilon: float = 1e-6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,8 +34,7 @@ def npu_rms_norm(input: torch.Tensor, gamma: torch.Tensor, epsilon: float = 1e-6
     also bfloat16, a float32 gamma beside float16, and rows under 32 bytes.
     """
     _check("npu_rms_norm", input, gamma)
-    normed, rstd = _norm(input.float(), gamma.dim(), epsilon)
-    return (normed * gamma.float()).to(input.dtype).contiguous(), rstd
+    return _norm(input, gamma, epsilon)
 
 
 def npu_gemma_rms_norm(
@@ -43,8 +45,7 @@ def npu_gemma_rms_norm(
     The sum 1 + gamma is float32, so it is exact where a bfloat16 `1 + weight` is not.
     """
     _check("npu_gemma_rms_norm", input, gamma)
-    normed, rstd = _norm(input.float(), gamma.dim(), epsilon)
-    return (normed * (1.0 + gamma.float())).to(input.dtype).contiguous(), rstd
+    return _norm(input, 1.0 + gamma.float(), epsilon)
 
 
 def npu_add_rms_norm(
@@ -62,16 +63,19 @@ def npu_add_rms_norm(
     dtype = x1.dtype
     if current_chip() == ASCEND_950:
         total = x1.float() + x2.float()
-        normed, rstd = _norm(total, gamma.dim(), epsilon)
-        return (normed * gamma.float()).to(dtype).contiguous(), rstd, total.to(dtype).contiguous()
-    rounded = x1 + x2
-    normed, rstd = _norm(rounded.float(), gamma.dim(), epsilon)
-    return (normed.to(dtype) * gamma).contiguous(), rstd, rounded.contiguous()
+        normed, rstd = _norm(total, gamma.float(), epsilon)
+        return rounded(normed, dtype), rstd, rounded(total, dtype).contiguous()
+    total = (x1 + x2).contiguous()
+    if dtype is torch.float32:
+        return *_norm(total, gamma, epsilon), total
+    normed, rstd = _fused_rms_norm(total.float(), gamma.shape, None, epsilon)
+    return normed.to(dtype) * gamma, rstd, total
 
 
-def _norm(x: torch.Tensor, normed_dims: int, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
-    rstd = torch.rsqrt(x.pow(2).mean(tuple(range(-normed_dims, 0)), keepdim=True) + epsilon)
-    return x * rstd, rstd
+def _norm(x: torch.Tensor, gamma: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Multiplied by gamma in float32, rounded to x's dtype once; and rstd, float32."""
+    normed, rstd = _fused_rms_norm(x.contiguous(), gamma.shape, gamma, epsilon)
+    return rounded(normed, x.dtype), rstd
 
 
 @once_a_signature

