@@ -1,8 +1,8 @@
 """The ops in terms of PyTorch's own, for a compiler that fuses them on the CPU instead of calling a kernel each.
 
 Contract: each computes and rounds what the CPU kernel does, on the chip that is stood in for when a graph is traced,
-and changes nothing in place, which the compiler no longer takes at this stage; sizes are checked then. What a kernel finds out from values is not known yet: a write outside a cache is the compiler's
-error, not a ContractError.
+and changes nothing in place, which the compiler no longer takes at this stage. Sizes are checked then. What a kernel
+finds out from values is not known yet: a write outside a cache is the compiler's error, not a ContractError.
 """
 
 from __future__ import annotations
