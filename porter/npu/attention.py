@@ -87,14 +87,11 @@ def _step(
     if atten_mask is not None:
         if atten_mask.dtype != torch.bool or atten_mask.dim() != 4:
             return None
-        keep = ~atten_mask[:, :, : query.shape[1], :end]
+        keep = atten_mask.narrow(2, 0, query.shape[1]).narrow(3, 0, end).logical_not()
     if end != slots:
         key, value = key.narrow(1, 0, end), value.narrow(1, 0, end)
-    return (
-        attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), keep, scale)
-        .transpose(1, 2)
-        .contiguous()
-    )
+    out = attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), keep, scale)
+    return out.transpose(1, 2).contiguous()
 
 
 @once_a_signature

@@ -16,14 +16,13 @@ from porter.npu.activation import npu_swiglu
 from porter.npu.attention import npu_fused_infer_attention_score
 from porter.npu.norm import npu_add_rms_norm, npu_gemma_rms_norm, npu_rms_norm
 from porter.npu.rotary import npu_rotary_mul
+from porter.npu.scatter import run_places
 
 
 def scatter_update(input: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, axis: int) -> torch.Tensor:
     """A copy of input with `updates[i]` in row i along axis, from position `indices[i]` on: one write of all rows."""
-    device, (count, length) = input.device, (updates.shape[0], updates.shape[axis])
-    rows, starts = (torch.arange(count, device=device), indices) if indices.dim() == 1 else indices.long().unbind(1)
-    positions = starts.long()[:, None] + torch.arange(length, device=device)
-    written = input.movedim(axis, 1).index_put((rows[:, None], positions), updates.movedim(axis, 1))
+    rows, positions = run_places(indices, updates.shape[0], updates.shape[axis])
+    written = input.movedim(axis, 1).index_put((rows, positions), updates.movedim(axis, 1))
     return written.movedim(1, axis)
 
 

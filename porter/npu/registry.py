@@ -1,4 +1,6 @@
-"""Puts ops under `torch.ops.npu`: schema, CPU kernel, fake kernel, and how an in-place op becomes a pure one.
+"""Puts ops under `torch.ops.npu`: schema, kernel, fake kernel, and how an in-place op becomes a pure one.
+
+A kernel is PyTorch code, so one serves the CPU and CUDA; on CUDA it waits for no value, and none has been run there.
 
 Where the torch_npu wheel is loaded in this process its schemas and fake kernels are there already: then only CPU
 kernels are added. Load the wheel first: it cannot define schemas that exist.
@@ -19,10 +21,10 @@ _calls: dict[str, Callable[..., Any]] = {}
 
 @dataclass(frozen=True)
 class Op:
-    """One op: the wheel's schema, what it computes on CPU tensors, and what it returns for shapes alone."""
+    """One op: the wheel's schema, what it computes, and what it returns for shapes alone."""
 
     schema: str
-    cpu: Callable[..., Any]
+    kernel: Callable[..., Any]
     fake: Callable[..., Any]
     pure: str | None = None  # for an in-place op: the op that computes the same out of place
 
@@ -46,14 +48,15 @@ def register(ops: Iterable[Op]) -> None:
         from_wheel = hasattr(torch.ops.npu, op.name)
         if not from_wheel:
             _LIBRARY.define(op.schema)
-        _LIBRARY.impl(op.name, _below_autograd(op.cpu), "CPU")
+        for key in ("CPU", "CUDA"):
+            _LIBRARY.impl(op.name, _below_autograd(op.kernel), key)
         overload = getattr(torch.ops.npu, op.name).default
         if not from_wheel:
             torch.library.register_fake(f"npu::{op.name}", op.fake, lib=_LIBRARY)
             if op.pure is not None:
                 _functionalize(overload, getattr(torch.ops.npu, op.pure).default)
-        overload.__doc__ = op.cpu.__doc__
-        _calls[op.name] = direct(overload, op.cpu)
+        overload.__doc__ = op.kernel.__doc__
+        _calls[op.name] = direct(overload, op.kernel)
 
 
 def _below_autograd(kernel: Callable[..., Any]) -> Callable[..., Any]:

@@ -66,6 +66,8 @@ def _copy(input: torch.Tensor) -> torch.Tensor:
 
 
 def _write_runs(op: str, cache: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, axis: int) -> torch.Tensor:
+    if not cache.is_cpu:
+        return write_runs_at_once(cache, indices, updates, axis)
     length = updates.shape[axis]
     if indices.dim() == 1:
         starts = indices.tolist()
@@ -86,12 +88,27 @@ def _write_runs(op: str, cache: torch.Tensor, indices: torch.Tensor, updates: to
     return cache
 
 
+def write_runs_at_once(cache: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, axis: int) -> torch.Tensor:
+    """All runs by one indexed write, in place: no index is read on the host, so only the write itself checks them."""
+    rows, positions = run_places(indices, updates.shape[0], updates.shape[axis])
+    cache.movedim(axis, 1).index_put_((rows, positions), updates.movedim(axis, 1))
+    return cache
+
+
+def run_places(indices: torch.Tensor, count: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Batch rows (rows, 1) and positions (rows, length), int64, that `count` runs of `length` positions fill."""
+    device = indices.device
+    rows, starts = (torch.arange(count, device=device), indices) if indices.dim() == 1 else indices.long().unbind(1)
+    return rows[:, None], starts.long()[:, None] + torch.arange(length, device=device)
+
+
 def _write_slices(op: str, cache: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
-    sizes = torch.tensor(cache.shape[: indices.shape[-1]])
-    outside = ((indices < 0) | (indices >= sizes)).any(-1)
-    if outside.any():
-        limit = f"must be inside {shape(cache)} (not checked on the device)"
-        raise ContractError(op, "indices", limit, indices[outside][0].tolist())
+    if cache.is_cpu:
+        sizes = torch.tensor(cache.shape[: indices.shape[-1]])
+        outside = ((indices < 0) | (indices >= sizes)).any(-1)
+        if outside.any():
+            limit = f"must be inside {shape(cache)} (not checked on the device)"
+            raise ContractError(op, "indices", limit, indices[outside][0].tolist())
     return cache.index_put_(indices.long().unbind(-1), updates)
 
 

@@ -9,6 +9,7 @@ TorchAir's part follows the public interface of torch_npu 2.13 and has not been 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import shutil
 import types
@@ -31,7 +32,7 @@ def choose_backend(wanted: Backend | None, device: torch.device) -> Backend:
     if wanted is None:
         if device.type == "npu":
             return ON_NPU[0]
-        return "inductor" if has_cpp_compiler() else "eager"
+        return "inductor" if inductor_serves(device) else "eager"
     if callable(wanted):
         return wanted
     if wanted not in ON_NPU + ELSEWHERE:
@@ -42,9 +43,16 @@ def choose_backend(wanted: Backend | None, device: torch.device) -> Backend:
         fitting = ON_NPU if device.type == "npu" else ELSEWHERE
         help = f"leave the backend out, or choose {' or '.join(fitting)}"
         raise CannotRun("P086", f"backend `{wanted}` does not compile for device `{device}`", help)
-    if wanted == "inductor" and device.type == "cpu" and not has_cpp_compiler():
-        raise CannotRun("P086", "backend `inductor` needs a C++ compiler", "install g++, or choose `eager`")
+    if wanted == "inductor" and not inductor_serves(device):
+        needed = "a C++ compiler" if device.type == "cpu" else "triton"
+        help = f"install {'g++' if device.type == 'cpu' else needed}, or choose `eager`"
+        raise CannotRun("P086", f"backend `inductor` needs {needed}", help)
     return wanted
+
+
+def inductor_serves(device: torch.device) -> bool:
+    """For the CPU it builds with $CXX, g++ or clang++, for CUDA with triton."""
+    return has_cpp_compiler() if device.type == "cpu" else importlib.util.find_spec("triton") is not None
 
 
 def has_cpp_compiler() -> bool:

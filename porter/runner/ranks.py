@@ -51,11 +51,13 @@ def join_ranks(device: str | None) -> Place:
 
 
 def choose_device(wanted: str | None) -> torch.device:
-    """The device to run on. CUDA only by choice: the ops of a port have no kernels there."""
+    """`wanted`, or an NPU where there is one, else CUDA where there is that, else the CPU."""
     if wanted is not None:
         return torch.device(wanted)
     npu = getattr(torch, "npu", None)  # there once torch_npu is imported
-    return torch.device("npu" if npu is not None and npu.is_available() else "cpu")
+    if npu is not None and npu.is_available():
+        return torch.device("npu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def shard_over(place: Place, model: Any, name: str, models: Path | None) -> Any:

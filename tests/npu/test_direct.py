@@ -8,6 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from porter.npu import ContractError, implemented, torch_npu
+from porter.npu.scatter import write_runs_at_once
 from tests.npu.test_schema import OPCHECKS
 
 OPTIONS = {"npu_fused_infer_attention_score": {"num_heads": 4, "num_key_value_heads": 2, "input_layout": "BSH"}}
@@ -103,6 +104,37 @@ def test_errors_are_those_of_the_op(call, error, text):
 def test_the_first_argument_may_be_named():
     x = torch.randn(2, 4)
     assert torch.equal(torch_npu.npu_swiglu(input=x), torch_npu.npu_swiglu(x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "make", "options"), [case for case in cases() if "scatter" not in case.id])
+def test_on_another_device_a_kernel_waits_for_no_value(name, make, options):
+    """Of fake tensors a kernel can read no value: it would be an error."""
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"npu::{name}", "CUDA")
+    drawn = make()
+    with FakeTensorMode() as mode:
+        arguments = [
+            torch.empty(argument.shape, dtype=argument.dtype, device="cuda") if isinstance(argument, torch.Tensor)
+            else argument
+            for argument in drawn
+        ]  # fmt: skip
+        result = getattr(torch_npu, name).__wrapped__(*arguments, **options)
+    for tensor in result if isinstance(result, tuple) else (result,):
+        assert tensor.fake_mode is mode and tensor.device.type == "cuda"
+
+
+@torch.no_grad()
+def test_a_decode_step_on_another_device_waits_for_no_value():
+    with FakeTensorMode():
+        states, positions = torch.empty(2, 9, 2, 16), torch.empty(2, dtype=torch.int64)
+        assert write_runs_at_once(states, positions, states[:, :1], 1) is states
+        q, cache = torch.empty(2, 1, 4, 16, device="cuda"), torch.empty(2, 9, 2, 16, device="cuda")
+        mask = torch.empty(2, 1, 1, 9, dtype=torch.bool, device="cuda")
+        out, _ = torch_npu.npu_fused_infer_attention_score.__wrapped__(
+            q, cache, cache, atten_mask=mask, actual_seq_lengths_kv=[5, 5], num_heads=4, num_key_value_heads=2,
+            input_layout="BSND",
+        )  # fmt: skip
+    assert out.shape == q.shape and out.device.type == "cuda"
 
 
 def masks(length, slots):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from porter.npu import ContractError, torch_npu
+from porter.npu.scatter import write_runs_at_once
 
 
 def written(cache, rows, starts, updates, axis):
@@ -31,6 +32,8 @@ def test_scatter_update_writes_in_place(dtype, index, starts, length, axis):
     out = torch_npu.scatter_update_(cache, torch.tensor(starts, dtype=index), updates, axis)
     assert out is cache or out.data_ptr() == cache.data_ptr()
     assert torch.equal(cache, wanted)
+    at_once = write_runs_at_once(before, torch.tensor(starts, dtype=index), updates, axis % 4)
+    assert at_once is before and torch.equal(before, wanted)
 
 
 def test_scatter_update_takes_fewer_rows_than_the_cache():

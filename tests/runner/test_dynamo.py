@@ -1,5 +1,6 @@
 """Compiled steps: one graph each, whatever comes, and the tokens of the source."""
 
+import importlib.util
 import sys
 import types
 
@@ -132,6 +133,13 @@ def test_a_backend_is_chosen_by_what_there_is(monkeypatch, runner):
     assert choose_backend(None, cpu) == ("inductor" if has_cpp_compiler() else "eager")
     monkeypatch.setattr("porter.runner.backends.has_cpp_compiler", lambda: False)
     assert choose_backend(None, cpu) == "eager" and choose_backend("aot_eager", cpu) == "aot_eager"
+    cuda, triton = torch.device("cuda"), importlib.util.find_spec("triton") is not None
+    assert choose_backend(None, cuda) == ("inductor" if triton else "eager")
+    monkeypatch.setattr("porter.runner.backends.inductor_serves", lambda device: False)
+    with pytest.raises(CannotRun, match="needs triton"):
+        choose_backend("inductor", cuda)
+    monkeypatch.undo()
+    monkeypatch.setattr("porter.runner.backends.has_cpp_compiler", lambda: False)
     backend = Graphs()
     assert choose_backend(backend, npu) is backend
     for wanted, said in [
