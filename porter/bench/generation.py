@@ -3,8 +3,8 @@
 Contract: both generate the same tokens, which is checked first (16-bit dtypes excepted: a rounding may turn a token);
 each mode is what a user of either would call. `eager`: `generate()`, the source with its growing cache and sdpa.
 `compiled`: static caches and one graph a step, by the same backend, mask and loop for both. The times of a step
-hold everything between one token and the next. Sizes are small: figures of the framework and the CPU kernels, not of an
-NPU.
+hold everything between one token and the next; on a device they wait for it. `SHAPES` are small: on a CPU they are
+figures of the framework and the CPU kernels, not of an NPU.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList, StaticCache
 
+from porter.bench.bandwidth import bytes_of_a_step, copy_bandwidth
 from porter.bench.timing import Ratio, Times, in_turns
 from porter.runner.backends import Backend, choose_backend
 from porter.runner.clock import StepClock
+from porter.runner.devices import choose_device
 from porter.runner.graph import CompiledSteps, Steps, allocate
 from porter.runner.loop import CompiledLoop
 from porter.runtime import StaticKVCache
@@ -49,6 +51,13 @@ class Shape:
     prompt: int = 128
     steps: int = 32
     dtype: torch.dtype = torch.float32
+    intermediate: int | None = None  # 8/3 of hidden by default
+    vocabulary: int = 2048
+
+    @property
+    def kv_size(self) -> int:
+        """Bytes of keys and values a position, all layers."""
+        return 2 * self.layers * self.kv_heads * (self.hidden // self.heads) * self.dtype.itemsize
 
     def __str__(self) -> str:
         kind = str(self.dtype).removeprefix("torch.")
@@ -64,15 +73,27 @@ SHAPES = (
     Shape(SMALL.name, 512, 8, 8, 4, dtype=torch.bfloat16),
     Shape(SMALL.name, 512, 8, 8, 4, prompt=512),
 )
+LLAMA_2_7B = Shape(
+    "Llama-2-7B", 4096, 32, 32, 32, prompt=1024, dtype=torch.bfloat16, intermediate=11008, vocabulary=32000
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One shape in one mode: a ratio for `prefill` and one for `decode`, milliseconds a step."""
+    """One shape in one mode: a ratio for `prefill` and one for `decode`, milliseconds a step.
+
+    decode_bytes: what a decode step of the port must read, at the middle of the answer; bandwidth: bytes a second.
+    """
 
     shape: Shape
     mode: str
     ratios: tuple[Ratio, ...]
+    decode_bytes: int
+    bandwidth: float
+
+    def bandwidth_share(self, decode_ms: float) -> float:
+        """How near a decode step of that time comes to the memory's bandwidth; 1 is all of it."""
+        return self.decode_bytes / (decode_ms / 1000.0) / self.bandwidth
 
 
 class SourceSteps(CompiledSteps):
@@ -88,10 +109,16 @@ class SourceSteps(CompiledSteps):
 def compare(
     port: Port, shapes: tuple[Shape, ...] = SHAPES, modes: tuple[str, ...] = MODES, rounds: int = 7, **options: Any
 ) -> Iterator[Comparison]:
-    """Each shape in each mode. `options`: `backend` of the compiled mode. Raises RuntimeError where tokens differ."""
-    backend = choose_backend(options.get("backend"), torch.device("cpu"))
+    """Each shape in each mode. `options`: `device`, by default the CPU, and `backend` of the compiled mode.
+
+    Raises RuntimeError where tokens differ, CannotRun for a device or a backend that is not there.
+    """
+    device = choose_device(options.get("device", "cpu"))
+    backend = choose_backend(options.get("backend"), device)
+    bandwidth = copy_bandwidth(device)
     for shape in shapes:
-        ours, theirs = _models(port, shape)
+        ours, theirs = _models(port, shape, device)
+        read = bytes_of_a_step(ours, shape.batch, shape.prompt + shape.steps // 2, shape.kv_size)
         for mode in modes:
             torch._dynamo.reset()
             make = _eager if mode == "eager" else partial(_compiled, backend=backend)
@@ -99,7 +126,8 @@ def compare(
             tokens = [run()[1] for run in runs]
             if shape.dtype == torch.float32 and not torch.equal(*tokens):
                 raise RuntimeError(f"the port and its source generate other tokens ({shape}, {mode}): verify it first")
-            yield Comparison(shape, mode, in_turns(partial(_times, runs[0]), partial(_times, runs[1]), rounds))
+            ratios = in_turns(partial(_times, runs[0]), partial(_times, runs[1]), rounds)
+            yield Comparison(shape, mode, ratios, read, bandwidth)
 
 
 Run = Callable[[], tuple[Times, torch.Tensor]]
@@ -119,7 +147,7 @@ def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
     cache: Any = (StaticKVCache if ported else StaticCache)(config=model.config, max_cache_len=slots)
     allocate(steps, cache, shape.batch)
     compiled = (CompiledSteps if ported else SourceSteps)(steps, backend)
-    mask = torch.ones(shape.batch, slots, dtype=torch.int64)
+    mask = torch.ones(shape.batch, slots, dtype=torch.int64, device=model.device)
 
     def run() -> tuple[Times, torch.Tensor]:
         cache.reset()
@@ -130,8 +158,10 @@ def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
 
 def _generate(model: Any, shape: Shape, **options: Any) -> tuple[Times, torch.Tensor]:
     prompts = torch.randint(3, model.config.vocab_size, (shape.batch, shape.prompt), generator=_seeded())
+    prompts = prompts.to(model.device)
     # one thread's own time does not count what else the machine does
-    clock = StepClock(time.process_time if torch.get_num_threads() == 1 else time.perf_counter)
+    alone = prompts.is_cpu and torch.get_num_threads() == 1
+    clock = StepClock(time.process_time if alone else time.perf_counter)
     tokens = model.generate(
         prompts,
         attention_mask=torch.ones_like(prompts),
@@ -150,7 +180,7 @@ def _seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _models(port: Port, shape: Shape) -> tuple[Any, Any]:
+def _models(port: Port, shape: Shape, device: torch.device) -> tuple[Any, Any]:
     """The port and its source with the same random weights, in the shape's sizes where the configuration has them."""
     source_class, port_class = port.load_source_class(), port.load_class()
     fields = inspect.signature(source_class.config_class.__init__).parameters
@@ -158,16 +188,19 @@ def _models(port: Port, shape: Shape) -> tuple[Any, Any]:
     wanted = {
         **dict.fromkeys(_WIDTHS, shape.hidden),
         **dict.fromkeys(_HEADS, shape.heads),
-        **dict.fromkeys(_INNER, 8 * shape.hidden // 3 // 64 * 64),
+        **dict.fromkeys(_INNER, shape.intermediate or 8 * shape.hidden // 3 // 64 * 64),
         **dict.fromkeys(_LAYERS, shape.layers),
         "num_key_value_heads": shape.kv_heads,
         "head_dim": shape.hidden // shape.heads,
-        "vocab_size": 2048,
+        "vocab_size": shape.vocabulary,
         "max_position_embeddings": 2048,
     }
     config = {name: value for name, value in wanted.items() if name in fields and getattr(base, name, None) is not None}
     torch.manual_seed(0)
-    source = source_class(tiny_config(source_class.config_class, **config)).eval()
-    ported = port_class(tiny_config(port_class.config_class, **config)).eval()
+    with device:  # where the weights are drawn: a large model is never on the host
+        source, ported = (
+            made._from_config(tiny_config(made.config_class, **config), dtype=shape.dtype).eval()
+            for made in (source_class, port_class)
+        )
     ported.load_state_dict(source.state_dict())
-    return ported.to(shape.dtype), source.to(shape.dtype)
+    return ported, source

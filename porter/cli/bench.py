@@ -1,4 +1,4 @@
-"""`porter bench`: prefill and decode of a port against its source, as ratios."""
+"""`porter bench`: prefill and decode of a port against its source, as ratios, and decode against the memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from porter.diagnostics import Refused
 if TYPE_CHECKING:
     from porter.bench.generation import Comparison
 
-_HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread")
+_HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread", "bandwidth")
 
 
 @click.command()
@@ -22,19 +22,31 @@ _HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread")
 @click.option("--backend", metavar="B", help="Of the compiled mode; by default the first that can.")
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Port and source in turns.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, cuda or npu.")
+@click.option("--large", is_flag=True, help="A model of Llama-2-7B's shape in bfloat16: for a card with 40 GB or more.")
 @click.option("--quick", is_flag=True, help="Only the smallest shape.")
 @as_json
 def bench(
-    port: str, modes: tuple[str, ...], backend: str | None, rounds: int, threads: int, quick: bool, as_json: bool
+    port: str,
+    modes: tuple[str, ...],
+    backend: str | None,
+    rounds: int,
+    threads: int,
+    device: str,
+    large: bool,
+    quick: bool,
+    as_json: bool,
 ) -> int:
-    """Time the port NAME, or in DIR, against the model it came from: on the CPU, small shapes, random weights.
+    """Time the port NAME, or in DIR, against the model it came from: small shapes, random weights.
 
-    A ratio below 1 is a port that is quicker. The spread is the least and the greatest of the rounds. One thread is
-    timed by its own clock, several by the wall's.
+    A ratio below 1 is a port that is quicker. The spread is the least and the greatest of the rounds. On the CPU one
+    thread is timed by its own clock, several by the wall's. The bandwidth is what a decode step of the port must read,
+    weights and KV cache, as a share of what a copy moves in its time: over 100 % where the processor's cache helps.
 
     \b
-    Example:
+    Examples:
       porter bench llama2 --mode eager
+      porter bench llama2 --device cuda --large
     """
     from porter.verify.port import open_port
 
@@ -43,19 +55,21 @@ def bench(
         return refuse(opened, as_json=as_json)
     import torch
 
-    from porter.bench.generation import MODES, SHAPES, compare
+    from porter.bench.generation import LLAMA_2_7B, MODES, SHAPES, compare
     from porter.runner import CannotRun
 
     torch.set_num_threads(threads)
-    shapes = SHAPES[:1] if quick else SHAPES
+    shapes = (LLAMA_2_7B,) if large else SHAPES[:1] if quick else SHAPES
     found = []
     try:
-        for comparison in compare(opened, shapes, modes or MODES, rounds, backend=backend):
+        for comparison in compare(opened, shapes, modes or MODES, rounds, backend=backend, device=device):
             say(f"{comparison.shape}, {comparison.mode}: done")
             found.append(comparison)
     except CannotRun as error:
         return refuse(Refused((error.diagnostic,)), as_json=as_json)
-    return answer(True, lambda: _table(found, threads), lambda: _document(opened.name, threads, found), as_json=as_json)
+    place = f"the CPU, {threads} thread{'s' * (threads > 1)}" if device == "cpu" else device
+    document = {"name": opened.name, "device": device, "threads": threads, "comparisons": _rows(found)}
+    return answer(True, lambda: _table(found, place), lambda: document, as_json=as_json)
 
 
 def _folder(port: str) -> Path:
@@ -66,7 +80,7 @@ def _folder(port: str) -> Path:
     return named if len(Path(port).parts) == 1 and named.is_dir() else Path(port)
 
 
-def _table(comparisons: list[Comparison], threads: int) -> str:
+def _table(comparisons: list[Comparison], place: str) -> str:
     from porter.report.table import table
 
     rows = [
@@ -78,32 +92,30 @@ def _table(comparisons: list[Comparison], threads: int) -> str:
             f"{ratio.source_ms:.2f}",
             f"{ratio.ratio:.2f}",
             "{:.2f} to {:.2f}".format(*ratio.spread),
+            f"{comparison.bandwidth_share(ratio.port_ms):.0%}" if ratio.phase == "decode" else "",
         )
         for comparison in comparisons
         for ratio in comparison.ratios
     ]
-    closing = f"port / source on the CPU, {threads} thread{'s' * (threads > 1)}, milliseconds a step; kernel: not run"
-    return f"{table(_HEADER, rows, right=frozenset({3, 4, 5}))}\n\n{closing}"
+    closing = f"port / source on {place}, milliseconds a step; kernel: not run"
+    return f"{table(_HEADER, rows, right=frozenset({3, 4, 5, 7}))}\n\n{closing}"
 
 
-def _document(name: str, threads: int, comparisons: list[Comparison]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "threads": threads,
-        "comparisons": [
-            {
-                "shape": comparison.shape.name,
-                "dtype": str(comparison.shape.dtype).removeprefix("torch."),
-                "batch": comparison.shape.batch,
-                "prompt": comparison.shape.prompt,
-                "mode": comparison.mode,
-                "phase": ratio.phase,
-                "port_ms": ratio.port_ms,
-                "source_ms": ratio.source_ms,
-                "ratio": ratio.ratio,
-                "ratios": list(ratio.ratios),
-            }
-            for comparison in comparisons
-            for ratio in comparison.ratios
-        ],
-    }
+def _rows(comparisons: list[Comparison]) -> list[dict[str, Any]]:
+    return [
+        {
+            "shape": comparison.shape.name,
+            "dtype": str(comparison.shape.dtype).removeprefix("torch."),
+            "batch": comparison.shape.batch,
+            "prompt": comparison.shape.prompt,
+            "mode": comparison.mode,
+            "phase": ratio.phase,
+            "port_ms": ratio.port_ms,
+            "source_ms": ratio.source_ms,
+            "ratio": ratio.ratio,
+            "ratios": list(ratio.ratios),
+            "bandwidth_share": comparison.bandwidth_share(ratio.port_ms) if ratio.phase == "decode" else None,
+        }
+        for comparison in comparisons
+        for ratio in comparison.ratios
+    ]

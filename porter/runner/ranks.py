@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from porter.runner.devices import choose_device
 from porter.runner.refusal import CannotRun
 
 
@@ -48,16 +49,6 @@ def join_ranks(device: str | None) -> Place:
         ranks = launch_from_environment(None if device is None else torch.device(device).type)
         return Place(ranks.rank, ranks.world_size, ranks.device)
     return Place(0, 1, choose_device(device))
-
-
-def choose_device(wanted: str | None) -> torch.device:
-    """`wanted`, or an NPU where there is one, else CUDA where there is that, else the CPU."""
-    if wanted is not None:
-        return torch.device(wanted)
-    npu = getattr(torch, "npu", None)  # there once torch_npu is imported
-    if npu is not None and npu.is_available():
-        return torch.device("npu")
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def shard_over(place: Place, model: Any, name: str, models: Path | None) -> Any:

@@ -4,10 +4,12 @@ import json
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import porter.cli
 from porter.bench import generation
-from porter.bench.generation import Shape, compare
+from porter.bench.bandwidth import bytes_of_a_step, copy_bandwidth
+from porter.bench.generation import Comparison, Shape, compare
 from porter.bench.timing import Ratio, in_turns
 from porter.runtime.registry import default_root
 from porter.verify.port import open_port
@@ -50,8 +52,8 @@ def test_both_phases_are_measured(mode, dtype):
 def test_other_tokens_are_no_figure(monkeypatch):
     models = generation._models
 
-    def spoilt(port, shape):
-        ours, theirs = models(port, shape)
+    def spoilt(port, shape, device):
+        ours, theirs = models(port, shape, device)
         with torch.no_grad():
             ours.lm_head.weight.add_(torch.randn_like(ours.lm_head.weight))
         return ours, theirs
@@ -71,6 +73,27 @@ def test_the_command(monkeypatch, capfd):
     assert porter.cli.exit_code([*words, "--json"]) == 0
     document = json.loads(capfd.readouterr().out)
     assert [row["phase"] for row in document["comparisons"]] == ["prefill", "decode"]
-    assert document["comparisons"][0]["ratio"] > 0
+    prefill, decode = document["comparisons"]
+    assert prefill["ratio"] > 0 and prefill["bandwidth_share"] is None and decode["bandwidth_share"] > 0
     assert porter.cli.exit_code(["bench", "nowhere"]) == 1
     assert "error[P" in capfd.readouterr().err
+    assert porter.cli.exit_code(["bench", "llama2", "--device", "npu"]) == 1
+    assert "error[P088]: device `npu` is not there" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_step_reads_each_weight_once_and_the_cache(tied):
+    config = LlamaConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
+        vocab_size=100, tie_word_embeddings=tied,
+    )  # fmt: skip
+    layer = 32 * (32 + 16 + 16) + 32 * 32 + 3 * 32 * 48 + 2 * 32
+    weights = 2 * layer + 32 + 100 * 32 + (0 if tied else 3 * 32)  # norm, head, three rows of the table
+    cache = 3 * 50 * 2 * 2 * 2 * 8  # sequences, positions, layers, K and V, heads, head_dim
+    shape = Shape("a toy", 32, 2, 4, 2)
+    assert bytes_of_a_step(LlamaForCausalLM(config), 3, 50, shape.kv_size) == 4 * (weights + cache)
+
+
+def test_the_share_of_the_bandwidth():
+    assert Comparison(SMALL, "eager", (), 3_000_000, 2e9).bandwidth_share(2.0) == pytest.approx(0.75)
+    assert copy_bandwidth(torch.device("cpu"), 1 << 20) > 1e8

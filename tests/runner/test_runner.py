@@ -8,6 +8,7 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from porter.runner import Answers, CannotRun, LlmModelRunner
+from porter.runner.devices import choose_device
 from porter.runner.settings import Settings
 
 PROMPTS = ["def parse(text):", "Where", "return the tree, and the positions of its nodes"]
@@ -176,3 +177,18 @@ def test_a_checkpoint_that_cannot_run_is_refused_before_loading(runner, damaged,
     with pytest.raises(CannotRun, match=said) as refused:
         made.execute_model(PROMPTS)
     assert refused.value.diagnostic.code == code and refused.value.diagnostic.help
+
+
+def test_a_device_is_taken_by_choice_or_by_availability(monkeypatch):
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(CannotRun, match="no device `gpu`"):
+        choose_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(CannotRun, match="device `cuda:1` is not there"):
+        choose_device("cuda:1")
+    assert choose_device(None) == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device(None) == torch.device("cuda") and choose_device("cuda:1") == torch.device("cuda:1")
+    if not hasattr(torch, "npu"):
+        with pytest.raises(CannotRun, match="device `npu:0` is not there"):
+            choose_device("npu:0")

@@ -1,0 +1,48 @@
+"""What a decode step has to read, against what the memory can give: the floor under its time.
+
+Contract: a step of one token a sequence reads every weight once, but for the embedding table, of which it reads a row a
+sequence, and the keys and values of every position so far. Bandwidth is what a copy moves, read and written, on the
+device at hand; a model that fits the processor's cache can exceed it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+
+_COPIED = 1 << 28  # bytes: beyond the caches of processors and cards
+_ROUNDS = 5
+
+
+def copy_bandwidth(device: torch.device, size: int = _COPIED) -> float:
+    """Bytes a second, read and written, of the quickest of five copies of `size` bytes."""
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    quickest = min(_seconds(source, target) for _ in range(_ROUNDS + 1))
+    return 2 * size / quickest
+
+
+def _seconds(source: torch.Tensor, target: torch.Tensor) -> float:
+    wait(source.device)
+    started = time.perf_counter()
+    target.copy_(source)
+    wait(source.device)
+    return time.perf_counter() - started
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given; the CPU has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def bytes_of_a_step(model: nn.Module, batch: int, length: int, kv_size: int) -> int:
+    """Bytes that one decode step reads with `length` positions cached; `kv_size` bytes of K and V a position, all
+    layers."""
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    weights = {parameter.data_ptr(): parameter.nbytes for parameter in model.parameters()}
+    if embedding.data_ptr() != head.data_ptr():
+        weights[embedding.data_ptr()] = batch * embedding[0].nbytes
+    return sum(weights.values()) + batch * length * kv_size
