@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from porter.npu.direct import direct
+from porter.npu.no_gradient import refuse_backward
 
 _LIBRARY = torch.library.Library("npu", "FRAGMENT")  # kernels live as long as this object
 _calls: dict[str, Callable[..., Any]] = {}
@@ -55,6 +56,8 @@ def register(ops: Iterable[Op]) -> None:
             torch.library.register_fake(f"npu::{op.name}", op.fake, lib=_LIBRARY)
             if op.pure is not None:
                 _functionalize(overload, getattr(torch.ops.npu, op.pure).default)
+            else:
+                refuse_backward(overload, _LIBRARY)
         overload.__doc__ = op.kernel.__doc__
         _calls[op.name] = direct(overload, op.kernel)
 

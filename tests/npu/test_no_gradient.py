@@ -1,0 +1,51 @@
+"""A backward pass through a port is an error, never gradients that leave something out."""
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from porter.npu import torch_npu
+from porter.runtime import load_model_class
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: torch_npu.npu_rms_norm(x, torch.ones(16))[0],
+        lambda x: torch_npu.npu_gemma_rms_norm(x, torch.ones(16))[0],
+        lambda x: torch_npu.npu_add_rms_norm(x, x, torch.ones(16))[2],
+        lambda x: torch_npu.npu_rotary_mul(x[None], torch.ones(1, 2, 1, 16), torch.ones(1, 2, 1, 16)),
+        lambda x: torch_npu.npu_swiglu(x),
+    ],
+    ids=["rms_norm", "gemma_rms_norm", "add_rms_norm", "rotary_mul", "swiglu"],
+)
+def test_an_op_refuses(work):
+    x = torch.randn(2, 2, 16, requires_grad=True)
+    with pytest.raises(NotImplementedError, match="no gradient here, a port is for inference"):
+        work(x).sum().backward()
+    assert x.grad is None
+
+
+def llama():
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
+        vocab_size=100,
+    )  # fmt: skip
+    return load_model_class("llama2")(config), torch.arange(8)[None]
+
+
+def test_a_port_refuses():
+    model, ids = llama()
+    with pytest.raises(NotImplementedError, match="npu_add_rms_norm has no gradient"):
+        model(ids, labels=ids).loss.backward()
+
+
+@pytest.mark.filterwarnings("ignore:npu..npu_fused_infer_attention_score")  # torch.library gives it no backward pass
+def test_a_step_compiled_with_gradients_on_still_runs_forward():
+    model, ids = llama()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    logits = compiled(ids, use_cache=False).logits
+    torch.testing.assert_close(logits, model(ids, use_cache=False).logits, atol=1e-6, rtol=0)
+    with pytest.raises(NotImplementedError, match="no gradient here"):
+        logits.sum().backward()
