@@ -151,3 +151,8 @@ def test_every_shipped_shared_function_is_taken():
     files = {each.file.display: each.file for rule in rules for each in rule.taken}
     assert {Path(name).name for name in files} == {path.name for path in (shipped("rules") / SHARED).glob("*.py")}
     assert taken == {(name, function) for name, file in files.items() for function in file.functions}
+
+
+@pytest.mark.parametrize("path", sorted(shipped("rules").rglob("*.py")), ids=lambda path: path.stem)
+def test_a_file_of_rules_is_a_short_read(path):
+    assert path.read_text().count("\n") < 300
