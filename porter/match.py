@@ -229,7 +229,7 @@ class Unifier:
         return None
 
     def _name(self, p: ast.Name, s: ast.expr, b: Bindings) -> Bindings | None:
-        version = self.rule.parsed.versions.get(p, 0)
+        version = self.pattern.file.versions.get(p, 0)
         if p.id in self.pattern.metavariables and version == 0:
             bound = b.metas.get(p.id)
             if bound is None:

@@ -53,6 +53,6 @@ class Ported:
     code: str = field(repr=False)
     changes: tuple[Change, ...]
     sites: tuple[SiteReport, ...]
-    rules: tuple[tuple[str, str], ...]  # rule, sha256 of its file
+    rules: tuple[tuple[str, str], ...]  # rule, sha256 of its file and of what it takes from shared ones
     split_points: SplitPoints | None
     options: dict[str, Any]  # keep, without, strict: as given

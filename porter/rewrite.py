@@ -219,7 +219,7 @@ def _imports_for(parsed: Parsed, application: Application, hit: Hit) -> dict[str
     needed = {}
     for name in free_names(hit):
         if not _always_bound(parsed, name):
-            item = application.rule.parsed.imports.get(name)
+            item = application.rule.imports.get(name)
             if item is not None:
                 needed[name] = item.module
     return needed

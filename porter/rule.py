@@ -4,7 +4,8 @@ A rule file holds one assignment `rule = Rule(...)` and the functions it speaks 
 `before` and `after`; with several, `before_<edit>` and `after_<edit>`. `__<variant>` behind a `before` is another
 spelling; its `after` is `after...__<variant>` where there is one, else the plain one. `given_<function>` is a function
 the module must define in just that way, or in that of one of its variants; `not_<case>` is code that must not match;
-`proof` gives the arguments a proof runs both sides with.
+`proof` gives the arguments a proof runs both sides with. `given_*` and `not_*` may be taken from a shared file: see
+`rule_file`.
 
 `Rule` and `Edit` are plain data: importing this module, or a rule file, registers nothing.
 """
@@ -12,14 +13,14 @@ the module must define in just that way, or in that of one of its variants; `not
 from __future__ import annotations
 
 import ast
-import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from porter.diagnostics import Diagnostic, Refused, Span
-from porter.parse import Function, Parsed, arguments_of, body_of, parse, stored_names
+from porter.diagnostics import Refused
+from porter.parse import Function, Import, Parsed, arguments_of, body_of, stored_names
+from porter.rule_file import PREFIXES, SharedFiles, Taken, broken, identity, is_of_rules, read_rule_file
 
 ROLES = ("norm", "rotary", "attention", "mlp", "experts", "layer", "model", "causal")
 UNITS = ("expression", "expressions", "statements", "function")
@@ -85,11 +86,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Pattern:
-    """One `before` and its `after`. `after` is None for a `given`."""
+    """One `before` and its `after`; None for a `given` and a `not`. `file` is where `before` stands."""
 
     name: str
     before: Function
     after: Function | None
+    file: Parsed = field(compare=False, repr=False)
 
     @cached_property
     def metavariables(self) -> frozenset[str]:
@@ -110,15 +112,16 @@ class LoadedEdit:
 
 @dataclass(frozen=True)
 class LoadedRule:
-    """A rule and its file. `parsed` holds the functions' text and versions."""
+    """A rule and its file. `parsed` holds its own functions' text and versions, `taken` those of shared files."""
 
     name: str
     declared: Rule
     edits: tuple[LoadedEdit, ...]
     given: dict[str, tuple[Pattern, ...]]
-    negatives: tuple[Function, ...]
+    negatives: tuple[Pattern, ...]
     parsed: Parsed = field(compare=False, repr=False)
-    sha256: str = ""
+    taken: tuple[Taken, ...] = field(compare=False, repr=False)
+    sha256: str
 
     @property
     def summary(self) -> str:
@@ -135,14 +138,20 @@ class LoadedRule:
         """The rule file as messages name it."""
         return self.parsed.display
 
+    @cached_property
+    def imports(self) -> dict[str, Import]:
+        """What an `after` may need: the file's imports, without what it takes from shared files."""
+        return {n: i for n, i in self.parsed.imports.items() if not is_of_rules(i.module, i.level)}
+
 
 def load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
     """Load every `*.py` of a folder, by name. The first broken file refuses them all, located in that file."""
     loaded: list[LoadedRule] = []
+    shared = SharedFiles(directory)
     for path in sorted(directory.glob("*.py")):
         if path.name.startswith("_"):
             continue
-        rule = load_rule(path)
+        rule = load_rule(path, shared)
         if isinstance(rule, Refused):
             return rule
         loaded.append(rule)
@@ -150,42 +159,45 @@ def load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
     for rule in loaded:
         for other in (*rule.declared.supersedes, *rule.declared.requires.values()):
             if other not in names:
-                return _broken(rule.parsed, rule.parsed.tree.body[0], f"rule `{rule.name}` names no rule `{other}`")
+                return broken(rule.parsed, rule.parsed.tree.body[0], f"rule `{rule.name}` names no rule `{other}`")
     return tuple(loaded)
 
 
-def load_rule(path: Path) -> LoadedRule | Refused:
-    """Read one rule file without importing it. Errors are P030, with the span in the rule file."""
-    data = path.read_bytes()
-    display = f"{path.parent.name}/{path.name}"
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        place = Span(display, data.count(b"\n", 0, error.start) + 1, 0, 1, 1)
-        return Refused((Diagnostic("P030", "broken rule: not UTF-8 text", place, help="mend the rule file"),))
-    parsed = parse(text, display, path)
+def load_rule(path: Path, shared: SharedFiles | None = None) -> LoadedRule | Refused:
+    """Read one rule file without importing it. Errors are P030, with the span in the rule file or in one it shares."""
+    parsed = read_rule_file(path, f"{path.parent.name}/{path.name}")
     if isinstance(parsed, Refused):
         return parsed
     declaration = next((n for n in parsed.tree.body if isinstance(n, ast.Assign) and _targets(n) == ["rule"]), None)
     if declaration is None:
         first = parsed.tree.body[0] if parsed.tree.body else parsed.tree
-        return _broken(parsed, first, "a rule file needs `rule = Rule(...)`")
+        return broken(parsed, first, "a rule file needs `rule = Rule(...)`")
     if ast.get_docstring(parsed.tree) is None:
-        return _broken(parsed, declaration, "a rule file starts with its docstring: what it does, numerics, contract")
+        return broken(parsed, declaration, "a rule file starts with its docstring: what it does, numerics, contract")
     try:
         rule = _literal(declaration.value)
     except (ValueError, TypeError) as error:
-        return _broken(parsed, declaration.value, str(error))
+        return broken(parsed, declaration.value, str(error))
     edits = _load_edits(parsed, rule, declaration)
     if isinstance(edits, Refused):
         return edits
+    taken = (shared or SharedFiles(path.parent)).taken_by(parsed)
+    if isinstance(taken, Refused):
+        return taken
+    alone = _without_after(parsed, taken)
     given: dict[str, tuple[Pattern, ...]] = {}
-    for name, function in parsed.functions.items():
-        if name.startswith("given_"):
-            wanted = name[6:].split("__")[0]
-            given[wanted] = (*given.get(wanted, ()), Pattern(name, function, None))
-    negatives = tuple(f for n, f in parsed.functions.items() if n.startswith("not_"))
-    return LoadedRule(path.stem, rule, edits, given, negatives, parsed, hashlib.sha256(data).hexdigest())
+    for pattern in alone:
+        if pattern.name.startswith("given_"):
+            wanted = pattern.name[6:].split("__")[0]
+            given[wanted] = (*given.get(wanted, ()), pattern)
+    negatives = tuple(pattern for pattern in alone if pattern.name.startswith("not_"))
+    return LoadedRule(path.stem, rule, edits, given, negatives, parsed, taken, identity(parsed, taken))
+
+
+def _without_after(parsed: Parsed, taken: tuple[Taken, ...]) -> list[Pattern]:
+    """Every `given` and every `not` of a rule: what it takes, then its own."""
+    own = Taken(parsed, tuple(f for name, f in parsed.functions.items() if name.startswith(PREFIXES)))
+    return [Pattern(f.name, f, None, each.file) for each in (*taken, own) for f in each.functions]
 
 
 def _load_edits(parsed: Parsed, rule: Rule, declaration: ast.Assign) -> tuple[LoadedEdit, ...] | Refused:
@@ -194,22 +206,22 @@ def _load_edits(parsed: Parsed, rule: Rule, declaration: ast.Assign) -> tuple[Lo
     loaded = []
     for edit in edits:
         if edit.unit not in UNITS:
-            return _broken(parsed, declaration.value, f"unit is `{edit.unit}`, not one of {', '.join(UNITS)}")
+            return broken(parsed, declaration.value, f"unit is `{edit.unit}`, not one of {', '.join(UNITS)}")
         suffix = f"_{edit.name}" if edit.name else ""
         names = [n for n in parsed.functions if n == f"before{suffix}" or n.startswith(f"before{suffix}__")]
         if not names:
-            return _broken(parsed, declaration.value, f"no function `before{suffix}`")
+            return broken(parsed, declaration.value, f"no function `before{suffix}`")
         patterns = []
         for name in names:
             variant = name[len(f"before{suffix}") :]
             after = parsed.functions.get(f"after{suffix}{variant}") or parsed.functions.get(f"after{suffix}")
             before = parsed.functions[name]
             if after is None:
-                return _broken(parsed, before, f"`{name}` has no `after{suffix}`")
+                return broken(parsed, before, f"`{name}` has no `after{suffix}`")
             fault = _fault(edit, before, after)
             if fault:
-                return _broken(parsed, after, fault)
-            patterns.append(Pattern(name, before, after))
+                return broken(parsed, after, fault)
+            patterns.append(Pattern(name, before, after, parsed))
         loaded.append(LoadedEdit(edit, tuple(patterns)))
     return tuple(loaded)
 
@@ -282,8 +294,3 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
     raise ValueError(f"a rule is declared with literals only, found `{ast.unparse(node)}`")
-
-
-def _broken(parsed: Parsed, node: ast.AST, message: str) -> Refused:
-    place = parsed.span(node) if hasattr(node, "lineno") else Span(parsed.display, 1, 0, 1, 1)
-    return Refused((Diagnostic("P030", f"broken rule: {message}", place, help="mend the rule file"),))

@@ -176,7 +176,8 @@ class Search:
             function = self.parsed.functions.get(name)
             is_plain = function is not None and self.parsed.module_bindings[name] == 1
             if function is None or not is_plain or not self._defined_as(function, rule, patterns):
-                reason = f"the module does not define `{name}` as {rule.path}:{patterns[0].before.lineno} asks"
+                place = f"{patterns[0].file.display}:{patterns[0].before.lineno}"
+                reason = f"the module does not define `{name}` as {place} asks"
                 self.failures.append(Failure(rule, site, reason=reason, node=function))
                 return False
         return True

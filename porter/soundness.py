@@ -159,7 +159,7 @@ def _hidden_name(hit: Hit, application: Application, parsed: Parsed, anatomy: An
     added = {arg.arg for arg in added_parameters(hit)}
     for name in sorted(added & local):
         return f"`{name}` is a name this rewrite needs for itself", function
-    ours = application.rule.parsed.imports
+    ours = application.rule.imports
     meant = {node.id for node in ast.walk(hit.match.pattern.before) if isinstance(node, ast.Name)}
     for name in sorted(_unbound(hit) - _parameters(function)):
         return f"the function has no parameter `{name}`, which this rewrite hands on", function
@@ -186,7 +186,7 @@ def _unbound(hit: Hit) -> set[str]:
 
 def _same_import(name: str, hit: Hit, application: Application, parsed: Parsed) -> bool:
     """The file imports the name, once, and from where the rule does or a package of the same root."""
-    theirs, ours = parsed.imports.get(name), application.rule.parsed.imports[name]
+    theirs, ours = parsed.imports.get(name), application.rule.imports[name]
     if theirs is None or parsed.module_bindings[name] > 1:
         return False
     roots = {theirs.module.split(".")[0], ours.module.split(".")[0]}

@@ -11,6 +11,7 @@ from torch import nn
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
+from rules.shared.rms_norm import not_forward_centered, not_forward_weight_in_fp32, not_forward_zero_centered
 
 rule = Rule(
     edits=(
@@ -38,34 +39,6 @@ def before_init(self, width):
 
 def after_init(self, width):
     self.weight = nn.Parameter(torch.ones(width))
-
-
-def not_forward_zero_centered(self, x):
-    """A weight stored as `weight - 1`: the fused kernel would drop the offset."""
-    dtype = x.dtype
-    x = x.to(torch.float32)
-    variance = x.pow(2).mean(-1, keepdim=True)
-    x = x * torch.rsqrt(variance + self.variance_epsilon)
-    return (1.0 + self.weight) * x.to(dtype)
-
-
-def not_forward_weight_in_fp32(self, x):
-    """The weight multiplied before the cast rounds once: another rule's spelling."""
-    dtype = x.dtype
-    x = x.to(torch.float32)
-    variance = x.pow(2).mean(-1, keepdim=True)
-    x = x * torch.rsqrt(variance + self.variance_epsilon)
-    return (self.weight * x).to(dtype)
-
-
-def not_forward_centered(self, x):
-    """A mean that is subtracted makes a LayerNorm."""
-    dtype = x.dtype
-    x = x.to(torch.float32)
-    x = x - x.mean(-1, keepdim=True)
-    variance = x.pow(2).mean(-1, keepdim=True)
-    x = x * torch.rsqrt(variance + self.variance_epsilon)
-    return self.weight * x.to(dtype)
 
 
 def _norm(draw, init):

@@ -11,19 +11,9 @@ import torch
 
 from porter.npu import torch_npu
 from porter.rule import Rule
+from rules.shared.rotary import given_rotate_half
 
 rule = Rule(site="function", unit="function")
-
-
-def given_rotate_half(x):
-    x1 = x[..., : x.shape[-1] // 2]
-    x2 = x[..., x.shape[-1] // 2 :]
-    return torch.cat((-x2, x1), dim=-1)
-
-
-def rotate_half(x):
-    """What `given_rotate_half` asks of the module, for the proof."""
-    return given_rotate_half(x)
 
 
 def before(q, k, cos, sin, unsqueeze_dim):

@@ -6,6 +6,7 @@ written but for what a pattern leaves open:
 - `...` as a statement does nothing; `...` among the arguments of a call, or as the value of one, is no argument;
 - functions of a `statements` edit return their locals as a dict, unless they end in `return`;
 - functions of an `expression` edit return its value, of an `expressions` edit the tuple of the values;
+- what it takes from a shared file is as if it stood in the rule file;
 - a name defined only as `given_<name>` is that function, where it is complete.
 """
 
@@ -23,6 +24,7 @@ from torch import nn
 from porter.npu import torch_npu
 from porter.parse import body_of
 from porter.rule import LoadedRule, is_ellipsis, is_gap
+from porter.rule_file import Taken, is_taking
 
 Function = Callable[..., Any]
 
@@ -41,6 +43,7 @@ class Executable:
 def execute(rule: LoadedRule) -> Executable:
     """Run the rule file. Raises whatever the file raises."""
     tree = ast.parse(rule.parsed.data)
+    tree.body = [node for node in tree.body if not is_taking(node)]
     units = {
         function.name: loaded.edit.unit
         for loaded in rule.edits
@@ -53,6 +56,8 @@ def execute(rule: LoadedRule) -> Executable:
             _complete(node, units[node.name])
     module = types.ModuleType(f"_proof_of_{rule.name}")
     module.__dict__.update(torch=torch, nn=nn, torch_npu=torch_npu)
+    for taken in rule.taken:
+        exec(compile(_taken_alone(taken), taken.file.display, "exec"), module.__dict__)
     exec(compile(ast.fix_missing_locations(tree), rule.path, "exec"), module.__dict__)
     for name, patterns in rule.given.items():
         if not any(is_gap(node) for node in ast.walk(patterns[0].before)):
@@ -89,6 +94,13 @@ def _recorded(name: str, function: Function, ran: set[str]) -> Function:
 
     recorded.__dict__.update(__wrapped__=function, ran=ran)
     return recorded
+
+
+def _taken_alone(taken: Taken) -> ast.Module:
+    """A shared file with no more than its imports and the functions that the rule takes."""
+    nodes = taken.file.tree.body
+    imports = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return ast.Module([*imports, *taken.functions], [])
 
 
 class _WithoutGaps(ast.NodeTransformer):

@@ -178,7 +178,7 @@ def _sides(rule: LoadedRule, executable: Executable, findings: _Findings) -> Ite
 
 def _single(edit: LoadedEdit, pattern: Pattern, proof: Callable[..., Any], executable: Executable) -> _Sides:
     assert pattern.after is not None  # only a `given` has none
-    common = pattern.assigned & Pattern("", pattern.after, None).assigned - set(edit.edit.private)
+    common = pattern.assigned & Pattern("", pattern.after, None, pattern.file).assigned - set(edit.edit.private)
 
     def run(name: str, side: int, draw: Draw) -> Any:
         arguments = proof(draw)
@@ -196,9 +196,10 @@ def _returns(function: Function) -> bool:
 
 
 def _told(error: Exception, rule: LoadedRule) -> str:
-    """The error with its place in the rule file, where it passed through there."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == rule.path]
-    place = f" at {rule.path}:{frames[-1].lineno}" if frames else ""
+    """The error with its place in the rule's files, where it passed through there."""
+    files = {rule.path, *(taken.file.display for taken in rule.taken)}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
 
 
@@ -209,7 +210,7 @@ def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
     if not rule.negatives:
         findings.missing.append("no `not_*` case")
     for negative in rule.negatives:
-        if all(is_gap(statement) for statement in body_of(negative)):
+        if all(is_gap(statement) for statement in body_of(negative.before)):
             findings.missing.append(f"`{negative.name}` holds no code")
             continue
         for loaded in rule.edits:
@@ -218,9 +219,10 @@ def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
                     findings.failed.append(f"`{pattern.name}` matches `{negative.name}`, which it must not")
 
 
-def matches(rule: LoadedRule, pattern: Pattern, unit: str, function: Function) -> bool:
-    """Whether the pattern matches in a function of the rule's own file. Sites, givens and guards do not count."""
-    unifier = Unifier(rule, pattern, rule.parsed)
+def matches(rule: LoadedRule, pattern: Pattern, unit: str, negative: Pattern) -> bool:
+    """Whether the pattern matches in a `not_*` case of the rule. Sites, givens and guards do not count."""
+    function = negative.before
+    unifier = Unifier(rule, pattern, negative.file)
     if unit == "function":
         return unifier.function(function, Bindings()) is not None
     if unit == "expression":

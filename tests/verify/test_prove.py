@@ -185,6 +185,39 @@ def proof_after(draw):
     assert sketch.status == "unproved" and "none of the rule's own functions" in sketch.detail
 
 
+SHARED = """
+import math
+def given_gate(x):
+    return torch.sigmoid(x) * math.cos(0)
+def not_gate_alone(x):
+    return gate(x)
+"""
+
+
+@pytest.fixture
+def sharing(rule, tmp_path):
+    """Prove a rule that takes its `given` and its `not` from a shared file's text."""
+
+    def prove_shared(text):
+        (tmp_path / "shared").mkdir(exist_ok=True)
+        (tmp_path / "shared" / "gates.py").write_text(text)
+        own = SILU.format(after="torch.nn.functional.silu(x)").replace("x * torch.sigmoid(x)", "x * gate(x)")
+        return rule("from rules.shared.gates import given_gate, not_gate_alone\n" + own)
+
+    return prove_shared
+
+
+def test_what_a_rule_takes_from_a_shared_file_is_proved_with_it(sharing):
+    proof = sharing(SHARED)
+    assert proof.passed and proof.figures["negatives"] == 2
+    assert sharing(SHARED.replace("sigmoid(x)", "sigmoid(1.1 * x)")).status == "failed"
+    assert "matches `not_gate_alone`" in sharing(SHARED.replace("return gate(x)", "return x * gate(x)")).detail
+
+
+def test_an_error_in_a_shared_file_has_its_place_there(sharing):
+    assert "shared/gates.py:4" in sharing(SHARED.replace("math.cos(0)", "missing(x)")).detail
+
+
 def test_writing_in_place_does_not_reach_the_other_side(rule):
     text = SILU.format(after="x.mul_(torch.sigmoid(x))")
     assert rule(text).passed
