@@ -27,7 +27,7 @@ from porter.runner.clock import StepClock
 from porter.runner.devices import choose_device
 from porter.runner.graph import CompiledSteps, Steps, allocate
 from porter.runner.loop import CompiledLoop
-from porter.runtime import StaticKVCache
+from porter.runtime import StaticKVCache, tabulate_rotary
 from porter.verify.port import Port
 from porter.verify.tiny import tiny_config
 
@@ -146,6 +146,8 @@ def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
     ported = hasattr(model, "weight_merges")
     cache: Any = (StaticKVCache if ported else StaticCache)(config=model.config, max_cache_len=slots)
     allocate(steps, cache, shape.batch)
+    if ported:
+        tabulate_rotary(model, slots)  # as the runner does
     compiled = (CompiledSteps if ported else SourceSteps)(steps, backend)
     mask = torch.ones(shape.batch, slots, dtype=torch.int64, device=model.device)
 

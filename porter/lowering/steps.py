@@ -1,8 +1,8 @@
 """The two steps of a decoder that are compiled, on a small configuration with realistic widths: prefill and one decode.
 
 Contract: batch 1, float16, head_dim 128, left padding in the mask, positions given, as a generation loop passes them. A
-port with NPU attention gets a static cache, every other model the cache asked for. Weights are random; nothing is
-loaded. Needs torch and transformers, not torch_npu.
+port with NPU attention gets a static cache and rotary tables, as the runner gives it, every other model the cache
+asked for. Weights are random; nothing is loaded. Needs torch and transformers, not torch_npu.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, StaticCache
 
-from porter.runtime import NpuPreTrainedModel, StaticKVCache, position_ids_from_mask
+from porter.runtime import NpuPreTrainedModel, StaticKVCache, position_ids_from_mask, tabulate_rotary
 from porter.verify.tiny import tiny_config
 
 PROMPT, PADDING, SLOTS = 16, 3, 128
@@ -76,6 +76,7 @@ def run_compiled(model_class: Any, setting: Setting, layers: int, phase: str, ba
         start, count = (0, PROMPT) if phase == "prefill" else (PROMPT, 1)
         if isinstance(cache, StaticKVCache):
             cache.reserve(count)
+            tabulate_rotary(model, SLOTS)  # as the runner does
         step = torch.compile(model, backend=backend, fullgraph=True, dynamic=False)
         step(**_inputs(model, cache, start, count))
 

@@ -9,6 +9,7 @@ from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
 from porter.runtime.padding import left_pad, position_ids_from_mask
 from porter.runtime.registry import UnknownModel, injection_policy, load_model_class, registered
+from porter.runtime.rotary import tabulate_rotary
 from porter.runtime.weights import RowMerge
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "position_ids_from_mask",
     "prepare_kv_cache",
     "registered",
+    "tabulate_rotary",
 ]

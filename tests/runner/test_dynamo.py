@@ -197,3 +197,17 @@ def test_inductor_sees_through_the_ops_and_writes_the_cache_in_place(compiled, c
     for graph in code:
         assert "torch.ops.npu" not in graph
         assert f"empty_strided_cpu({tuple(keys.shape)}" not in graph  # nothing of a cache's size: no copy of it
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_compiled_steps_look_up_rotary_tables_up_to_the_cache_s_last_slot(compiled, checkpoint, way):
+    ops = []
+
+    def backend(graph, _example_inputs):
+        ops.append({str(node.target) for node in graph.graph.nodes})
+        return graph
+
+    made = compiled(**WAYS[way], backend=backend, max_new_tokens=9)
+    answers = made.execute_model(PROMPTS)
+    assert [answer.token_ids for answer in answers] == source_rows(checkpoint, PROMPTS, 9)
+    assert len(ops) == 2 and not any("cos" in op for graph in ops for op in graph)

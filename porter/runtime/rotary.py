@@ -1,0 +1,93 @@
+"""Rotary tables for compiled steps: cos and sin of every position a cache has, made once, looked up by a step.
+
+Why: a step makes them in 8 kernels, a lookup is 2. Contract: the tables are what the model's own rotary module gives,
+to the bit, in its dtype, so every rope type whose frequencies stay (default, linear, llama3, yarn, ...) has them; one
+whose frequencies follow the positions of a call (dynamic, longrope) is left as it is. A table is looked up by compiled
+steps only, and whoever asks for tables promises them positions below `length`: a device does not check the bound. Eager
+calls, positions that are not (B, S), and other dtypes are computed as before.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+_CHANGING = ("dynamic", "longrope")  # what transformers' dynamic_rope_update recomputes in a call
+
+
+class TabledRotary(nn.Module):
+    """A rotary module, `forward(x, position_ids[, layer_type]) -> cos, sin`, with tables for compiled steps.
+
+    Tables of another length are added, never exchanged: a graph keeps the ones it was compiled with.
+    """
+
+    def __init__(self, rotary: nn.Module) -> None:
+        super().__init__()
+        self.rotary = rotary
+        self._latest: dict[str | None, tuple[str, str]] = {}  # layer type -> buffers of cos and sin
+        self._length = 0
+
+    def tabulate(self, length: int, states: torch.Tensor) -> None:
+        """Tables for positions below `length`, in dtype and on the device of `states`."""
+        if length == self._length:
+            return
+        positions = torch.arange(length, device=states.device)[None]
+        self._length, self._latest = length, {}
+        for layer_type in _layer_types(self.rotary):
+            pair = self._made(states, positions, layer_type)
+            names = f"cos_{layer_type}_{length}", f"sin_{layer_type}_{length}"
+            for name, table in zip(names, pair, strict=True):
+                self.register_buffer(name, table[0].contiguous(), persistent=False)
+            self._latest[layer_type] = names
+
+    def forward(
+        self, x: torch.Tensor, position_ids: torch.Tensor, layer_type: str | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        names = self._latest.get(layer_type)
+        if names is None or position_ids.dim() != 2 or not torch.compiler.is_compiling():
+            return self._made(x, position_ids, layer_type)
+        cos, sin = (getattr(self, name) for name in names)
+        if cos.dtype != x.dtype:
+            return self._made(x, position_ids, layer_type)
+        return nn.functional.embedding(position_ids, cos), nn.functional.embedding(position_ids, sin)
+
+    @torch.no_grad()
+    def _made(
+        self, x: torch.Tensor, position_ids: torch.Tensor, layer_type: str | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.rotary(x, position_ids, **({} if layer_type is None else {"layer_type": layer_type}))
+
+
+def tabulate_rotary(model: nn.Module, length: int) -> int:
+    """Give the rotary modules of `model` tables of `length` positions; returns how many have one now."""
+    states = next(model.parameters()).new_empty(1)
+    for path, module in list(model.named_modules()):
+        if _can_be_tabled(module) and not isinstance(model.get_submodule(path.rpartition(".")[0]), TabledRotary):
+            model.set_submodule(path, TabledRotary(module))
+    tabled = [module for module in model.modules() if isinstance(module, TabledRotary)]
+    for module in tabled:
+        module.tabulate(length, states)
+    return len(tabled)
+
+
+def _can_be_tabled(module: nn.Module) -> bool:
+    """By what it takes and by its rope types; a module of its own making is left alone."""
+    if not hasattr(module, "rope_type") or next(module.parameters(), None) is not None:
+        return False
+    takes = list(inspect.signature(module.forward).parameters)
+    if takes[:2] != ["x", "position_ids"] or takes[2:] not in ([], ["layer_type"]):
+        return False
+    return all(not any(word in str(kind) for word in _CHANGING) for kind in _rope_types(module).values())
+
+
+def _rope_types(rotary: nn.Module) -> dict[str | None, Any]:
+    """Layer type -> rope type; None is a module that knows one only."""
+    kinds: Any = rotary.rope_type
+    return dict(kinds) if isinstance(kinds, dict) else {None: kinds}
+
+
+def _layer_types(rotary: nn.Module) -> list[str | None]:
+    return list(_rope_types(rotary))
