@@ -204,10 +204,10 @@ def test_compiled_steps_look_up_rotary_tables_up_to_the_cache_s_last_slot(compil
     ops = []
 
     def backend(graph, _example_inputs):
-        ops.append({str(node.target) for node in graph.graph.nodes})
+        ops.append({str(node.target) for node in graph.graph.nodes if node.op != "placeholder"})
         return graph
 
     made = compiled(**WAYS[way], backend=backend, max_new_tokens=9)
     answers = made.execute_model(PROMPTS)
     assert [answer.token_ids for answer in answers] == source_rows(checkpoint, PROMPTS, 9)
-    assert len(ops) == 2 and not any("cos" in op for graph in ops for op in graph)
+    assert len(ops) == 2 and [op for graph in ops for op in graph if "cos" in op] == []
