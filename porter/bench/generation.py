@@ -21,6 +21,7 @@ import torch
 from transformers import LogitsProcessorList, StaticCache
 
 from porter.bench.timing import Ratio, Times, in_turns
+from porter.diagnostics import Refused
 from porter.runner.backends import Backend, choose_backend
 from porter.runner.clock import StepClock
 from porter.runner.graph import CompiledSteps, Steps, allocate
@@ -88,7 +89,10 @@ class SourceSteps(CompiledSteps):
 def compare(
     port: Port, shapes: tuple[Shape, ...] = SHAPES, modes: tuple[str, ...] = MODES, rounds: int = 7, **options: Any
 ) -> Iterator[Comparison]:
-    """Each shape in each mode. `options`: `backend` of the compiled mode. Raises RuntimeError where tokens differ."""
+    """Each shape in each mode. `options`: `backend` of the compiled mode. Raises RuntimeError where tokens differ.
+
+    The source of `port` is there and loads: `open_to_compare` and `load_source_class` say so.
+    """
     backend = choose_backend(options.get("backend"), torch.device("cpu"))
     for shape in shapes:
         ours, theirs = _models(port, shape)
@@ -153,6 +157,7 @@ def _seeded() -> torch.Generator:
 def _models(port: Port, shape: Shape) -> tuple[Any, Any]:
     """The port and its source with the same random weights, in the shape's sizes where the configuration has them."""
     source_class, port_class = port.load_source_class(), port.load_class()
+    assert not isinstance(source_class, Refused), source_class
     fields = inspect.signature(source_class.config_class.__init__).parameters
     base = tiny_config(source_class.config_class)
     wanted = {

@@ -36,11 +36,14 @@ def bench(
     Example:
       porter bench llama2 --mode eager
     """
-    from porter.verify.port import open_port
+    from porter.verify.port import open_to_compare
 
-    opened = open_port(_folder(port))
+    opened = open_to_compare(_folder(port))
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
+    source = opened.load_source_class()
+    if isinstance(source, Refused):
+        return refuse(source, as_json=as_json)
     import torch
 
     from porter.bench.generation import MODES, SHAPES, compare
