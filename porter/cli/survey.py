@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from porter.cli.convert import FOLDER, default_name
+from porter.cli.convert import default_name
+from porter.cli.models import FOLDER
 from porter.cli.talk import FAILED, as_json, print_json, progress, refuse, say
 from porter.diagnostics import Diagnostic, Refused, to_json
 

@@ -72,5 +72,8 @@ def test_the_command(monkeypatch, capfd):
     document = json.loads(capfd.readouterr().out)
     assert [row["phase"] for row in document["comparisons"]] == ["prefill", "decode"]
     assert document["comparisons"][0]["ratio"] > 0
-    assert porter.cli.exit_code(["bench", "nowhere"]) == 1
-    assert "error[P" in capfd.readouterr().err
+    assert porter.cli.exit_code([*words, "--models", str(LLAMA.parent), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["name"] == "llama2"
+    for missing, code in (("nowhere", "P080"), ("no/where", "P072")):
+        assert porter.cli.exit_code(["bench", missing]) == 1
+        assert f"error[{code}]" in capfd.readouterr().err
