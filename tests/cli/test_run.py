@@ -1,6 +1,7 @@
 """`porter run`: what it prints, where, and with which exit code; the run script of a port."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from porter.bench.demo_checkpoint import make_demo_checkpoint
 from tests.cli.conftest import ROOT
+from tests.verify.conftest import write_checkpoint_code
 
 TEXT = ["porter turns a model into a model. " * 20]
 PROMPT = "porter turns"
@@ -131,6 +133,19 @@ def test_a_port_is_found_in_the_folder_that_is_named(porter_here, project, check
         f"error[P080]: no ported model `mine`\n  = looked in `{project}`\n"
         "  = help: convert a model first, or give another --models\n"
     )
+
+
+def test_the_port_of_a_checkpoints_own_code_runs_on_that_checkpoint(porter_here, tmp_path, checkpoint, expected):
+    """transformers would ask whether to run the code that lies there."""
+    place = write_checkpoint_code(tmp_path / "checkpoint")
+    names = json.loads((place / "config.json").read_text())
+    shutil.copytree(checkpoint, place, dirs_exist_ok=True)
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**config, **names}))
+    assert porter_here("convert", place, "--out", tmp_path / "ports" / "mine").code == 0
+    words = ("--models", tmp_path / "ports", "--model-path", place, "--prompt", PROMPT, "--max-new-tokens", 8)
+    done = porter_here("run", "mine", *words)
+    assert (done.code, done.out) == (0, f"{PROMPT}{expected}\n"), done.err
 
 
 @pytest.mark.parametrize("words", [("run", "llama", "--model-path", ".", "--prompt", "a"), ("bench", "llama")], ids=str)
