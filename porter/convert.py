@@ -16,6 +16,7 @@ from porter.nearest import nearest
 from porter.parse import Parsed, dotted, methods, parse
 from porter.plan import Plan
 from porter.ported import Ported, SiteReport
+from porter.relative import check_importable
 from porter.rewrite import rewrite
 from porter.rule import LoadedRule, load_rules
 from porter.search import Search
@@ -52,7 +53,7 @@ def convert(
     if isinstance(loaded, Refused):
         return loaded
     parsed, anatomy, defaults, rules = loaded
-    fault = _unknown(keep, without, anatomy, rules)
+    fault = check_importable(source) or _unknown(keep, without, anatomy, rules)
     if fault is not None:
         return fault
     wanted = tuple(rule for rule in rules if rule.name not in without)

@@ -17,6 +17,7 @@ from porter.sweep import apply_edits, from_import, sweep
 RUNTIME = "porter.runtime"
 BASE_CLASS = "PortedPreTrainedModel"
 BASE_CLASS_WITH_CACHE = "NpuPreTrainedModel"
+LIBRARY = "transformers"
 TORCH_NPU = """try:
     import torch_npu
 except ImportError:  # no NPU stack here: the same ops, computed on the CPU
@@ -27,9 +28,9 @@ Merge = tuple[str, tuple[str, ...], str | None]
 
 
 def runtime_edits(
-    plan: Plan, merges: tuple[Merge, ...], needed: dict[str, str]
+    plan: Plan, merges: tuple[Merge, ...], needed: dict[str, str], package: str | None
 ) -> Iterator[tuple[int, int, tuple[str, ...], str, str]]:
-    """(start, end, text, rule, site) of edits that follow from any rule: decorators, the base class, the weight map."""
+    """(start, end, text, rule, site) of edits that follow from any rule: decorators, the base class, its attributes."""
     parsed = plan.parsed
     ported = {hit.owner or hit.site for a in plan.applications for hit in a.hits}
     yield from _undocumented(plan)
@@ -43,15 +44,18 @@ def runtime_edits(
     has_static_cache = any(module.startswith(RUNTIME) for module in needed.values())
     base_class = BASE_CLASS_WITH_CACHE if has_static_cache else BASE_CLASS
     needed[base_class] = RUNTIME
+    custom = package is None or package.split(".")[0] != LIBRARY
+    attributes = ("    source_is_custom_code = True\n" if custom else "") + (_weight_map(merges) if merges else "")
+    if merges:
+        needed["RowMerge"] = RUNTIME
     for name in plan.anatomy.pretrained():
         node = parsed.classes[name]
         for base in node.bases:
             if dotted(base) == "PreTrainedModel":
                 yield (*parsed.range(base), (base_class,), FRAME, name)
-        if merges:
-            needed["RowMerge"] = RUNTIME
+        if attributes:
             start = parsed.line_start(parsed.range(_first_statement(node))[0])
-            yield start, start, (_weight_map(merges),), FRAME, name
+            yield start, start, (attributes,), FRAME, name
 
 
 def _undocumented(plan: Plan) -> Iterator[tuple[int, int, tuple[str, ...], str, str]]:

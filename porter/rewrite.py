@@ -43,7 +43,7 @@ def rewrite(plan: Plan, package: str | None) -> Rewritten:
             replacements += _replacements(plan.parsed, application, hit)
             needed.update(_imports_for(plan.parsed, application, hit))
     merges = [merge for a in plan.applications for merge in a.rule.declared.merges]
-    replacements += [Replacement(*edit) for edit in runtime_edits(plan, tuple(dict.fromkeys(merges)), needed)]
+    replacements += [Replacement(*edit) for edit in runtime_edits(plan, tuple(dict.fromkeys(merges)), needed, package)]
     replacements = [item for item in replacements if not _says_the_same(plan.parsed, item)]
     renderer = Renderer(plan.parsed, _settle_insertions(replacements))
     text = renderer.render(0, len(plan.parsed.data))

@@ -7,7 +7,6 @@ seconds and executes code that nobody has read yet. Whether the text is valid Py
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from porter.checkpoint import modeling_file_named_by_config
 from porter.diagnostics import Diagnostic, Refused, Span
 from porter.installed import locate_module, module_of, version_of
 from porter.nearest import nearest
+from porter.relative import modules_beside
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,7 @@ def _read_source(path: Path, module: str | None) -> Source | Refused:
     if isinstance(siblings, Refused):
         return siblings
     package = module.split(".")[0] if module else None
-    return Source(
-        read.text, path, display, module, package, version_of(package), read.sha256, configuration, siblings
-    )
+    return Source(read.text, path, display, module, package, version_of(package), read.sha256, configuration, siblings)
 
 
 def _read(path: Path, display: str) -> Companion | Refused:
@@ -183,7 +181,7 @@ def _siblings_of(source: Companion) -> tuple[Companion, ...] | Refused:
     todo = [source]
     while todo:
         current = todo.pop()
-        for name in _relative_imports(current.text):
+        for name in modules_beside(current.text):
             path = source.path.with_name(f"{name}.py")
             if path == source.path or path.name in found or not path.is_file():
                 continue
@@ -193,16 +191,3 @@ def _siblings_of(source: Companion) -> tuple[Companion, ...] | Refused:
             found[path.name] = read
             todo.append(read)
     return tuple(found[name] for name in sorted(found))
-
-
-def _relative_imports(text: str) -> set[str]:
-    """Names of modules beside this one; none from a text that does not parse: `parse` has the better message."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        return set()
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            names |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-    return names

@@ -22,6 +22,7 @@ from transformers import LogitsProcessorList, StaticCache
 
 from porter.bench.bandwidth import bytes_of_a_step, copy_bandwidth
 from porter.bench.timing import Ratio, Times, in_turns
+from porter.diagnostics import Refused
 from porter.runner.backends import Backend, choose_backend
 from porter.runner.clock import StepClock
 from porter.runner.devices import choose_device
@@ -111,7 +112,8 @@ def compare(
 ) -> Iterator[Comparison]:
     """Each shape in each mode. `options`: `device`, by default the CPU, and `backend` of the compiled mode.
 
-    Raises RuntimeError where tokens differ, CannotRun for a device or a backend that is not there.
+    The source of `port` is there and loads: `open_to_compare` and `load_source_class` say so. Raises RuntimeError where
+    tokens differ, CannotRun for a device or a backend that is not there.
     """
     device = choose_device(options.get("device", "cpu"))
     backend = choose_backend(options.get("backend"), device)
@@ -185,6 +187,7 @@ def _seeded() -> torch.Generator:
 def _models(port: Port, shape: Shape, device: torch.device) -> tuple[Any, Any]:
     """The port and its source with the same random weights, in the shape's sizes where the configuration has them."""
     source_class, port_class = port.load_source_class(), port.load_class()
+    assert not isinstance(source_class, Refused), source_class
     fields = inspect.signature(source_class.config_class.__init__).parameters
     base = tiny_config(source_class.config_class)
     wanted = {

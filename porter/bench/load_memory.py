@@ -79,10 +79,10 @@ def _load(model_class: Any, checkpoint: str) -> Any:
 
 def main() -> None:
     from porter.diagnostics import Refused
-    from porter.verify.port import open_port
+    from porter.verify.port import open_to_compare
 
     checkpoint, port, which = sys.argv[1:]
-    opened = open_port(Path(port))
+    opened = open_to_compare(Path(port))
     assert not isinstance(opened, Refused), opened
     model_class = opened.load_class() if which == "port" else opened.load_source_class()
     torch.set_num_threads(1)

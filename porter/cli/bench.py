@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from porter.cli.models import models_option, unknown_model
 from porter.cli.talk import answer, as_json, refuse, say
 from porter.diagnostics import Refused
 
@@ -18,6 +19,7 @@ _HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread", 
 
 @click.command()
 @click.argument("port", metavar="NAME|DIR")
+@models_option
 @click.option("--mode", "modes", type=click.Choice(["eager", "compiled"]), multiple=True, help="By default both.")
 @click.option("--backend", metavar="B", help="Of the compiled mode; by default the first that can.")
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Port and source in turns.")
@@ -28,6 +30,7 @@ _HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread", 
 @as_json
 def bench(
     port: str,
+    models: Path | None,
     modes: tuple[str, ...],
     backend: str | None,
     rounds: int,
@@ -47,12 +50,17 @@ def bench(
     Examples:
       porter bench llama2 --mode eager
       porter bench llama2 --device cuda --large
+      porter bench mine --models ~/project/generated_models
     """
-    from porter.verify.port import open_port
+    from porter.verify.port import open_to_compare
 
-    opened = open_port(_folder(port))
+    folder = _folder(port, models)
+    opened = folder if isinstance(folder, Refused) else open_to_compare(folder)
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
+    source = opened.load_source_class()
+    if isinstance(source, Refused):
+        return refuse(source, as_json=as_json)
     import torch
 
     from porter.bench.generation import LLAMA_2_7B, MODES, SHAPES, compare
@@ -72,12 +80,15 @@ def bench(
     return answer(True, lambda: _table(found, place), lambda: document, as_json=as_json)
 
 
-def _folder(port: str) -> Path:
-    """A folder as it is; a plain name is one of the registry."""
+def _folder(port: str, models: Path | None) -> Path | Refused:
+    """A name is one of the registry; what is none, and is there, is a folder."""
     from porter.runtime.registry import default_root
 
-    named = default_root() / port
-    return named if len(Path(port).parts) == 1 and named.is_dir() else Path(port)
+    unknown = unknown_model(port, models)
+    if unknown is None:
+        return (models or default_root()) / port
+    is_path = len(Path(port).parts) > 1 or Path(port).is_dir()
+    return Path(port) if is_path and models is None else unknown
 
 
 def _table(comparisons: list[Comparison], place: str) -> str:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from porter.cli.models import FOLDER
 from porter.cli.talk import answer, as_json, refuse, say
 from porter.diagnostics import Refused
 
 if TYPE_CHECKING:
     from porter.ported import Ported
     from porter.source import Source
-
-FOLDER = Path("generated_models")
 
 
 @click.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from porter.cli.models import models_option, unknown_model
 from porter.cli.talk import answer, as_json, refuse, say, working
 from porter.diagnostics import Diagnostic, Refused
 
@@ -21,6 +22,7 @@ _DTYPES = ("float16", "bfloat16", "float32")
 @click.command()
 @click.argument("name")
 @click.option("--model-path", metavar="P", required=True, type=click.Path(path_type=Path), help="Its checkpoint.")
+@models_option
 @click.option("--prompt", "prompts", multiple=True, help="May be repeated: one batch.")
 @click.option("--prompts-file", metavar="F", type=click.Path(path_type=Path, dir_okay=False), help="A prompt a line.")
 @click.option("--execute-mode", type=click.Choice(["eager", "dynamo"]), default="eager", show_default=True)
@@ -46,8 +48,9 @@ def run(
     """Run the ported model NAME on an unchanged checkpoint.
 
     \b
-    Example:
+    Examples:
       porter run llama2 --model-path ~/checkpoints/Llama-2-7b-hf --prompt "Once upon a time"
+      porter run mine --models ~/project/generated_models --model-path ~/checkpoint --prompts-file prompts.txt
     """
     if bool(prompts) == (prompts_file is not None):
         raise click.UsageError("Give --prompt, once or more, or --prompts-file.")
@@ -56,9 +59,9 @@ def run(
     listed = _read_prompts(prompts_file) if prompts_file is not None else list(prompts)
     if isinstance(listed, Refused):
         return refuse(listed, as_json=as_json)
-    unknown = _unusable(name, model_path)
-    if unknown is not None:
-        return refuse(unknown, as_json=as_json)
+    unusable = _no_checkpoint(model_path) or unknown_model(name, config["models"])
+    if unusable is not None:
+        return refuse(unusable, as_json=as_json)
     outcome = _execute(name, model_path, listed, execute_mode, config)
     if isinstance(outcome, Refused):
         return refuse(outcome, as_json=as_json)
@@ -120,17 +123,8 @@ def _read_prompts(file: Path) -> list[str] | Refused:
     return prompts or Refused((Diagnostic("P085", f"`{file}` has no prompts", help="write one on each line"),))
 
 
-def _unusable(name: str, model_path: Path) -> Refused | None:
-    """A misspelt name or path is found before anything heavy is loaded."""
-    from porter.nearest import nearest
-    from porter.runtime.registry import registered
-
-    if not model_path.is_dir():
-        help = "give the folder of a checkpoint, as downloaded"
-        return Refused((Diagnostic("P081", f"no checkpoint folder `{model_path}`", help=help),))
-    known = registered()
-    if name in known:
+def _no_checkpoint(model_path: Path) -> Refused | None:
+    if model_path.is_dir():
         return None
-    close = " or ".join(f"`{other}`" for other in nearest(name, known))
-    help = f"did you mean {close}?" if close else f"registered: {', '.join(known) or 'none, convert a model first'}"
-    return Refused((Diagnostic("P080", f"no ported model `{name}`", help=help),))
+    help = "give the folder of a checkpoint, as downloaded"
+    return Refused((Diagnostic("P081", f"no checkpoint folder `{model_path}`", help=help),))

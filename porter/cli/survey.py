@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from porter.cli.convert import default_name
+from porter.cli.models import FOLDER
 from porter.cli.talk import FAILED, as_json, print_json, progress, refuse, say
 from porter.diagnostics import Diagnostic, Refused, to_json
 
@@ -132,7 +133,7 @@ def _survey_one(module: str, out: Path | None) -> Outcome:
             if isinstance(written, Refused):
                 return Outcome(module, "refused", diagnostics=written.diagnostics)
         else:
-            render_port(ported)
+            render_port(ported, FOLDER / ported.name)
     except Exception:  # one model that porter fails on must not hide the others
         return Outcome(module, "crashed", crash=traceback.format_exc())
     sites = tuple((site.name, site.status, site.reason) for site in ported.sites)

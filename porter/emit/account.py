@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ import porter
 from porter.diagnostics import Diagnostic, Refused
 from porter.emit.templated import regenerate_command
 from porter.ported import Ported, SiteReport
+from porter.source import Source
 
 FILE = "port.json"
 _FORMAT = 1
 _WIDTH = 110
 
 
-def account(ported: Ported, module: str, files: dict[str, bytes]) -> str:
-    """The text of `port.json`; `files` are the others of the folder, by name."""
-    return _laid_out(as_data(ported, module, files)) + "\n"
+def account(data: dict[str, Any]) -> str:
+    """The text of `port.json`."""
+    return _laid_out(data) + "\n"
 
 
-def as_data(ported: Ported, module: str, files: dict[str, bytes]) -> dict[str, Any]:
+def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -> dict[str, Any]:
+    """The data of `port.json`; `files` are the others of the folder `place`, by name."""
     source, split = ported.source, ported.split_points
     configuration = source.configuration
     return {
@@ -39,11 +42,12 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes]) -> dict[str, A
             "package": source.package,
             "version": source.version,
             "file": source.display,
+            **_where(source, place),
             "sha256": source.sha256,
             "configuration": configuration and {"file": configuration.name, "sha256": configuration.sha256},
             "siblings": [{"file": sibling.name, "sha256": sibling.sha256} for sibling in source.siblings],
         },
-        "regenerate": regenerate_command(ported),
+        "regenerate": regenerate_command(ported, place),
         "options": {key: ported.options[key] for key in sorted(ported.options)},
         "rules": [{"rule": rule, "sha256": sha256} for rule, sha256 in ported.rules],
         "sites": [_site(site, ported) for site in ported.sites],
@@ -59,6 +63,14 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes]) -> dict[str, A
         },
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
     }
+
+
+def _where(source: Source, place: Path) -> dict[str, str]:
+    """Where a source lies that no module name finds again, seen from the port's folder.
+
+    Not absolute: a repository that holds both has the same bytes on every machine, and may be moved.
+    """
+    return {} if source.module else {"path": Path(os.path.relpath(source.path, place)).as_posix()}
 
 
 def _site(site: SiteReport, ported: Ported) -> dict[str, Any]:
@@ -92,6 +104,7 @@ def read_account(folder: Path) -> dict[str, Any] | Refused:
         read = json.loads(path.read_bytes())
         complete = isinstance(read["name"], str) and isinstance(read["files"], dict) and read["format"] == _FORMAT
         complete = complete and isinstance(read["module"], str) and isinstance(read["class"], str)
+        complete = complete and isinstance(read["source"], dict)
         if complete:
             return read
         reason = "entries are missing, or another porter wrote it"

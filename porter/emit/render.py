@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from porter.emit.account import FILE, account, as_data
@@ -20,11 +21,14 @@ class Rendered:
     account: dict[str, Any] = field(repr=False)
 
 
-def render_port(ported: Ported) -> Rendered:
-    """The folder of the port: the same port gives the same bytes."""
+def render_port(ported: Ported, place: Path) -> Rendered:
+    """The port's folder, to be written to `place`: the same port gives the same bytes, wherever that is.
+
+    Only the way from there to a source that is a file of its own is part of them.
+    """
     stem = ported.source.path.stem
     module = stem if stem.startswith("modeling_") else f"modeling_{stem}"
-    code = with_header(ported)
+    code = with_header(ported, place)
     texts = {sibling.name: sibling.text for sibling in ported.source.siblings}
     texts |= {
         f"{module}.py": code,
@@ -33,8 +37,8 @@ def render_port(ported: Ported) -> Rendered:
         "port.diff": diff(ported.source.text, code, ported.changes, ported.source.display),
     }
     files = {name: text.encode("utf-8") for name, text in texts.items()}
-    data = as_data(ported, module, files)
-    files[FILE] = account(ported, module, files).encode("utf-8")
+    data = as_data(ported, module, files, place)
+    files[FILE] = account(data).encode("utf-8")
     return Rendered(files, data)
 
 

@@ -6,9 +6,11 @@ an identifier, or one line of a comment.
 
 from __future__ import annotations
 
+import os
 import shlex
 import textwrap
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import porter
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 REGISTRY_FIRST_LINE = '"""The ported models of this folder. Written by porter from their port.json files: do not edit.'
 
 
-def with_header(ported: Ported) -> str:
+def with_header(ported: Ported, place: Path) -> str:
     """The model code with the header after its own leading comment, which is the licence notice."""
     lines = ported.code.split("\n")
     end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
@@ -32,7 +34,7 @@ def with_header(ported: Ported) -> str:
         origin=one_line(origin(ported)),
         sha256=ported.source.sha256,
         rules=textwrap.wrap(one_line(rules), 100),
-        command=one_line(regenerate_command(ported)),
+        command=one_line(regenerate_command(ported, place)),
     ).rstrip("\n")
     header_lines = header.split("\n")[0 if end else 1 :]
     if end == len(lines) or lines[end].strip():
@@ -66,14 +68,21 @@ def origin(ported: Ported) -> str:
     return f"{source.module} ({source.package} {source.version})" if source.version else source.module
 
 
-def regenerate_command(ported: Ported) -> str:
-    """The command that makes the same port again, in a checkout's own layout: never with paths of one machine."""
-    words = ["porter", "convert", ported.source.module or ported.source.display]
-    words += ["--out", f"generated_models/{ported.name}"]
+def regenerate_command(ported: Ported, place: Path) -> str:
+    """The command that makes the same port again, in a checkout's own layout: never with paths of one machine.
+
+    A file is named as seen from the folder two above the port's, `place`: where `generated_models` stands.
+    """
+    source = ported.source.module or os.path.relpath(ported.source.path, place.parent.parent)
+    return convert_command(source, f"generated_models/{ported.name}", ported.options)
+
+
+def convert_command(source: str, out: str, options: dict[str, Any]) -> str:
+    words = ["porter", "convert", source, "--out", out]
     for option in ("keep", "without"):
-        for value in ported.options.get(option) or ():
+        for value in options.get(option) or ():
             words += [f"--{option}", value]
-    if ported.options.get("strict"):
+    if options.get("strict"):
         words.append("--strict")
     return " ".join(shlex.quote(word) for word in words)
 

@@ -44,7 +44,7 @@ class Difference:
 def emit(ported: Ported, out: Path, *, force: bool = False) -> Written | Refused:
     """Write the port to the folder `out` and list it in the registry beside it."""
     place = Path(os.path.realpath(out))
-    rendered = render_port(ported)
+    rendered = render_port(ported, place)
     made = _missing_parents(place)
     outcome: Written | Refused
     try:
@@ -89,7 +89,7 @@ def occupied(place: Path, *, force: bool) -> Refused | None:
 def check(ported: Ported, out: Path) -> list[Difference] | Refused:
     """What differs between the folder `out`, with its registry, and what converting again gives. Writes nothing."""
     place = Path(os.path.realpath(out))
-    rendered = render_port(ported)
+    rendered = render_port(ported, place)
     found = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
     differences = [_compare(place / name, name, data) for name, data in sorted(rendered.files.items())]
     differences += [Difference(name, "not from porter") for name in sorted(found - {*rendered.files, *_CACHES})]

@@ -20,7 +20,7 @@ from porter.lowering.installation import Progress
 from porter.lowering.lower import SOC, file_of, phases_of, traces_of
 from porter.lowering.process import ask
 from porter.source import Source, load_source
-from porter.verify.port import Port, open_port
+from porter.verify.port import Port, open_port, open_to_compare
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,11 @@ def contributions(
 ) -> tuple[Contribution, ...] | Refused:
     """All rules first, then without each of `rules`, or of those the port was made with."""
     account = read_account(directory)
-    port = open_port(directory)
+    port = open_to_compare(directory)
     if isinstance(account, Refused) or isinstance(port, Refused):
         return account if isinstance(account, Refused) else port  # type: ignore[return-value]
-    source = load_source(port.source_module)
+    spec = port.origin.spec
+    source = spec if isinstance(spec, Refused) else load_source(spec)
     if isinstance(source, Refused):
         return source
     used = tuple(rule["rule"] for rule in account["rules"])

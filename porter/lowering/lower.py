@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from porter.diagnostics import Refused
-from porter.installed import locate_module
 from porter.lowering.count import Phase, Unconverted, phase, unconverted
 from porter.lowering.installation import Progress
 from porter.lowering.process import ask
-from porter.verify.port import Port, open_port
+from porter.verify.port import Port, open_port, open_to_compare
 
 PHASES = ("prefill", "decode")
 SOC = "Ascend910B3"
@@ -54,8 +53,11 @@ class Lowering:
 def lower(
     directory: Path, *, soc: str = SOC, baseline: bool = False, text: bool = False, progress: Progress | None = None
 ) -> Lowering | Refused:
-    """Lower the port in `directory` for the chip `soc`. Refused where there is no port or no torch_npu to be had."""
-    port = open_port(directory)
+    """Lower the port in `directory` for the chip `soc`. Refused where there is no port or no torch_npu to be had.
+
+    With a baseline also where what it was made from is gone or changed.
+    """
+    port = open_to_compare(directory) if baseline else open_port(directory)
     if isinstance(port, Refused):
         return port
     traces = traces_of(port, "port", None, "growing")
@@ -113,8 +115,8 @@ def file_of(port: Port) -> str:
 
 
 def _source_file(port: Port) -> str:
-    located = locate_module(port.source_module)
-    return "" if isinstance(located, Refused) else str(located[0])
+    located = port.origin.locate()
+    return "" if isinstance(located, Refused) else str(located)
 
 
 def _attempts(made: list[Made], file: str) -> tuple[Attempt, ...]:

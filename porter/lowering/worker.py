@@ -53,7 +53,11 @@ def lower(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         port = open_port(Path(asked["directory"]))
         assert not isinstance(port, Refused), "asked before this process was started"
         model_class = port.load_class() if asked["model"] == "port" else port.load_source_class()
-        traces.append(_trace(model_class, setting, asked, text=job["text"]))
+        if isinstance(model_class, Refused):  # a source that imports what is not installed
+            said = model_class.diagnostics[0]
+            traces.append(_failed("; ".join((said.message, *said.notes))))
+        else:
+            traces.append(_trace(model_class, setting, asked, text=job["text"]))
         if traces[-1]["failure"]:
             stopped[key] = traces[-1]
     return {"traces": traces}
@@ -68,9 +72,12 @@ def _trace(model_class: Any, setting: Any, asked: dict[str, Any], *, text: bool)
         with recorder.recording():
             run_compiled(model_class, setting, asked["layers"], asked["phase"], recorder.backend())
     except Exception as error:  # a model's code and a converter may raise anything
-        failure = recorder.unconverted or {"op": "", "reason": f"{type(error).__name__}: {error}", "frames": []}
-        return {"nodes": None, "failure": failure, "text": ""}
+        return _failed(f"{type(error).__name__}: {error}", recorder.unconverted)
     return {"nodes": recorder.graphs[-1], "failure": None, "text": recorder.texts[-1] if text else ""}
+
+
+def _failed(reason: str, unconverted: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"nodes": None, "failure": unconverted or {"op": "", "reason": reason, "frames": []}, "text": ""}
 
 
 def conformance(job: dict[str, Any], tell: Tell) -> dict[str, Any]:

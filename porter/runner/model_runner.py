@@ -118,9 +118,10 @@ class LlmModelRunner:
     # -- single steps
 
     def load_tokenizer(self) -> Any:
-        """The checkpoint's own tokenizer."""
+        """The checkpoint's own tokenizer. No code of the checkpoint is run, nor asked about: the port stands for it."""
         try:
-            return AutoTokenizer.from_pretrained(self.model_path)
+            config = self.model_class.config_class.from_pretrained(self.model_path)
+            return AutoTokenizer.from_pretrained(self.model_path, config=config, trust_remote_code=False)
         except Exception as error:  # tokenizers raises no narrower one
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             message = f"the tokenizer in `{self.model_path}` does not load: {first}"

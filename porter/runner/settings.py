@@ -31,7 +31,8 @@ class Settings:
     backend:        what compiles in dynamo mode: `max-autotune` or `npugraph_ex` on an NPU, elsewhere `inductor`,
                     `aot_eager`, `eager`, or a dynamo backend; None is the first that can serve the device.
     cache_folder:   where TorchAir keeps compiled graphs for the next process; None keeps none.
-    models:         folder of the registry; None is `generated_models` beside porter.
+    models:         folder of the registry; None is `generated_models` of the current folder, if it holds one, else the
+                    one beside porter.
     """
 
     dtype: torch.dtype | None = None

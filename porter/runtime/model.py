@@ -20,14 +20,22 @@ _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 
 class PortedPreTrainedModel(PreTrainedModel):
-    """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged."""
+    """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged.
 
+    `source_is_custom_code`: the class it was made from is none of transformers' own.
+    """
+
+    source_is_custom_code: bool = False
     weight_merges: tuple[RowMerge, ...] = ()
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """A port loads like the class it was made from, with transformers' own conversions for that class."""
-        return False
+        """A port loads like the class it was made from: transformers converts and initializes its own ones otherwise.
+
+        Of custom code it takes names as they are, whatever the model type, and leaves loaded weights alone that an old
+        `_init_weights` would draw again.
+        """
+        return cls.source_is_custom_code
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:

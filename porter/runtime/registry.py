@@ -2,7 +2,7 @@
 
 Contract: `<root>/registry.py` or `<root>/__init__.py` holds `_MODELS` and `_MODEL_INJECTION_POLICY` as dict literals,
 read without running the file; the class of model `x` is in `<root>/x/<module>.py`. Nothing is imported before
-`load_model_class` asks for it.
+`load_model_class` asks for it. Without a `root` it is `default_root()` at the time of the call.
 """
 
 from __future__ import annotations
@@ -27,6 +27,15 @@ class UnknownModel(KeyError):
 
 
 def default_root() -> Path:
+    """`generated_models` of the current folder, where `porter convert` writes, if it holds a registry; else porter's.
+
+    Porter's own stands beside the package: in a checkout there is one, in an installation there is none.
+    """
+    here = Path(_PACKAGE)  # relative: the current folder may be gone, and then holds nothing
+    return here.resolve() if _holds_registry(here) else beside_porter()
+
+
+def beside_porter() -> Path:
     """The `generated_models` folder that stands beside the porter package."""
     return Path(__file__).resolve().parents[2] / _PACKAGE
 
@@ -45,8 +54,12 @@ def injection_policy(name: str, root: Path | str | None = None) -> tuple[str, st
 def load_model_class(name: str, root: Path | str | None = None) -> Any:
     """The class of model `name`. Raises UnknownModel with the known names and the closest one."""
     module, class_name = _entry("_MODELS", name, root)
-    package = _package(default_root() if root is None else Path(root).resolve())
+    package = _package(_folder(root).resolve())
     return getattr(importlib.import_module(f"{package}.{name}.{module}"), class_name)
+
+
+def _folder(root: Path | str | None) -> Path:
+    return default_root() if root is None else Path(root)
 
 
 def _entry(table: str, name: str, root: Path | str | None) -> tuple[Any, ...]:
@@ -54,12 +67,13 @@ def _entry(table: str, name: str, root: Path | str | None) -> tuple[Any, ...]:
     if name not in entries:
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UnknownModel(f"no model {name!r}: registered are {', '.join(sorted(entries)) or 'none'}{hint}")
+        known = ", ".join(sorted(entries)) or "none"
+        raise UnknownModel(f"no model {name!r} in {_folder(root)}: registered are {known}{hint}")
     return tuple(entries[name])
 
 
 def _table(table: str, root: Path | str | None) -> dict[str, Any]:
-    folder = default_root() if root is None else Path(root)
+    folder = _folder(root)
     for file in (folder / "registry.py", folder / "__init__.py"):
         if not file.is_file():
             continue
@@ -70,10 +84,18 @@ def _table(table: str, root: Path | str | None) -> dict[str, Any]:
     return {}
 
 
+def _holds_registry(folder: Path) -> bool:
+    """Whether a folder of that name is one of ports: somebody else's may not even be Python."""
+    try:
+        return bool(_table("_MODELS", folder))
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
 def _package(root: Path) -> str:
     """A package name for `root`, importable from now on. Each root has its own: two may hold a model of one name."""
     digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
-    name = _PACKAGE if root == default_root() else f"{_PACKAGE}_{digest}"
+    name = _PACKAGE if root == beside_porter() else f"{_PACKAGE}_{digest}"
     if name not in sys.modules:
         package = types.ModuleType(name, f"Ported models in {root}")
         package.__path__ = [str(root)]

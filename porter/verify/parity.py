@@ -21,7 +21,7 @@ from porter.diagnostics import Refused
 from porter.verify import checkpoints, forward, generation
 from porter.verify.finding import FAILED, NOT_APPLICABLE, PASSED, Check, Measured
 from porter.verify.pair import NotApplicable, Pair, load, write_checkpoint
-from porter.verify.port import Port, open_port
+from porter.verify.port import Port, open_to_compare
 from porter.verify.precision import precision
 from porter.verify.tiny import Variant, tiny_config, variants
 
@@ -37,19 +37,21 @@ _ONCE = ("NPU ops run", "attention weights", "foreign cache", "another activatio
 
 
 def verify(directory: Path, *, quick: bool = False, progress: Progress | None = None) -> tuple[Check, ...] | Refused:
-    """Check the port in `directory`; `quick` takes the base configuration only. Refused where there is no port."""
-    port = open_port(directory)
+    """Check the port in `directory`; `quick` takes the base configuration only.
+
+    Refused where there is no port, or what it was made from is gone, changed, or does not load.
+    """
+    port = open_to_compare(directory)
     if isinstance(port, Refused):
         return port
     with quiet():
-        return tuple(_checks(port, quick, progress or (lambda what, done, total: None)))
+        source_class = port.load_source_class()
+        if isinstance(source_class, Refused):
+            return source_class
+        return tuple(_checks(port, source_class, quick, progress or (lambda what, done, total: None)))
 
 
-def _checks(port: Port, quick: bool, progress: Progress) -> Iterator[Check]:
-    installed = port.installed_sha256()
-    same = Measured(float(installed != port.source_sha256), 0.0, "files differ", f"{port.source_module} as installed")
-    yield _check("source as ported", "", same)
-    source_class = port.load_source_class()
+def _checks(port: Port, source_class: Any, quick: bool, progress: Progress) -> Iterator[Check]:
     kinds = variants(source_class.config_class)
     if quick:
         kinds = kinds[:1]

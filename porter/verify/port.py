@@ -1,23 +1,19 @@
 """A port's folder -> its causal class and the class it was made from.
 
-Contract: the port is imported under a package of its own, so that ports of one name do not meet; the source by its
-module's name. Importing is the only effect on the process.
+Contract: opening reads, and imports nothing. The port is imported under a package of its own, so that ports of one name
+do not meet; what it was made from is `origin`'s affair, and asked for only by those who compare.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
-import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Refused
 from porter.emit.account import read_account
-from porter.installed import locate_module
+from porter.verify.origin import Origin, import_from
 
 
 @dataclass(frozen=True)
@@ -28,42 +24,40 @@ class Port:
     name: str
     module: str
     class_name: str
-    source_module: str
-    source_sha256: str
+    origin: Origin
 
     def load_class(self) -> Any:
         """The ported causal class."""
         root = self.directory.resolve()
         # by content too: a port may be converted again in one process
         mark = hashlib.sha256(str(root).encode() + (root / f"{self.module}.py").read_bytes()).hexdigest()[:12]
-        package = f"_port_{self.name}_{mark}"
-        if package not in sys.modules:
-            made = types.ModuleType(package)
-            made.__path__ = [str(root)]
-            sys.modules[package] = made
-        importlib.invalidate_caches()
-        return getattr(importlib.import_module(f"{package}.{self.module}"), self.class_name)
+        return getattr(import_from(root, self.module, f"_port_{self.name}_{mark}"), self.class_name)
 
-    def load_source_class(self) -> Any:
-        """The class that the port was made from."""
-        return getattr(importlib.import_module(self.source_module), self.class_name)
-
-    def installed_sha256(self) -> str:
-        """sha256 of the source file as it is installed now; empty where it is gone."""
-        located = locate_module(self.source_module)
-        return "" if isinstance(located, Refused) else hashlib.sha256(located[0].read_bytes()).hexdigest()
+    def load_source_class(self) -> Any | Refused:
+        """The class that the port was made from. Refused where it does not load."""
+        return self.origin.load_class()
 
 
 def open_port(directory: Path) -> Port | Refused:
-    """Read the account of a port. Refused where there is none (P012), or its source is no installed module (P090)."""
+    """Read the account of a port. Refused where there is none (P072). What it was made from need not be there."""
     account = read_account(directory)
     if isinstance(account, Refused):
         return account
-    source = account.get("source") or {}
-    if not source.get("module"):
-        message = f"`{directory}` was made from a file that no installed package holds, so there is nothing to compare"
-        help = "install the package that the source belongs to, and convert it by its module's name"
-        return Refused((Diagnostic("P090", message, notes=(f"source: {source.get('file')}",), help=help),))
-    return Port(
-        directory, account["name"], account["module"], account["class"], source["module"], source.get("sha256", "")
+    source, name, class_name = account["source"], account["name"], account["class"]
+    origin = Origin(
+        directory,
+        name,
+        class_name,
+        source.get("module"),
+        source.get("path"),
+        source.get("sha256", ""),
+        tuple((beside["file"], beside["sha256"]) for beside in source.get("siblings") or ()),
+        account.get("options") or {},
     )
+    return Port(directory, name, account["module"], class_name, origin)
+
+
+def open_to_compare(directory: Path) -> Port | Refused:
+    """A port whose source is there (else P090) and is what was ported (else P091)."""
+    port = open_port(directory)
+    return port if isinstance(port, Refused) else port.origin.check() or port

@@ -20,7 +20,7 @@ import torch
 from porter.diagnostics import Refused
 from porter.verify.pair import NpuOps, Pair, load, relative, write_checkpoint
 from porter.verify.parity import quiet
-from porter.verify.port import Port, open_port
+from porter.verify.port import Port, open_to_compare
 from porter.verify.tiny import special_input, tiny_config
 
 LIMIT = 1e-5
@@ -86,7 +86,7 @@ def _received(receiver: Connection, seconds: float) -> tuple[str, float | None, 
 
 def _child(sender: Connection, directory: Path) -> None:
     try:
-        port = open_port(directory)
+        port = open_to_compare(directory)
         with quiet():
             answer = ("error", None, port.diagnostics[0].message) if isinstance(port, Refused) else _compare(port)
     except BaseException as error:  # whatever a model does is its line in the report
@@ -98,6 +98,8 @@ def _child(sender: Connection, directory: Path) -> None:
 
 def _compare(port: Port) -> tuple[str, float | None, str]:
     source_class = port.load_source_class()
+    if isinstance(source_class, Refused):
+        return "error", None, source_class.diagnostics[0].message
     with tempfile.TemporaryDirectory() as name:
         write_checkpoint(source_class, tiny_config(source_class.config_class), Path(name))
         source = load(source_class, Path(name))

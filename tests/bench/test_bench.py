@@ -75,8 +75,11 @@ def test_the_command(monkeypatch, capfd):
     assert [row["phase"] for row in document["comparisons"]] == ["prefill", "decode"]
     prefill, decode = document["comparisons"]
     assert prefill["ratio"] > 0 and prefill["bandwidth_share"] is None and decode["bandwidth_share"] > 0
-    assert porter.cli.exit_code(["bench", "nowhere"]) == 1
-    assert "error[P" in capfd.readouterr().err
+    assert porter.cli.exit_code([*words, "--models", str(LLAMA.parent), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["name"] == "llama2"
+    for missing, code in (("nowhere", "P080"), ("no/where", "P072")):
+        assert porter.cli.exit_code(["bench", missing]) == 1
+        assert f"error[{code}]" in capfd.readouterr().err
     assert porter.cli.exit_code(["bench", "llama2", "--device", "npu"]) == 1
     assert "error[P088]: device `npu` is not there" in capfd.readouterr().err
 

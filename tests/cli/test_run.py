@@ -1,6 +1,7 @@
 """`porter run`: what it prints, where, and with which exit code; the run script of a port."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from porter.bench.demo_checkpoint import make_demo_checkpoint
 from tests.cli.conftest import ROOT
+from tests.verify.conftest import write_checkpoint_code
 
 TEXT = ["porter turns a model into a model. " * 20]
 PROMPT = "porter turns"
@@ -110,6 +112,62 @@ def test_a_misspelt_name_and_a_missing_folder(run, porter_here, checkpoint, tmp_
     assert "P081" in run("--prompt", "a", model_path=tmp_path / "no").err
 
 
+@pytest.fixture
+def project(porter_here, tmp_path, monkeypatch) -> Path:
+    """A folder of the user's, with a port in it."""
+    monkeypatch.chdir(tmp_path)
+    assert porter_here("convert", "transformers.models.llama", "--out", "generated_models/mine").code == 0
+    return tmp_path
+
+
+def test_a_port_is_found_where_convert_wrote_it(porter_here, project, checkpoint, expected):
+    words = ("run", "mine", "--model-path", checkpoint, "--prompt", PROMPT, "--max-new-tokens", 8)
+    assert porter_here(*words).out == f"{PROMPT}{expected}\n"
+
+
+def test_a_port_is_found_in_the_folder_that_is_named(porter_here, project, checkpoint, expected, monkeypatch):
+    words = ("run", "mine", "--model-path", checkpoint, "--prompt", PROMPT, "--max-new-tokens", 8)
+    monkeypatch.chdir("/")
+    assert porter_here(*words, "--models", project / "generated_models").out == f"{PROMPT}{expected}\n"
+    assert porter_here(*words, "--models", project).err == (
+        f"error[P080]: no ported model `mine`\n  = looked in `{project}`\n"
+        "  = help: convert a model first, or give another --models\n"
+    )
+
+
+def test_the_port_of_a_checkpoints_own_code_runs_on_that_checkpoint(porter_here, tmp_path, checkpoint, expected):
+    """transformers would ask whether to run the code that lies there."""
+    place = write_checkpoint_code(tmp_path / "checkpoint")
+    names = json.loads((place / "config.json").read_text())
+    shutil.copytree(checkpoint, place, dirs_exist_ok=True)
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**config, **names}))
+    assert porter_here("convert", place, "--out", tmp_path / "ports" / "mine").code == 0
+    words = ("--models", tmp_path / "ports", "--model-path", place, "--prompt", PROMPT, "--max-new-tokens", 8)
+    done = porter_here("run", "mine", *words)
+    assert (done.code, done.out) == (0, f"{PROMPT}{expected}\n"), done.err
+
+
+@pytest.mark.parametrize("words", [("run", "llama", "--model-path", ".", "--prompt", "a"), ("bench", "llama")], ids=str)
+def test_an_unknown_name_says_where_it_was_looked_for(porter_here, project, words, monkeypatch):
+    done = porter_here(*words)
+    assert (done.code, done.out) == (1, "")
+    head, looked, help, _ = done.err.split("\n")
+    assert head == "error[P080]: no ported model `llama`" and looked == f"  = looked in `{project}/generated_models`"
+    assert help == "  = help: registered there: mine"
+    monkeypatch.chdir("/")
+    assert porter_here(*words).err.split("\n")[1:3] == [
+        f"  = looked in `{ROOT}/generated_models`",
+        "  = there is no registry in `/generated_models`",
+    ]
+
+
+def test_a_registry_that_is_not_porters_is_no_crash(porter_here, tmp_path):
+    (tmp_path / "__init__.py").write_text("_MODELS = dict(made())\n")
+    done = porter_here("bench", "llama2", "--models", tmp_path)
+    assert done.code == 1 and "  = its registry cannot be read: " in done.err
+
+
 def test_a_checkpoint_of_another_model(run, checkpoint, tmp_path):
     config = json.loads((checkpoint / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "qwen2"}))
@@ -118,7 +176,7 @@ def test_a_checkpoint_of_another_model(run, checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["eager", "dynamo"])
-def test_the_run_script_of_the_port(checkpoint, expected, environment, mode):
+def test_the_run_script_of_the_port_from_any_folder(checkpoint, expected, environment, mode, tmp_path):
     script = ROOT / "generated_models" / "llama2" / "run_llama2.py"
     words = [
         "--input_max_len=16",
@@ -129,7 +187,9 @@ def test_the_run_script_of_the_port(checkpoint, expected, environment, mode):
         PROMPT,
     ]
     command = [sys.executable, script, f"--model_path={checkpoint}", *words]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    (tmp_path / "generated_models").mkdir()  # it is in its own folder of ports, whatever the current one holds
+    (tmp_path / "generated_models" / "__init__.py").write_text('_MODELS = {"other": ("modeling_x", "X")}\n')
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"{PROMPT}{expected}\n" in done.stderr and "prefill" in done.stderr
 

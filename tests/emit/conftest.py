@@ -11,6 +11,8 @@ from porter.emit import Written, emit
 from porter.ported import Change, Ported, SiteReport, SplitPoints
 from porter.source import Source
 
+PLACE = Path("/anywhere/generated_models/tiny2")  # where a port that is only rendered would be written
+
 TEXT = '''\
 # Copyright 2023 Somebody.
 # Licensed under the Apache License, Version 2.0.

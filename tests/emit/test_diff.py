@@ -15,6 +15,7 @@ from porter.emit import render_port
 from porter.emit.diff import diff
 from porter.ported import FRAME, Change, Ported
 from porter.source import load_source
+from tests.emit.conftest import PLACE
 
 
 def _applied(old: str, patch: str, folder: Path, path: str = "m/f.py") -> str:
@@ -43,7 +44,7 @@ def _edited(lines: list[str], *edits: tuple[int, int, str]) -> str:
 
 
 def test_a_port(ported, tmp_path):
-    files = render_port(ported).files
+    files = render_port(ported, PLACE).files
     patch = files["port.diff"].decode()
     assert patch.startswith("--- a/tiny/modeling_tiny.py\n+++ b/tiny/modeling_tiny.py\n@@ -1,")
     assert _labels(patch) == ["frame", "norm TinyNorm.forward", "swiglu TinyMLP.forward"]
@@ -147,7 +148,7 @@ def test_a_real_port(model, tmp_path):
     source = load_source(f"transformers.models.{model}")
     ported = convert(source, name=model)  # type: ignore[arg-type]
     assert isinstance(ported, Ported)
-    files = render_port(ported).files
+    files = render_port(ported, PLACE).files
     patch = files["port.diff"].decode()
     port = _applied(ported.source.text, patch, tmp_path, ported.source.display)
     assert port.encode() == files[f"modeling_{model}.py"]
@@ -157,5 +158,6 @@ def test_a_real_port(model, tmp_path):
 
 
 def test_a_port_that_changes_nothing_but_the_frame(ported):
-    patch = render_port(replace(ported, code=ported.source.text, changes=(), rules=())).files["port.diff"].decode()
+    unchanged = replace(ported, code=ported.source.text, changes=(), rules=())
+    patch = render_port(unchanged, PLACE).files["port.diff"].decode()
     assert _labels(patch) == ["frame"]

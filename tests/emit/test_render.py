@@ -15,14 +15,15 @@ from porter.emit import render_port
 from porter.emit.templated import literal
 from porter.ported import Ported
 from porter.source import Companion
+from tests.emit.conftest import PLACE
 
 
 def _text(ported: Ported, name: str) -> str:
-    return render_port(ported).files[name].decode()
+    return render_port(ported, PLACE).files[name].decode()
 
 
 def test_the_folder(ported):
-    assert sorted(render_port(ported).files) == [
+    assert sorted(render_port(ported, PLACE).files) == [
         "__init__.py",
         "modeling_tiny.py",
         "port.diff",
@@ -76,14 +77,26 @@ def test_every_option_is_in_the_command(ported):
 
 def test_a_file_source_names_no_machine(ported):
     source = replace(ported.source, module=None, package=None, version=None)
-    for data in render_port(replace(ported, source=source)).files.values():
+    for data in render_port(replace(ported, source=source), PLACE).files.values():
         assert b"/anywhere" not in data
     text = _text(replace(ported, source=source), "modeling_tiny.py")
     assert "#   from:       tiny/modeling_tiny.py\n" in text
+    assert "#   regenerate: porter convert tiny/modeling_tiny.py --out generated_models/tiny2\n" in text
+
+
+def test_a_file_source_is_recorded_as_seen_from_the_port(ported):
+    source = replace(ported.source, module=None, package=None, version=None)
+    account = render_port(replace(ported, source=source), PLACE).account
+    assert account["source"]["path"] == "../../tiny/modeling_tiny.py"
+    elsewhere = replace(source, path=Path("/moved/tiny/modeling_tiny.py"))
+    moved = render_port(replace(ported, source=elsewhere), Path("/moved/generated_models/tiny2"))
+    assert moved.files == render_port(replace(ported, source=source), PLACE).files
+    assert "path" not in render_port(ported, PLACE).account["source"]
 
 
 def test_an_evil_path_stays_in_the_comment(ported):
-    source = replace(ported.source, module=None, display="x\nimport os\r#/modeling_tiny.py")
+    evil = "x\nimport os\r#/modeling_tiny.py"
+    source = replace(ported.source, module=None, display=evil, path=PLACE.parents[1] / evil)
     text = _text(replace(ported, source=source), "modeling_tiny.py")
     imports = [node.names[0].name for node in ast.parse(text).body if isinstance(node, ast.Import)]
     assert imports == ["torch", "torch_npu"]
@@ -105,14 +118,14 @@ def test_without_all_the_public_classes_are_exported(ported):
 
 def test_files_that_the_source_imports_come_along(ported):
     part = Companion("parts.py", Path("/x/parts.py"), "x = 'é'\n", "cd" * 32)
-    rendered = render_port(replace(ported, source=replace(ported.source, siblings=(part,))))
+    rendered = render_port(replace(ported, source=replace(ported.source, siblings=(part,))), PLACE)
     assert rendered.files["parts.py"] == "x = 'é'\n".encode()
     assert rendered.account["source"]["siblings"] == [{"file": "parts.py", "sha256": "cd" * 32}]
 
 
 def test_a_file_not_named_modeling_gets_the_name(ported):
     source = replace(ported.source, path=Path("/x/net.py"))
-    assert "modeling_net.py" in render_port(replace(ported, source=source)).files
+    assert "modeling_net.py" in render_port(replace(ported, source=source), PLACE).files
 
 
 def test_the_account(ported):
@@ -144,14 +157,15 @@ def test_the_account_reads_line_by_line(ported):
 def test_the_same_port_gives_the_same_bytes_in_another_process(ported):
     code = (
         "import sys, pickle, hashlib; from porter.emit import render_port;"
-        "print({n: hashlib.sha256(d).hexdigest() for n, d in render_port(pickle.load(sys.stdin.buffer)).files.items()})"
+        "files = render_port(*pickle.load(sys.stdin.buffer)).files;"
+        "print({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})"
     )
     import pickle
 
     digests = {
         subprocess.run(
             [sys.executable, "-c", code],
-            input=pickle.dumps(ported),
+            input=pickle.dumps((ported, PLACE)),
             capture_output=True,
             check=True,
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},

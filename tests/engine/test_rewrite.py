@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 from dataclasses import replace
+from pathlib import Path
 
 import libcst
 import pytest
 
 from porter.convert import convert, inspect
 from porter.diagnostics import Refused
+from porter.source import Companion
 from tests.engine.sources import (
     accepted,
     comments,
@@ -182,7 +184,9 @@ def test_relative_imports_become_absolute(model):
 
 
 def test_a_file_of_no_package_keeps_its_relative_imports():
-    code = accepted(convert(free_standing(text_of("llama")), name="llama")).code
+    text = text_of("llama").replace("from ...", "from transformers.")
+    beside = Companion("configuration_llama.py", Path("configuration_llama.py"), "", "")
+    code = accepted(convert(replace(free_standing(text), siblings=(beside,)), name="llama")).code
     assert "from .configuration_llama import LlamaConfig" in code
 
 
@@ -266,3 +270,11 @@ def test_a_local_does_not_hide_a_global_that_the_rewrite_uses():
         "        torch_npu = 2\n        down_proj = torch_npu * self.down_proj(",
     )
     assert "swiglu" not in rules_of(port(varied(hides)))
+
+
+def test_a_port_of_a_file_loads_as_custom_code_and_one_of_the_library_does_not():
+    said = "    source_is_custom_code = True\n"
+    text = text_of("llama").replace("from ...", "from transformers.").replace("from .configuration_llama", "from x")
+    code = accepted(convert(free_standing(text), name="llama")).code
+    assert f"class LlamaPreTrainedModel(NpuPreTrainedModel):\n{said}    weight_merges = (\n" in code
+    assert said not in port_of("llama").code

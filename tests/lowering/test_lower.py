@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from porter.lowering.contribution import contributions
-from porter.lowering.lower import lower
+from porter.lowering.lower import lower, traces_of
+from porter.lowering.process import ask
 from porter.report.lowering import contributions_data, lowering_data, of_lowering
+from porter.verify.port import open_to_compare
 from tests.lowering.conftest import LLAMA
+from tests.verify.conftest import port_to, write_checkpoint_code
 
 A_LAYER = {
     "AddRmsNorm": 2,
@@ -108,3 +111,15 @@ def test_what_each_rule_contributes_is_as_recorded(wheel):
         assert json.loads(json.dumps(entry)) == recorded[entry["without"]], "figures changed: make the record again"
     assert recorded[""]["decode"]["kernels_a_layer"] == 13
     assert set(recorded) == {"", *(rule["rule"] for rule in json.loads((LLAMA / "port.json").read_text())["rules"])}
+
+
+def test_a_source_that_no_package_holds_is_lowered_from_where_it_lies(wheel, tmp_path):
+    code, broken = (write_checkpoint_code(tmp_path / name) / "modeling_mine.py" for name in ("code", "broken"))
+    broken.write_text(f"import a_package_that_is_not_there\n{broken.read_text()}")
+    ports = [open_to_compare(port_to(tmp_path / "ports" / file.parent.name, str(file))) for file in (code, broken)]
+    traces = [traces_of(port, "source", "eager", "growing", (1,))[1] for port in ports]
+    told = ask("lower", {"soc": "Ascend910B3", "traces": traces, "text": False}, lambda *step: None)
+    whole, failed = told["traces"]
+    assert str(code) in {file for node in whole["nodes"] for file, _ in node["frames"]}
+    assert f"`{broken}`, which `{ports[1].directory}` was made from, does not load" in failed["failure"]["reason"]
+    assert "No module named 'a_package_that_is_not_there'" in failed["failure"]["reason"]

@@ -1,5 +1,6 @@
-"""A port to check, converted here, and copies of it with one thing broken."""
+"""A port to check, converted here, and copies of it with one thing broken; model code that no package holds."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,13 +13,43 @@ from porter.source import load_source
 
 
 def make_port(folder: Path, module: str) -> Path:
-    source = load_source(f"transformers.models.{module}")
+    return port_to(folder / module, f"transformers.models.{module}")
+
+
+def port_to(place: Path, spec: str, force: bool = False) -> Path:
+    source = load_source(spec)
     assert not isinstance(source, Refused), source
-    ported = convert(source, name=module)
+    ported = convert(source, name=place.name)
     assert not isinstance(ported, Refused), ported
-    written = emit(ported, folder / module)
+    written = emit(ported, place, force=force)
     assert not isinstance(written, Refused), written
-    return folder / module
+    return place
+
+
+def write_checkpoint_code(folder: Path) -> Path:
+    """A checkpoint's folder with code of its own, as a hub has them: Llama's, under other names.
+
+    Its `_init_weights` is of the old kind, which knows nothing of weights that are loaded already.
+    """
+    folder.mkdir(parents=True)
+    library = load_source("transformers.models.llama")
+    assert not isinstance(library, Refused) and library.configuration is not None
+    texts = {"modeling_mine.py": library.text, "configuration_mine.py": library.configuration.text}
+    attribute = "    config: MineConfig\n"
+    draws = (
+        f"{attribute}\n    def _init_weights(self, module):\n        if isinstance(module, nn.Linear):\n"
+        "            module.weight.data.normal_(mean=0.0, std=0.02)\n"
+        "        else:\n            super()._init_weights(module)\n\n"
+    )
+    for name, text in texts.items():
+        text = text.replace("from ...", "from transformers.").replace("Llama", "Mine").replace('"llama"', '"mine"')
+        text = text.replace("from .configuration_llama", "from .configuration_mine")
+        (folder / name).write_text(text.replace(f"(PreTrainedModel):\n{attribute}", f"(PreTrainedModel):\n{draws}"))
+    assert draws in (folder / "modeling_mine.py").read_text()
+    auto_map = {"AutoConfig": "configuration_mine.MineConfig", "AutoModelForCausalLM": "modeling_mine.MineForCausalLM"}
+    config = {"architectures": ["MineForCausalLM"], "model_type": "mine", "auto_map": auto_map}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 @pytest.fixture(scope="session")

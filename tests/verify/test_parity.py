@@ -134,15 +134,6 @@ def test_a_port_that_does_not_load_is_one_failed_check(broken):
     assert [check.name for check in failed] == ["loads"] and "RuntimeError: no" in failed[0].detail
 
 
-def test_another_source_than_the_one_ported_is_reported(broken):
-    place = broken("class LlamaRotaryEmbedding", "class LlamaRotaryEmbedding")
-    account = place / "port.json"
-    text = account.read_text()
-    digest = text.split('"sha256": "')[1][:64]
-    account.write_text(text.replace(digest, "0" * 64))
-    assert outcomes(verify(place, quick=True))["", "source as ported"].failed
-
-
 def test_a_folder_without_a_port_is_refused(tmp_path):
     assert isinstance(verify(tmp_path), Refused)
 

@@ -1,0 +1,40 @@
+"""Ported models by name: the option for the folder they are in, and what is said of a name that is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from porter.diagnostics import Diagnostic, Refused
+
+FOLDER = Path("generated_models")  # where `porter convert` writes to
+
+models_option = click.option(
+    "--models",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The folder of ports that NAME is in [generated_models here, or else the one beside porter].",
+)
+
+
+def unknown_model(name: str, models: Path | None) -> Refused | None:
+    """P080 for a name that is not registered in `models`, or in what is taken without it."""
+    from porter.nearest import nearest
+    from porter.runtime.registry import default_root, registered
+
+    root, here = models or default_root(), FOLDER.resolve()
+    notes = [f"looked in `{root}`"]
+    if models is None and root != here:
+        notes.append(f"there is no registry in `{here}`")
+    try:
+        known = registered(root)
+    except (OSError, ValueError, SyntaxError) as error:
+        known = ()
+        notes.append(f"its registry cannot be read: {error}")
+    if name in known:
+        return None
+    close = " or ".join(f"`{other}`" for other in nearest(name, known))
+    listed = f"registered there: {', '.join(known)}" if known else "convert a model first, or give another --models"
+    help = f"did you mean {close}?" if close else listed
+    return Refused((Diagnostic("P080", f"no ported model `{name}`", notes=tuple(notes), help=help),))

@@ -1,0 +1,61 @@
+"""A file that no package holds, from `porter convert` to the commands that compare its port with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from porter.diagnostics import Refused
+from porter.source import load_source
+
+
+@pytest.fixture
+def port(porter_here, tmp_path, monkeypatch) -> Path:
+    """The port of `code/net.py`, made and named as a user in the folder above would."""
+    library = load_source("transformers.models.llama")
+    assert not isinstance(library, Refused)
+    text = library.text.replace("from ...", "from transformers.")
+    text = text.replace("from .configuration_llama", "from transformers.models.llama.configuration_llama")
+    file = tmp_path / "here" / "code" / "net.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    monkeypatch.chdir(tmp_path / "here")
+    done = porter_here("convert", "code/net.py", "--out", "generated_models/net")
+    assert done.code == 0, done.err
+    monkeypatch.chdir(tmp_path)
+    return Path("here/generated_models/net")
+
+
+def test_it_is_verified_against_the_file_from_any_folder(porter_here, port):
+    assert json.loads((port / "port.json").read_text())["source"]["path"] == "../../code/net.py"
+    done = porter_here("verify", port, "--quick")
+    assert done.code == 0, done.out + done.err
+    assert " failed" not in done.out and "fp32 logits" in done.out
+
+
+@pytest.mark.parametrize("words", [("verify",), ("lower", "--baseline"), ("lower", "--by-rule"), ("bench",)], ids=str)
+def test_whatever_compares_says_where_the_missing_file_was(porter_here, port, words):
+    file = port.parents[1] / "code" / "net.py"
+    file.unlink()
+    done = porter_here(*words, port)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.split("\n", 1)[0] == (
+        f"error[P090]: `{file.resolve()}`, which `{port}` was made from, is not there"
+    ) and f" --> {port}/port.json:" in done.err
+
+
+def test_a_changed_file_as_json(porter_here, port):
+    file = port.parents[1] / "code" / "net.py"
+    file.write_text(file.read_text().replace("torch.rsqrt(", "1.0 * torch.rsqrt("))
+    (diagnostic,) = json.loads(porter_here("verify", port, "--quick", "--json").out)["diagnostics"]
+    assert diagnostic["code"] == "P091" and diagnostic["span"]["path"] == f"{port}/port.json"
+
+
+def test_bench_says_what_a_source_lacks(porter_here, port):
+    file = port.parents[1] / "code" / "net.py"
+    file.write_text(f"import a_package_that_is_not_there\n{file.read_text()}")
+    assert porter_here("convert", file, "--out", port, "--force").code == 0
+    done = porter_here("bench", port, "--quick")
+    assert done.code == 1 and done.err.startswith("error[P092]: ") and "a_package_that_is_not_there" in done.err
