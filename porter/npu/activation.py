@@ -14,7 +14,7 @@ from porter.npu.contract import (
 )
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
-from porter.npu.rounding import rounded
+from porter.npu.rounding import rounded, times
 
 
 def npu_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
@@ -26,7 +26,7 @@ def npu_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     """
     _check(input, dim)
     gate, up = input.float().chunk(2, dim)
-    return rounded(torch.nn.functional.silu(gate) * up, input.dtype)
+    return rounded(times(torch.nn.functional.silu(gate), up), input.dtype)
 
 
 @once_a_signature

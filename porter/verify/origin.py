@@ -39,7 +39,7 @@ class Origin:
     options: dict[str, Any]
 
     def locate(self) -> Path | Refused:
-        """The modeling file. P090 where there is none, or an account of an older porter does not say where."""
+        """The modeling file. P090 where there is none, or the account does not say where."""
         if self.module is not None:
             located = locate_module(self.module)
             if not isinstance(located, Refused):
