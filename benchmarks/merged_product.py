@@ -19,8 +19,7 @@ from torch.nn.functional import linear
 from porter.bench.timing import Times, in_turns
 
 WIDTHS = ((256, 640), (512, 1344), (2048, 5632), (4096, 11008))  # hidden_size, intermediate_size
-ROWS = (1, 128)  # a decode step, a prompt
-WORK = 5e9  # multiplications a round
+WORK = {1: 2.5e8, 128: 5e9}  # multiplications a round: a single row waits for memory
 
 
 def timed(x: torch.Tensor, weights: tuple[torch.Tensor, ...], repeats: int) -> Times:
@@ -43,9 +42,9 @@ def main() -> None:
         for hidden, inner in WIDTHS:
             merged = torch.randn(2 * inner, hidden, dtype=dtype)
             parts = tuple(part.clone() for part in merged.chunk(2))
-            for rows in ROWS:
+            for rows, work in WORK.items():  # a decode step, a prompt
                 x = torch.randn(rows, hidden, dtype=dtype)
-                repeats = max(1, int(WORK / (rows * hidden * 2 * inner) / (20 if rows == 1 else 1)))
+                repeats = max(1, int(work / (rows * hidden * 2 * inner)))
                 one, two = partial(timed, x, (merged,), repeats), partial(timed, x, parts, repeats)
                 (found,) = in_turns(one, two, arguments.rounds)
                 name, low, high = str(dtype).removeprefix("torch."), *found.spread

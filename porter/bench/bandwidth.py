@@ -1,8 +1,9 @@
 """What a decode step has to read, against what the memory can give: the floor under its time.
 
-Contract: a step of one token a sequence reads every weight once, but for the embedding table, of which it reads a row a
-sequence, and the keys and values of every position so far. Bandwidth is what a copy moves, read and written, on the
-device at hand; a model that fits the processor's cache can exceed it.
+Contract: of a dense model. A step of one token a sequence reads every weight once, but for the embedding table, of
+which it reads a row a sequence, and the keys and values of every position so far; that a compiled step reads the slots
+behind them too is its loss. Bandwidth is what a copy moves, read and written, on the device at hand; a model that fits
+the processor's cache can exceed it.
 """
 
 from __future__ import annotations

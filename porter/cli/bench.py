@@ -52,6 +52,8 @@ def bench(
       porter bench llama2 --device cuda --large
       porter bench mine --models ~/project/generated_models
     """
+    if large and quick:
+        raise click.UsageError("--large is one shape, --quick another: give one of them.")
     from porter.verify.port import open_to_compare
 
     folder = _folder(port, models)
@@ -108,7 +110,8 @@ def _table(comparisons: list[Comparison], place: str) -> str:
         for comparison in comparisons
         for ratio in comparison.ratios
     ]
-    closing = f"port / source on {place}, milliseconds a step; kernel: not run"
+    claim = "" if place.startswith("npu") else "; kernel: not run"
+    closing = f"port / source on {place}, milliseconds a step{claim}"
     return f"{table(_HEADER, rows, right=frozenset({3, 4, 5, 7}))}\n\n{closing}"
 
 

@@ -80,6 +80,8 @@ def _step(
     _check_step(query, key, value, atten_mask, actual_seq_lengths_kv, *checked)
     slots = end = key.shape[1]
     if actual_seq_lengths_kv is not None:
+        if type(actual_seq_lengths_kv) is not list or len(actual_seq_lengths_kv) not in (1, query.shape[0]):
+            return None
         end = actual_seq_lengths_kv[0]
         if not 0 < end <= slots or actual_seq_lengths_kv.count(end) != len(actual_seq_lengths_kv):
             return None

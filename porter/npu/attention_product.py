@@ -11,7 +11,8 @@ import torch
 from porter.npu.direct import is_plain
 
 _sdpa = torch.nn.functional.scaled_dot_product_attention
-_triangle = torch.ones(0, 0, dtype=torch.bool)
+_KEPT = 4096  # positions: 16 MiB
+_triangle = torch.ones(0, 0, dtype=torch.bool, device="cpu")
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None, scale: float) -> torch.Tensor:
@@ -43,14 +44,18 @@ def log_sum_exp(q: torch.Tensor, k: torch.Tensor, keep: torch.Tensor | None, sca
 
 
 def _is_causal(keep: torch.Tensor) -> bool:
-    """Each query sees itself and all before it. Of a mask that is traced nobody knows."""
-    length, kv_length = keep.shape[2:]
-    return length == kv_length and is_plain(keep) and torch.equal(keep, _lower(length).expand_as(keep))
+    """Each query sees itself and all before it. Of a mask that is traced nobody knows, and its sizes are not asked."""
+    if not is_plain(keep) or keep.shape[2] != keep.shape[3]:
+        return False
+    return torch.equal(keep, _lower(keep.shape[2]).expand_as(keep))
 
 
 def _lower(length: int) -> torch.Tensor:
-    """(Q, Q) bool, ones on and below the diagonal; made once for all layers of a prefill."""
+    """(Q, Q) bool, ones on and below the diagonal; made once for all layers of a prefill, unless it is large."""
     global _triangle
-    if _triangle.shape[0] != length:
-        _triangle = torch.ones(length, length, dtype=torch.bool).tril()
-    return _triangle
+    lower = _triangle
+    if lower.shape[0] != length:
+        lower = torch.ones(length, length, dtype=torch.bool, device="cpu").tril()
+        if length <= _KEPT:
+            _triangle = lower
+    return lower

@@ -54,7 +54,7 @@ def _row_spans(
         return [(0, size)]
     if len(lengths) != 1 and len(lengths) < batch:
         raise ContractError(OP, argument, f"must have 1 or {batch} entries", len(lengths))
-    lengths = lengths[:batch]
+    lengths = list(lengths) if len(lengths) == 1 else list(lengths[:batch])
     if lengths.count(lengths[0]) == len(lengths):
         lengths = lengths[:1]
     if min(lengths) < 0 or max(lengths) > size:

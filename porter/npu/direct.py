@@ -1,9 +1,10 @@
-"""Calls an op's kernel without the dispatcher where nobody would see the difference.
+"""Calls an op's kernel without the dispatcher in plain eager inference.
 
 Why: the dispatcher takes arguments apart and puts them together again, 4 us a call and 20 us for attention's thirty; a
-decoder pays that eight times a layer. Contract: only for plain CPU tensors with no gradients recorded, nothing traced
-and no dispatch mode active; everything else goes through the dispatcher, so graphs, fake tensors, profilers' modes and
-the wheel's own kernels see the op. Arguments the schema does not know go there too, for its error.
+decoder pays that eight times a layer. Contract: results are the op's. It is only done for CPU tensors with no gradients
+recorded, nothing traced or transformed and no mode active: everything else goes through the dispatcher, so graphs, fake
+tensors, modes and the wheel's own kernels see the op. What differs: a profiler names what the kernel calls, not the op,
+and a call that no signature fits is Python's TypeError where only the number of arguments is wrong.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._ops import _len_torch_dispatch_stack_pre_dispatch as _modes_before_dispatch
 
 _TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
-_active_modes = torch._C._len_torch_dispatch_stack
+_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+_tracing, _transform = torch._C._get_tracing_state, torch._C._functorch.peek_interpreter_stack
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """A CPU tensor whose values may be looked at: no stand-in for others, and nobody traces or intercepts."""
-    return type(tensor) in _TENSORS and tensor.is_cpu and not torch.compiler.is_compiling() and not _active_modes()
+    if torch.compiler.is_compiling() or type(tensor) not in _TENSORS or not tensor.is_cpu:
+        return False
+    return not (_modes() or _function_modes() or _tracing() or _transform() or _modes_before_dispatch())
 
 
 def direct(overload: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,8 +1,7 @@
 """A backward pass through an op is an error: without this it would leave out what lies behind the op, and only warn.
 
 The error comes when the gradient is computed, not when a graph with a backward pass is traced: a step that is compiled
-outside `torch.no_grad()` runs forward all the same. Ops with tensors among their keyword-only arguments cannot be given
-a backward pass by torch.library; a port's gradients meet another op before they reach one.
+outside `torch.no_grad()` runs forward all the same.
 """
 
 from __future__ import annotations
@@ -16,22 +15,37 @@ _LIBRARY.define("refused_gradient(Tensor gradient, SymInt[] size, str op) -> Ten
 
 
 def refuse_backward(overload: torch._ops.OpOverload, library: torch.library.Library) -> None:
-    """Give the op a backward pass that raises NotImplementedError."""
-    schema = overload._schema
-    if any(argument.kwarg_only and "Tensor" in str(argument.type) for argument in schema.arguments):
-        return
+    """Give the op a backward pass, for its positional tensors, that raises NotImplementedError."""
+    name = overload._schema.name.rpartition(":")[2]
 
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.sizes = [value.shape if isinstance(value, torch.Tensor) else None for value in inputs]
+    def with_autograd(*arguments: Any, **named: Any) -> Any:
+        if torch.is_grad_enabled() and any(_needs_gradient(argument) for argument in arguments):
+            return _WithoutGradient.apply(overload, name, named, *arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            return overload(*arguments, **named)
 
-    def backward(ctx: Any, gradient: torch.Tensor, *others: Any) -> tuple[torch.Tensor | None, ...]:
-        name = schema.name.rpartition(":")[2]
-        return tuple(
-            torch.ops.porter.refused_gradient(gradient, size, name) if needed and size is not None else None
-            for needed, size in zip(ctx.needs_input_grad, ctx.sizes, strict=False)  # left-out defaults are not asked
+    library.impl(name, with_autograd, "Autograd")
+
+
+class _WithoutGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, overload: Any, name: str, named: dict[str, Any], *arguments: Any) -> Any:
+        ctx.name = name
+        ctx.sizes = [argument.shape if isinstance(argument, torch.Tensor) else None for argument in arguments]
+        with torch._C._AutoDispatchBelowAutograd():
+            return overload(*arguments, **named)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor | None, ...]:
+        refused = (
+            torch.ops.porter.refused_gradient(gradients[0], size, ctx.name) if needed and size is not None else None
+            for needed, size in zip(ctx.needs_input_grad[3:], ctx.sizes, strict=True)
         )
+        return None, None, None, *refused
 
-    torch.library.register_autograd(schema.name, backward, setup_context=setup_context, lib=library)
+
+def _needs_gradient(argument: Any) -> bool:
+    return isinstance(argument, torch.Tensor) and argument.requires_grad
 
 
 def _refuse(gradient: torch.Tensor, size: list[int], op: str) -> NoReturn:

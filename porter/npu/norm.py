@@ -74,7 +74,8 @@ def npu_add_rms_norm(
 
 def _norm(x: torch.Tensor, gamma: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Multiplied by gamma in float32, rounded to x's dtype once; and rstd, float32."""
-    normed, rstd = _fused_rms_norm(x.contiguous(), gamma.shape, gamma, epsilon)
+    wide = x if gamma.dtype is x.dtype else x.float()  # where the op has a kernel of its own it wants one dtype
+    normed, rstd = _fused_rms_norm(wide.contiguous(), gamma.shape, gamma, epsilon)
     return rounded(normed, x.dtype), rstd
 
 

@@ -29,8 +29,8 @@ def scatter_update_(input: torch.Tensor, indices: torch.Tensor, updates: torch.T
     input: 2 to 8 dimensions, first the batch; int8, int32, float16, bfloat16 or float32; may be a view. updates: its
     dtype and shape, but for fewer or as many rows, and any length along axis. indices: int32 or int64, (rows,), or
     (rows, 2) with (batch row, position). axis is not the batch's. The device checks no bounds and writes wherever an
-    index points; **here an index out of range is an error**, negative ones too. Raises ContractError for that and for
-    what the torch_npu op documentation forbids; 310P has no such op.
+    index points; **on the CPU an index out of range is an error**, negative ones too. Raises ContractError for that and
+    for what the torch_npu op documentation forbids; 310P has no such op.
     """
     _check_update("scatter_update_", input, indices, updates, axis)
     return _write_runs("scatter_update_", input, indices, updates, axis % input.dim())
@@ -89,7 +89,8 @@ def _write_runs(op: str, cache: torch.Tensor, indices: torch.Tensor, updates: to
 
 
 def write_runs_at_once(cache: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, axis: int) -> torch.Tensor:
-    """All runs by one indexed write, in place: no index is read on the host, so only the write itself checks them."""
+    """All runs by one indexed write, in place. No index is read on the host, so none is checked here: a negative one
+    counts from the end."""
     rows, positions = run_places(indices, updates.shape[0], updates.shape[axis])
     cache.movedim(axis, 1).index_put_((rows, positions), updates.movedim(axis, 1))
     return cache

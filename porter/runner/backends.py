@@ -44,15 +44,14 @@ def choose_backend(wanted: Backend | None, device: torch.device) -> Backend:
         help = f"leave the backend out, or choose {' or '.join(fitting)}"
         raise CannotRun("P086", f"backend `{wanted}` does not compile for device `{device}`", help)
     if wanted == "inductor" and not inductor_serves(device):
-        needed = "a C++ compiler" if device.type == "cpu" else "triton"
-        help = f"install {'g++' if device.type == 'cpu' else needed}, or choose `eager`"
-        raise CannotRun("P086", f"backend `inductor` needs {needed}", help)
+        needed, missing = ("triton", "triton") if has_cpp_compiler() else ("a C++ compiler", "g++")
+        raise CannotRun("P086", f"backend `inductor` needs {needed}", f"install {missing}, or choose `eager`")
     return wanted
 
 
 def inductor_serves(device: torch.device) -> bool:
-    """For the CPU it builds with $CXX, g++ or clang++, for CUDA with triton."""
-    return has_cpp_compiler() if device.type == "cpu" else importlib.util.find_spec("triton") is not None
+    """For the CPU it builds with $CXX, g++ or clang++, for CUDA with triton, which needs a compiler too."""
+    return has_cpp_compiler() and (device.type == "cpu" or importlib.util.find_spec("triton") is not None)
 
 
 def has_cpp_compiler() -> bool:

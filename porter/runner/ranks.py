@@ -42,7 +42,12 @@ class Place:
 
 
 def join_ranks(device: str | None) -> Place:
-    """The process group that a launcher's WORLD_SIZE tells of, or this process alone on `device`."""
+    """The process group that a launcher's WORLD_SIZE tells of, or this process alone on `device`.
+
+    Under a launcher no device is an NPU or the CPU: ranks do not run on CUDA.
+    """
+    if device is not None:
+        choose_device(device)
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         from porter.parallel import launch_from_environment
 

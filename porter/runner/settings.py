@@ -19,7 +19,7 @@ _GENERATION = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty
 @dataclass(frozen=True)
 class Settings:
     """dtype:          of weights and cache; None is the checkpoint's own.
-    device:         `npu`, `cuda` or `cpu`; None is the first of them that is there.
+    device:         `npu`, `cuda` or `cpu`; None is the first of them that is there (under a launcher never `cuda`).
     input_padding:  pad every batch to `input_max_len`, so that all prompts have one shape; else to its longest.
     input_max_len:  tokens a prompt may have; max_new_tokens: tokens at most to answer with.
     do_sample, temperature, top_k, top_p, repetition_penalty, eos_token_id (one or several), stop_strings: as in

@@ -80,8 +80,9 @@ def test_the_command(monkeypatch, capfd):
     for missing, code in (("nowhere", "P080"), ("no/where", "P072")):
         assert porter.cli.exit_code(["bench", missing]) == 1
         assert f"error[{code}]" in capfd.readouterr().err
-    assert porter.cli.exit_code(["bench", "llama2", "--device", "npu"]) == 1
-    assert "error[P088]: device `npu` is not there" in capfd.readouterr().err
+    assert porter.cli.exit_code(["bench", "llama2", "--device", "gpu"]) == 1
+    assert "error[P088]: no device `gpu`" in capfd.readouterr().err
+    assert porter.cli.exit_code(["bench", "llama2", "--quick", "--large"]) == 2
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -5,9 +5,11 @@ import inspect
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from porter.npu import ContractError, implemented, torch_npu
+from porter.npu import ContractError, attention_product, implemented, scatter, torch_npu
 from porter.npu.scatter import write_runs_at_once
 from tests.npu.test_schema import OPCHECKS
 
@@ -101,6 +103,29 @@ def test_errors_are_those_of_the_op(call, error, text):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("trace", ["jit", "make_fx", "make_fx before dispatch", "vmap", "function mode"])
+def test_who_traces_or_transforms_sees_the_op(trace):
+    x, seen = torch.randn(3, 4), []
+
+    class Watching(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    if trace == "jit":
+        seen = [node.kind() for node in torch.jit.trace(torch_npu.npu_swiglu, (x,)).graph.nodes()]
+    elif trace.startswith("make_fx"):
+        graph = make_fx(lambda x: torch_npu.npu_swiglu(x), pre_dispatch="before" in trace)(x)
+        seen = [str(node.target) for node in graph.graph.nodes]
+    elif trace == "vmap":
+        seen = dispatched(lambda: torch.vmap(torch_npu.npu_swiglu)(x))
+    else:
+        with Watching():
+            torch_npu.npu_swiglu(x)
+    assert any("npu" in name and "npu_swiglu" in name for name in seen)
+
+
+@torch.no_grad()
 def test_the_first_argument_may_be_named():
     x = torch.randn(2, 4)
     assert torch.equal(torch_npu.npu_swiglu(input=x), torch_npu.npu_swiglu(x))
@@ -151,7 +176,7 @@ def masks(length, slots):
 
 @torch.no_grad()
 @pytest.mark.parametrize("mask", masks(1, 1))
-@pytest.mark.parametrize("lengths", [None, [6, 6], [6], [6, 4]], ids=str)
+@pytest.mark.parametrize("lengths", [None, [6, 6], [6], [6, 4], (6, 6), [6, 6, 1]], ids=str)
 @pytest.mark.parametrize("length", [1, 6])
 @pytest.mark.parametrize("kv_heads", [4, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -173,3 +198,42 @@ def test_attention_by_the_short_way_is_that_by_the_general_one(mask, lengths, le
     )
     torch.testing.assert_close(short, general, atol=0, rtol=0)
     assert short[0].is_contiguous() and short[0].abs().sum() > 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lengths", [[6, 6], [], [6, 6, 10], [0, -1, 6]], ids=str)
+@pytest.mark.parametrize("more", [{}, {"sparse_mode": 0}], ids=["short way", "general way"])
+def test_lengths_that_the_contract_forbids_are_refused_by_both_ways(lengths, more):
+    states = torch.randn(3, 9, 2, 16)
+    options = {"num_heads": 2, "input_layout": "BSND", "actual_seq_lengths_kv": lengths, **more}
+    with pytest.raises(ContractError, match="actual_seq_lengths_kv"):
+        torch_npu.npu_fused_infer_attention_score(states[:, :1], states, states, **options)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [6, 4097])
+def test_a_causal_mask_is_seen_as_one(monkeypatch, length):
+    calls, sdpa = [], attention_product._sdpa
+    monkeypatch.setattr(attention_product, "_sdpa", lambda *states, **how: calls.append(how) or sdpa(*states, **how))
+    states = torch.randn(1, 1, length, 16)
+    causal = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
+    padded = causal.clone()
+    padded[..., -1, 0] = False
+    attention_product.attend(states, states, states, causal, 0.25)
+    attention_product.attend(states, states, states, padded, 0.25)
+    assert [bool(how.get("is_causal")) for how in calls] == [True, False]
+    assert attention_product._triangle.shape[0] <= 4096
+
+
+@torch.no_grad()
+def test_a_cache_on_another_device_is_written_at_once(monkeypatch):
+    at_once = []
+    monkeypatch.setattr(scatter, "write_runs_at_once", lambda cache, *others: at_once.append(cache) or cache)
+    cache, positions = torch.zeros(2, 4, 3), torch.zeros(2, dtype=torch.int64)
+    torch_npu.scatter_update_(cache, positions, torch.ones(2, 1, 3), 1)
+    assert not at_once and cache.any()
+    with FakeTensorMode():
+        elsewhere = torch.empty(2, 4, 3, device="cuda")
+        places = torch.empty(2, dtype=torch.int64, device="cuda")
+        torch_npu.scatter_update_.__wrapped__(elsewhere, places, elsewhere.narrow(1, 0, 1), 1)
+    assert len(at_once) == 1 and at_once[0] is elsewhere

@@ -16,8 +16,9 @@ from porter.runtime import load_model_class
         lambda x: torch_npu.npu_add_rms_norm(x, x, torch.ones(16))[2],
         lambda x: torch_npu.npu_rotary_mul(x[None], torch.ones(1, 2, 1, 16), torch.ones(1, 2, 1, 16)),
         lambda x: torch_npu.npu_swiglu(x),
+        lambda x: torch_npu.npu_fused_infer_attention_score(x, torch.ones(2, 2, 16), torch.ones(2, 2, 16))[0],
     ],
-    ids=["rms_norm", "gemma_rms_norm", "add_rms_norm", "rotary_mul", "swiglu"],
+    ids=["rms_norm", "gemma_rms_norm", "add_rms_norm", "rotary_mul", "swiglu", "attention"],
 )
 def test_an_op_refuses(work):
     x = torch.randn(2, 2, 16, requires_grad=True)
@@ -41,7 +42,7 @@ def test_a_port_refuses():
         model(ids, labels=ids).loss.backward()
 
 
-@pytest.mark.filterwarnings("ignore:npu..npu_fused_infer_attention_score")  # torch.library gives it no backward pass
+@pytest.mark.filterwarnings("error")  # torch warns of an op without a backward pass
 def test_a_step_compiled_with_gradients_on_still_runs_forward():
     model, ids = llama()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)

@@ -133,10 +133,10 @@ def test_a_backend_is_chosen_by_what_there_is(monkeypatch, runner):
     assert choose_backend(None, cpu) == ("inductor" if has_cpp_compiler() else "eager")
     monkeypatch.setattr("porter.runner.backends.has_cpp_compiler", lambda: False)
     assert choose_backend(None, cpu) == "eager" and choose_backend("aot_eager", cpu) == "aot_eager"
-    cuda, triton = torch.device("cuda"), importlib.util.find_spec("triton") is not None
+    cuda, triton = torch.device("cuda"), has_cpp_compiler() and importlib.util.find_spec("triton") is not None
     assert choose_backend(None, cuda) == ("inductor" if triton else "eager")
     monkeypatch.setattr("porter.runner.backends.inductor_serves", lambda device: False)
-    with pytest.raises(CannotRun, match="needs triton"):
+    with pytest.raises(CannotRun, match=r"needs (triton|a C\+\+ compiler)"):
         choose_backend("inductor", cuda)
     monkeypatch.undo()
     monkeypatch.setattr("porter.runner.backends.has_cpp_compiler", lambda: False)
@@ -211,3 +211,19 @@ def test_compiled_steps_look_up_rotary_tables_up_to_the_cache_s_last_slot(compil
     answers = made.execute_model(PROMPTS)
     assert [answer.token_ids for answer in answers] == source_rows(checkpoint, PROMPTS, 9)
     assert len(ops) == 2 and [op for graph in ops for op in graph if "cos" in op] == []
+
+
+@pytest.mark.skipif(not has_cpp_compiler(), reason="inductor needs a C++ compiler")
+def test_one_graph_serves_every_length_also_that_of_the_cache(compiled):
+    made = compiled()
+    made.init_model()
+    steps, cache = CompiledSteps(Steps(made.model), "inductor", any_length=True), StaticKVCache(made.model.config, 24)
+    cache.early_initialization(1, 2, 16, torch.float32, "cpu")
+    mask = torch.ones(1, 24, dtype=torch.int64)
+    with torch.no_grad(), torch._dynamo.config.patch(error_on_recompile=True):
+        for length in (10, 12, 24):
+            ids = torch.arange(3, 3 + length)[None]
+            logits = steps.prefill(ids, mask, ids - 3, cache)
+            expected = made.model(ids, use_cache=False).logits[:, -1]
+            torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+            cache.reset()

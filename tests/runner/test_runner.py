@@ -180,15 +180,16 @@ def test_a_checkpoint_that_cannot_run_is_refused_before_loading(runner, damaged,
 
 
 def test_a_device_is_taken_by_choice_or_by_availability(monkeypatch):
-    assert choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(CannotRun, match="no device `gpu`"):
-        choose_device("gpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(CannotRun, match="device `cuda:1` is not there"):
-        choose_device("cuda:1")
-    assert choose_device(None) == torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    there = {"cpu": 1, "cuda": 0, "npu": 0}
+    monkeypatch.setattr("porter.runner.devices._count", there.get)
+    assert choose_device("cpu") == choose_device(None) == choose_device(torch.device("cpu")) == torch.device("cpu")
+    for missing in ("cuda:1", "cuda", "npu:0"):
+        with pytest.raises(CannotRun, match=f"device `{missing}` is not there"):
+            choose_device(missing)
+    for unknown in ("gpu", "mps", "meta", "cuda:x"):
+        with pytest.raises(CannotRun, match=f"no device `{unknown}`"):
+            choose_device(unknown)
+    there["cuda"] = 2
     assert choose_device(None) == torch.device("cuda") and choose_device("cuda:1") == torch.device("cuda:1")
-    if not hasattr(torch, "npu"):
-        with pytest.raises(CannotRun, match="device `npu:0` is not there"):
-            choose_device("npu:0")
+    with pytest.raises(CannotRun, match="device `cuda:2` is not there"):
+        choose_device("cuda:2")
