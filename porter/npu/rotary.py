@@ -17,7 +17,7 @@ from porter.npu.contract import (
 )
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
-from porter.npu.rounding import plus, rounded, times
+from porter.npu.rounding import rounded, sum_of_products
 
 # Per layout of x: where B and N are, and which of its leading dimensions cos and sin have (the others are 1).
 _LAYOUTS = {
@@ -48,7 +48,7 @@ def npu_rotary_mul(
     _check_mul(input, r1, r2, rotary_mode, rotate)
     x = input.float()
     rotated = x @ rotate.float() if rotate is not None else _rotated(x, rotary_mode)
-    return rounded(plus(times(rotated, r2.float()), x * r1.float()), input.dtype).contiguous()
+    return rounded(sum_of_products(rotated, r2.float(), x, r1.float()), input.dtype).contiguous()
 
 
 def npu_apply_rotary_pos_emb(
@@ -73,7 +73,7 @@ def npu_apply_rotary_pos_emb(
     cos, sin = cos.float(), sin.float()
     for tensor in (query, key):
         x = tensor.float()
-        tensor.copy_(plus(times(_rotated(x, rotary_mode), sin), x * cos))
+        tensor.copy_(sum_of_products(_rotated(x, rotary_mode), sin, x, cos))
     return query, key
 
 

@@ -14,9 +14,13 @@ def times(own: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     return own.mul_(factor) if is_plain(own) else own * factor
 
 
-def plus(own: torch.Tensor, term: torch.Tensor) -> torch.Tensor:
-    """`own + term`; `own` is a tensor that the kernel made and needs no more."""
-    return own.add_(term) if is_plain(own) else own + term
+def sum_of_products(
+    own: torch.Tensor, factor: torch.Tensor, other: torch.Tensor, other_factor: torch.Tensor
+) -> torch.Tensor:
+    """`own * factor + other * other_factor`; `own` is a tensor that the kernel made and needs no more."""
+    if is_plain(own):
+        return own.mul_(factor).add_(other * other_factor)
+    return own * factor + other * other_factor
 
 
 def rounded(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
