@@ -21,7 +21,7 @@ def choose_device(wanted: str | torch.device | None) -> torch.device:
         raise CannotRun("P088", f"no device `{wanted}`", f"known are {', '.join(_PREFERRED)}")
     if int(index or 0) >= _count(kind):
         there = ", ".join(other for other in _PREFERRED if _count(other))
-        raise CannotRun("P088", f"device `{wanted}` is not there", f"leave the device out, or choose of {there}")
+        raise CannotRun("P088", f"device `{wanted}` is not there", f"leave the device out: there is {there}")
     return torch.device(wanted)
 
 
