@@ -34,7 +34,7 @@ def direct(overload: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(kernel)
     def call(*arguments: Any, **named: Any) -> Any:
-        if torch.compiler.is_compiling() or torch.is_grad_enabled() or not arguments or not is_plain(arguments[0]):
+        if torch.is_grad_enabled() or not arguments or not is_plain(arguments[0]):
             return overload(*arguments, **named)
         return kernel(*arguments, **named) if named.keys() <= names else overload(*arguments, **named)
 
