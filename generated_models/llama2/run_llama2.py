@@ -23,6 +23,7 @@ def parse_arguments():
     parser.add_argument("--prompt", action="append", help="may be given several times: one batch")
     parser.add_argument("--execute_mode", choices=("eager", "dynamo"), default="dynamo")
     parser.add_argument("--backend", help="what compiles in dynamo mode; by default the first that can")
+    parser.add_argument("--cache_folder", type=Path, help="where TorchAir keeps compiled graphs for the next run")
     parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), help="by default the checkpoint's")
     parser.add_argument("--input_padding", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--input_max_len", type=int, default=1024)
@@ -39,6 +40,7 @@ def main():
         "input_max_len": arguments.input_max_len,
         "max_new_tokens": arguments.max_new_tokens,
         "backend": arguments.backend,
+        "cache_folder": arguments.cache_folder,
         "models": Path(__file__).resolve().parents[1],  # the registry that this port is in
     }
     if arguments.dtype is not None:

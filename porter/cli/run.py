@@ -34,6 +34,12 @@ _DTYPES = ("float16", "bfloat16", "float32")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--dtype", type=click.Choice(_DTYPES), help="Of weights and cache; by default the checkpoint's.")
 @click.option("--device", metavar="D", help="npu, cuda or cpu; by default the first there is.")
+@click.option(
+    "--cache-folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where TorchAir keeps compiled graphs for the next run, on an NPU.",
+)
 @click.option("--stream", is_flag=True, help="Print the text as it comes.")
 @as_json
 def run(

@@ -6,6 +6,7 @@ of every length without. A step checks on the host that the cache has room for i
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import types
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 
+import porter
 from porter.runner.backends import Backend, compile_step
 from porter.runtime import StaticKVCache, tabulate_rotary
 
@@ -102,11 +105,24 @@ class GraphPool:
             tabulate_rotary(self.steps.model, cache.max_cache_len)
         key = (batch, cache.max_cache_len, width, backend)
         if key not in self._compiled:
-            dtype = str(next(self.steps.parameters()).dtype).removeprefix("torch.")
-            # a graph from the disk is not checked against its inputs: the folder's name says what they were
-            folder = None if cache_folder is None else cache_folder / "-".join(map(str, (*key, dtype)))
+            folder = None
+            if cache_folder is not None:  # a graph from the disk is not checked: the folder's name says what it is of
+                dtype = str(next(self.steps.parameters()).dtype).removeprefix("torch.")
+                folder = cache_folder / "-".join(map(str, (*key, dtype, _identity(self.steps.model))))
             self._compiled[key] = CompiledSteps(self.steps, backend, any_length=width is None, cache_folder=folder)
         return self._compiled[key]
+
+
+def _identity(model: Any) -> str:
+    """What a step was compiled from besides shapes: the port's code, the configuration, the libraries' versions."""
+    parts = (
+        Path(inspect.getfile(type(model))).read_text(encoding="utf-8"),
+        model.config.to_json_string(use_diff=False),
+        porter.__version__,
+        transformers.__version__,
+        torch.__version__,
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def _own_code(steps: Steps, function: Callable[..., Any]) -> types.MethodType:

@@ -9,7 +9,7 @@ import torch
 
 from porter.runner import CannotRun
 from porter.runner.backends import choose_backend, compile_step, has_cpp_compiler
-from porter.runner.graph import CompiledSteps, Steps
+from porter.runner.graph import CompiledSteps, GraphPool, Steps
 from porter.runtime import CacheFull, StaticKVCache
 from tests.runner.reference import PROMPTS, source_rows
 
@@ -227,3 +227,28 @@ def test_one_graph_serves_every_length_also_that_of_the_cache(compiled):
             expected = made.model(ids, use_cache=False).logits[:, -1]
             torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
             cache.reset()
+
+
+def test_a_graph_on_the_disk_is_of_one_port_one_configuration_and_one_shape(compiled, monkeypatch, tmp_path):
+    folders = []
+    monkeypatch.setattr(
+        "porter.runner.graph.compile_step", lambda step, backend, **options: folders.append(options["cache_folder"])
+    )
+    made = compiled()
+    made.init_model()
+    config = made.model.config
+
+    def folder(slots=24):
+        cache = StaticKVCache(config, slots)
+        pool = GraphPool(made.model)
+        pool.steps_for(cache, batch=1, backend="max-autotune", width=None, cache_folder=tmp_path)
+        assert folders[-1] == folders[-2] and folders[-1].parent == tmp_path
+        return folders[-1]
+
+    first = folder()
+    assert folder() == first != folder(slots=32)
+    config.rope_parameters = {**config.rope_parameters, "rope_theta": 5e5}
+    other = folder()
+    assert other != first
+    monkeypatch.setattr("porter.__version__", "another")
+    assert folder() not in (first, other)
