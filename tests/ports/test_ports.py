@@ -53,6 +53,15 @@ def test_a_relative_of_llama_is_ported_by_the_same_rules_and_passes_parity(model
     assert sum(check.passed for check in checks) >= 20
 
 
+def test_the_readme_says_what_the_survey_found():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    converted = [entry for entry in SURVEY["outcomes"] if entry["outcome"] == "converted"]
+    whole = [entry for entry in converted if all(site["status"] == "ported" for site in entry["sites"])]
+    assert f"{len(converted)} are converted and {len(SURVEY['outcomes']) - len(converted)} refused" in readme
+    assert f"every site of {len(whole)} of them is ported" in readme
+    assert max(entry["figure"] for entry in converted) <= 4e-7 and "within 4e-7 of their scale" in readme
+
+
 def test_no_file_of_the_survey_crashed_or_differs_from_its_source():
     outcomes = {entry["outcome"] for entry in SURVEY["outcomes"]}
     compared = {entry["verified"] for entry in SURVEY["outcomes"] if entry["outcome"] == "converted"}

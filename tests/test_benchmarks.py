@@ -1,0 +1,37 @@
+"""The benchmarks run and print their figures; the figures themselves are no test."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark():
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def test_conversion(benchmark, monkeypatch, capsys):
+    module = benchmark("conversion")
+    monkeypatch.setattr(sys, "argv", ["conversion.py", "--runs", "1"])
+    assert module.main() in (0, 1)  # 1 is a ratio over the limit, on a busy machine
+    out = capsys.readouterr().out
+    assert "ratio, run by run: " in out and "LibCST parse and print" in out
+
+
+def test_merged_product(benchmark, monkeypatch, capsys):
+    module = benchmark("merged_product")
+    monkeypatch.setattr(module, "WIDTHS", ((32, 48),))
+    monkeypatch.setattr(module, "WORK", {1: 1e4, 4: 1e4})
+    monkeypatch.setattr(sys, "argv", ["merged_product.py", "--rounds", "1"])
+    module.main()
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 2 * 2
