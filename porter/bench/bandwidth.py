@@ -13,30 +13,26 @@ import time
 import torch
 from torch import nn
 
+from porter.runner.clock import wait_for
+
 _COPIED = 1 << 28  # bytes: beyond the caches of processors and cards
-_ROUNDS = 5
+_ROUNDS = 6  # the first warms up
 
 
 def copy_bandwidth(device: torch.device, size: int = _COPIED) -> float:
-    """Bytes a second, read and written, of the quickest of five copies of `size` bytes."""
+    """Bytes a second, read and written, of the quickest copy of `size` bytes."""
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    quickest = min(_seconds(source, target) for _ in range(_ROUNDS + 1))
+    quickest = min(_seconds(source, target) for _ in range(_ROUNDS))
     return 2 * size / quickest
 
 
 def _seconds(source: torch.Tensor, target: torch.Tensor) -> float:
-    wait(source.device)
+    wait_for(source.device)
     started = time.perf_counter()
     target.copy_(source)
-    wait(source.device)
+    wait_for(source.device)
     return time.perf_counter() - started
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given; the CPU has."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def bytes_of_a_step(model: nn.Module, batch: int, length: int, kv_size: int) -> int:

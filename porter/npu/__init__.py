@@ -9,7 +9,7 @@ contract, for proofs. Float64 is not.
     from porter.npu import torch_npu          # what generated code imports off the device
     from porter.npu import ContractError, chip
 
-Inference only: a backward pass through these ops is not defined. That the device computes the same is not shown here.
+Inference only: a backward pass through these ops is an error. That the device computes the same is not shown here.
 """
 
 from porter.npu import activation, attention, norm, reduce, registry, rotary, scatter

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-_TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
+TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
 _modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
 _tracing, _transform = torch._C._get_tracing_state, torch._C._functorch.peek_interpreter_stack
 _includes, _BEFORE_DISPATCH = torch._C._dispatch_tls_is_dispatch_key_included, torch._C.DispatchKey.PreDispatch
@@ -23,7 +23,7 @@ _includes, _BEFORE_DISPATCH = torch._C._dispatch_tls_is_dispatch_key_included, t
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """A CPU tensor whose values may be looked at: no stand-in for others, and nobody traces or intercepts."""
-    if torch.compiler.is_compiling() or type(tensor) not in _TENSORS or not tensor.is_cpu:
+    if torch.compiler.is_compiling() or type(tensor) not in TENSORS or not tensor.is_cpu:
         return False
     return not (_modes() or _function_modes() or _tracing() or _transform() or _includes(_BEFORE_DISPATCH))
 

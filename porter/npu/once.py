@@ -11,12 +11,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from porter.npu.chip import current_chip
+from porter.npu.direct import TENSORS
 
 _REMEMBERED = 4096  # signatures a check; prompts of many lengths would grow it without end
-_TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
 _PLAIN = frozenset({int, float, str, bool, type(None)})
 
 
@@ -29,7 +27,7 @@ def once_a_signature(check: Callable[..., None]) -> Callable[..., None]:
         signature: list[Any] = [current_chip()]
         for argument in arguments:
             kind = type(argument)
-            if kind in _TENSORS:
+            if kind in TENSORS:
                 signature += (argument.shape, argument.dtype, argument.is_contiguous())
             elif kind in _PLAIN:
                 signature.append(argument)

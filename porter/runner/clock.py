@@ -9,6 +9,12 @@ import torch
 from transformers import LogitsProcessor
 
 
+def wait_for(device: torch.device) -> None:
+    """Until the device has done what it was given; the CPU has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 class StepClock(LogitsProcessor):
     """Notes the time of every step; on a device it waits for the step to finish. `now` gives seconds."""
 
@@ -18,8 +24,7 @@ class StepClock(LogitsProcessor):
         self.steps: list[float] = []
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        if scores.device.type != "cpu":
-            torch.accelerator.synchronize(scores.device)
+        wait_for(scores.device)
         self.steps.append(self.now())
         return scores
 

@@ -46,12 +46,10 @@ def join_ranks(device: str | None) -> Place:
 
     Under a launcher no device is an NPU or the CPU: ranks do not run on CUDA.
     """
-    if device is not None:
-        choose_device(device)
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         from porter.parallel import launch_from_environment
 
-        ranks = launch_from_environment(None if device is None else torch.device(device).type)
+        ranks = launch_from_environment(None if device is None else choose_device(device).type)
         return Place(ranks.rank, ranks.world_size, ranks.device)
     return Place(0, 1, choose_device(device))
 

@@ -36,7 +36,7 @@ class TabledRotary(nn.Module):
             return
         positions = torch.arange(length, device=states.device)[None]
         self._length, self._latest = length, {}
-        for layer_type in _layer_types(self.rotary):
+        for layer_type in _rope_types(self.rotary):
             pair = self._made(states, positions, layer_type)
             names = f"cos_{layer_type}_{length}", f"sin_{layer_type}_{length}"
             for name, table in zip(names, pair, strict=True):
@@ -87,7 +87,3 @@ def _rope_types(rotary: nn.Module) -> dict[str | None, Any]:
     """Layer type -> rope type; None is a module that knows one only."""
     kinds: Any = rotary.rope_type
     return dict(kinds) if isinstance(kinds, dict) else {None: kinds}
-
-
-def _layer_types(rotary: nn.Module) -> list[str | None]:
-    return list(_rope_types(rotary))
