@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from porter.runtime import products
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -32,6 +34,9 @@ def test_merged_product(benchmark, monkeypatch, capsys):
     module = benchmark("merged_product")
     monkeypatch.setattr(module, "WIDTHS", ((32, 48),))
     monkeypatch.setattr(module, "WORK", {1: 1e4, 4: 1e4})
+    monkeypatch.setattr(products, "ROWS", 16)
+    monkeypatch.setattr(products, "_LARGE", 1024)
     monkeypatch.setattr(sys, "argv", ["merged_product.py", "--rounds", "1"])
     module.main()
-    assert len(capsys.readouterr().out.splitlines()) == 1 + 2 * 2
+    whats = [line.split()[4] for line in capsys.readouterr().out.splitlines()]
+    assert whats == ["what", *["merged", "blocks", "MLP"] * 2, *["merged", "MLP"] * 2]

@@ -1,10 +1,11 @@
 """Prefill and decode of a port against its source, on one machine, in one process, with the same random weights.
 
 Contract: both generate the same tokens, which is checked first (16-bit dtypes excepted: a rounding may turn a token);
-each mode is what a user of either would call. `eager`: `generate()`, the source with its growing cache and sdpa.
-`compiled`: static caches and one graph a step, by the same backend, mask and loop for both. The times of a step
-hold everything between one token and the next; on a device they wait for it. `SHAPES` are small: on a CPU they are
-figures of the framework and the CPU kernels, not of an NPU.
+each mode is what a user of either would call. `eager`: `generate()`, the source with its growing cache and sdpa, the
+port as its runner has it, with one static cache for all calls and rotary tables. `compiled`: static caches and one
+graph a step, by the same backend, mask and loop for both. The times of a step hold everything between one token and
+the next; on a device they wait for it. `SHAPES` are small: on a CPU they are figures of the framework and the CPU
+kernels, not of an NPU.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from porter.runner.clock import StepClock
 from porter.runner.devices import choose_device
 from porter.runner.graph import CompiledSteps, Steps, allocate
 from porter.runner.loop import CompiledLoop
-from porter.runtime import StaticKVCache, tabulate_rotary
+from porter.runtime import StaticKVCache, block_products, tabulate_rotary
 from porter.verify.port import Port
 from porter.verify.tiny import tiny_config
 
 MODES = ("eager", "compiled")
+_TURN = 0.5  # seconds: the smallest shapes answer in a tenth, and one such answer says little
 _WIDTHS = ("hidden_size", "d_model", "n_embd")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 _INNER = ("intermediate_size", "n_inner", "ffn_dim")
@@ -73,6 +75,7 @@ SHAPES = (
     SMALL,
     Shape(SMALL.name, 512, 8, 8, 4, dtype=torch.bfloat16),
     Shape(SMALL.name, 512, 8, 8, 4, prompt=512),
+    Shape("wide: 2 layers of 2048", 2048, 2, 16, 8),
 )
 LLAMA_2_7B = Shape(
     "Llama-2-7B", 4096, 32, 32, 32, prompt=1024, dtype=torch.bfloat16, intermediate=11008, vocabulary=32000
@@ -128,7 +131,7 @@ def compare(
             tokens = [run()[1] for run in runs]
             if shape.dtype == torch.float32 and not torch.equal(*tokens):
                 raise RuntimeError(f"the port and its source generate other tokens ({shape}, {mode}): verify it first")
-            ratios = in_turns(partial(_times, runs[0]), partial(_times, runs[1]), rounds)
+            ratios = in_turns(partial(_times, runs[0]), partial(_times, runs[1]), rounds, _TURN)
             yield Comparison(shape, mode, ratios, read, bandwidth)
 
 
@@ -140,16 +143,20 @@ def _times(run: Run) -> Times:
 
 
 def _eager(model: Any, shape: Shape) -> Run:
-    return lambda: _generate(model, shape)
+    if not _is_port(model):
+        return lambda: _generate(model, shape)
+    cache = _cache_for(model, shape, Steps(model))
+
+    def run() -> tuple[Times, torch.Tensor]:
+        cache.reset()
+        return _generate(model, shape, past_key_values=cache)
+
+    return run
 
 
 def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
     slots, steps = shape.prompt + shape.steps, Steps(model)
-    ported = hasattr(model, "weight_merges")
-    cache: Any = (StaticKVCache if ported else StaticCache)(config=model.config, max_cache_len=slots)
-    allocate(steps, cache, shape.batch)
-    if ported:
-        tabulate_rotary(model, slots)  # as the runner does
+    ported, cache = _is_port(model), _cache_for(model, shape, steps)
     compiled = (CompiledSteps if ported else SourceSteps)(steps, backend)
     mask = torch.ones(shape.batch, slots, dtype=torch.int64, device=model.device)
 
@@ -158,6 +165,21 @@ def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
         return _generate(model, shape, past_key_values=cache, custom_generate=CompiledLoop(compiled, cache, mask))
 
     return run
+
+
+def _is_port(model: Any) -> bool:
+    return hasattr(model, "weight_merges")
+
+
+def _cache_for(model: Any, shape: Shape, steps: Steps) -> Any:
+    """A static cache that has its memory; for a port, what else its runner prepares."""
+    slots = shape.prompt + shape.steps
+    cache: Any = (StaticKVCache if _is_port(model) else StaticCache)(config=model.config, max_cache_len=slots)
+    allocate(steps, cache, shape.batch)
+    if _is_port(model):
+        tabulate_rotary(model, slots)
+        block_products(model)
+    return cache
 
 
 def _generate(model: Any, shape: Shape, **options: Any) -> tuple[Times, torch.Tensor]:

@@ -6,7 +6,9 @@ slows both. A figure is a median; a ratio is taken within a round and comes with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -31,15 +33,22 @@ class Ratio:
         return min(self.ratios), max(self.ratios)
 
 
-def in_turns(port: Callable[[], Times], source: Callable[[], Times], rounds: int) -> tuple[Ratio, ...]:
-    """Run each once unmeasured, then `rounds` times in turns; one ratio for each phase they return."""
+def in_turns(
+    port: Callable[[], Times], source: Callable[[], Times], rounds: int, seconds: float = 0.0
+) -> tuple[Ratio, ...]:
+    """Run each once unmeasured, then `rounds` times in turns; one ratio for each phase they return.
+
+    A turn is as many runs as fill `seconds`, one at least, and its times are their medians.
+    """
+    started = time.perf_counter()
     port(), source()
+    runs = max(1, math.ceil(2.0 * seconds / (time.perf_counter() - started)))
     ours: list[Times] = []
     theirs: list[Times] = []
     for number in range(rounds):
         turns = [(port, ours), (source, theirs)]
         for run, into in turns if number % 2 == 0 else turns[::-1]:
-            into.append(run())
+            into.append(_medians([run() for _ in range(runs)]))
     return tuple(
         Ratio(
             phase,
@@ -49,3 +58,7 @@ def in_turns(port: Callable[[], Times], source: Callable[[], Times], rounds: int
         )
         for phase in ours[0]
     )
+
+
+def _medians(runs: Sequence[Times]) -> Times:
+    return {phase: median(times[phase] for times in runs) for phase in runs[0]}

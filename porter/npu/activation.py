@@ -14,7 +14,7 @@ from porter.npu.contract import (
 )
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
-from porter.npu.rounding import rounded, times
+from porter.npu.rounding import rounded, widened
 
 
 def npu_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
@@ -25,8 +25,15 @@ def npu_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     Raises ContractError for what the torch_npu op documentation forbids.
     """
     _check(input, dim)
-    gate, up = input.float().chunk(2, dim)
-    return rounded(times(torch.nn.functional.silu(gate), up), input.dtype)
+    gate, up = widened(input).chunk(2, dim)
+    return rounded(torch.nn.functional.silu(gate) * up, input.dtype)
+
+
+def _plain_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
+    _check(input, dim)
+    wide = widened(input)
+    gate, up = wide.chunk(2, dim)
+    return rounded(torch.nn.functional.silu(gate, inplace=wide is not input).mul_(up), input.dtype)
 
 
 @once_a_signature
@@ -51,4 +58,4 @@ def _fake_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     return input.new_empty(sizes)
 
 
-OPS = (Op("npu_swiglu(Tensor input, int dim=-1) -> Tensor", npu_swiglu, _fake_swiglu),)
+OPS = (Op("npu_swiglu(Tensor input, int dim=-1) -> Tensor", npu_swiglu, _fake_swiglu, _plain_swiglu),)

@@ -1,14 +1,15 @@
 """Attention over a KV cache: npu_fused_infer_attention_score."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from porter.npu.attention_contract import OP, Call, read
 from porter.npu.attention_product import attend, log_sum_exp
+from porter.npu.attention_step import step
 from porter.npu.attention_window import Span, band, check_polarity, kept, ragged_spans, spans
-from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 
 
@@ -38,29 +39,11 @@ def npu_fused_infer_attention_score(
     Raises ContractError for what the torch_npu op documentation forbids, for chips other than A2 and A3, and for what
     this kernel does not compute: paged and quantised caches, pse_shift, shared prefixes, rope parts of MLA.
     """
-    if options.get("input_layout") == "BSND" and options.keys() <= _OF_A_STEP:
-        out = _step(query, key, value, **options)
-        if out is not None:
-            return out, query.new_empty(0, dtype=torch.float32)
-    call = read(query, key, value, **options)
-    check_polarity(call)
-    if call.ragged:
-        out, lse = _attend_ragged(call)
-    else:
-        out, lse = _attend_rows(call)
-        if call.input_layout != "BNSD":
-            out = out.transpose(1, 2)
-        if call.input_layout == "BSH":
-            out = out.flatten(2)
-    return out.contiguous(), query.new_empty(0, dtype=torch.float32) if lse is None else lse
+    return _attention(False, query, key, value, **options)
 
 
-_OF_A_STEP = frozenset(
-    {"atten_mask", "actual_seq_lengths_kv", "num_heads", "num_key_value_heads", "scale", "input_layout"}
-)
-
-
-def _step(
+def _attention(
+    plain: bool,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -70,45 +53,15 @@ def _step(
     num_heads: int = 1,
     num_key_value_heads: int = 0,
     scale: float = 1.0,
-    input_layout: str,
-) -> torch.Tensor | None:
-    """What a decoder asks in every layer at every step, by the shortest way: BSND, rows equally long, no sparse mode.
-
-    None for what it leaves to the general way: other masks than 4-D bool ones, and rows that are not equally long.
-    """
-    checked = (num_heads, num_key_value_heads, scale, input_layout)
-    _check_step(query, key, value, atten_mask, actual_seq_lengths_kv, *checked)
-    slots = end = key.shape[1]
-    if actual_seq_lengths_kv is not None:
-        if type(actual_seq_lengths_kv) is not list or len(actual_seq_lengths_kv) not in (1, query.shape[0]):
-            return None
-        end = actual_seq_lengths_kv[0]
-        if not 0 < end <= slots or actual_seq_lengths_kv.count(end) != len(actual_seq_lengths_kv):
-            return None
-    keep = None
-    if atten_mask is not None:
-        if atten_mask.dtype != torch.bool or atten_mask.dim() != 4:
-            return None
-        keep = atten_mask.narrow(2, 0, query.shape[1]).narrow(3, 0, end).logical_not()
-    if end != slots:
-        key, value = key.narrow(1, 0, end), value.narrow(1, 0, end)
-    out = attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), keep, scale)
-    return out.transpose(1, 2).contiguous()
-
-
-@once_a_signature
-def _check_step(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    atten_mask: torch.Tensor | None,
-    actual_seq_lengths_kv: Sequence[int] | None,
-    num_heads: int,
-    num_key_value_heads: int,
-    scale: float,
-    input_layout: str,
-) -> None:
-    read(
+    input_layout: str = "BSH",
+    **others: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """By the short way what a decoder asks, else by the general one. plain: nothing is traced."""
+    if input_layout == "BSND" and not others:
+        out = step(query, key, value, atten_mask, actual_seq_lengths_kv, num_heads, num_key_value_heads, scale, plain)
+        if out is not None:
+            return out, query.new_empty(0, dtype=torch.float32)
+    call = read(
         query,
         key,
         value,
@@ -118,7 +71,18 @@ def _check_step(
         num_key_value_heads=num_key_value_heads,
         scale=scale,
         input_layout=input_layout,
+        **others,
     )
+    check_polarity(call)
+    if call.ragged:
+        out, lse = _attend_ragged(call)
+    else:
+        out, lse = _attend_rows(call)
+        if input_layout != "BNSD":
+            out = out.transpose(1, 2)
+        if input_layout == "BSH":
+            out = out.flatten(2)
+    return out.contiguous(), query.new_empty(0, dtype=torch.float32) if lse is None else lse
 
 
 def _attend_rows(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -221,5 +185,6 @@ OPS = (
         "int value_antiquant_mode=0, bool softmax_lse_flag=False) -> (Tensor, Tensor)",
         npu_fused_infer_attention_score,
         _fake_fused_infer_attention_score,
+        partial(_attention, True),
     ),
 )

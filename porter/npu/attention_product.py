@@ -8,28 +8,32 @@ from __future__ import annotations
 
 import torch
 
-from porter.npu.direct import is_plain
-
 _sdpa = torch.nn.functional.scaled_dot_product_attention
-_KEPT = 4096  # positions: 16 MiB
-_triangle = torch.ones(0, 0, dtype=torch.bool, device="cpu")
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None, scale: float) -> torch.Tensor:
     """(B, N, Q, D of v), q's dtype."""
     batch, heads, length, size = q.shape
     groups = k.shape[1]
-    if length == 1:  # the heads of a group become rows of one product, and read the cache once
+    if length == 1:
         q = q.reshape(batch, groups, heads // groups, size)
-        narrow = heads == groups and q.dtype != torch.float32
-        if narrow and q.is_cpu:  # several times quicker than 16-bit attention on a CPU
-            out = _sdpa(q.float(), k.float(), v.float(), attn_mask=keep, scale=scale).to(q.dtype)
-        else:
-            out = _sdpa(q, k, v, attn_mask=keep, scale=scale)
-        return out.reshape(batch, heads, 1, v.shape[-1])
-    if keep is not None and _is_causal(keep):  # half the work, and what a prompt without padding asks for
-        return _sdpa(q, k, v, is_causal=True, scale=scale, enable_gqa=heads != groups)
+        return attend_once(q, k, v, keep, scale).reshape(batch, heads, 1, v.shape[-1])
     return _sdpa(q, k, v, attn_mask=keep, scale=scale, enable_gqa=heads != groups)
+
+
+def attend_once(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None, scale: float
+) -> torch.Tensor:
+    """One query position, q (B, KV_N, N / KV_N, D): the heads of a group are rows of one product, and read the cache
+    once. (B, KV_N, N / KV_N, D of v)."""
+    if q.dtype is not torch.float32 and q.shape[2] == 1 and q.is_cpu:  # 16-bit attention is several times slower there
+        return _sdpa(q.float(), k.float(), v.float(), attn_mask=keep, scale=scale).to(q.dtype)
+    return _sdpa(q, k, v, attn_mask=keep, scale=scale)
+
+
+def attend_causally(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    """`attend` where each query sees itself and all before it, Q = KV: half the work."""
+    return _sdpa(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
 
 
 def log_sum_exp(q: torch.Tensor, k: torch.Tensor, keep: torch.Tensor | None, scale: float) -> torch.Tensor:
@@ -40,21 +44,3 @@ def log_sum_exp(q: torch.Tensor, k: torch.Tensor, keep: torch.Tensor | None, sca
     if keep is not None:
         scores = scores.masked_fill(~keep, float("-inf"))
     return scores.logsumexp(-1, keepdim=True)
-
-
-def _is_causal(keep: torch.Tensor) -> bool:
-    """Each query sees itself and all before it. Of a mask that is traced nobody knows, and its sizes are not asked."""
-    if not is_plain(keep) or keep.shape[2] != keep.shape[3]:
-        return False
-    return torch.equal(keep, _lower(keep.shape[2]).expand_as(keep))
-
-
-def _lower(length: int) -> torch.Tensor:
-    """(Q, Q) bool, ones on and below the diagonal; made once for all layers of a prefill, unless it is large."""
-    global _triangle
-    lower = _triangle
-    if lower.shape[0] != length:
-        lower = torch.ones(length, length, dtype=torch.bool, device="cpu").tril()
-        if length <= _KEPT:
-            _triangle = lower
-    return lower

@@ -28,14 +28,14 @@ def is_plain(tensor: torch.Tensor) -> bool:
     return not (_modes() or _function_modes() or _tracing() or _transform() or _includes(_BEFORE_DISPATCH))
 
 
-def direct(overload: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """`overload`, or `kernel` at once: they compute the same."""
+def direct(overload: Any, kernel: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """`overload`, or `plain` at once, which computes the same; `kernel` gives the name, signature and docstring."""
     names = frozenset(argument.name for argument in overload._schema.arguments)
 
     @functools.wraps(kernel)
     def call(*arguments: Any, **named: Any) -> Any:
         if torch.is_grad_enabled() or not arguments or not is_plain(arguments[0]):
             return overload(*arguments, **named)
-        return kernel(*arguments, **named) if named.keys() <= names else overload(*arguments, **named)
+        return plain(*arguments, **named) if named.keys() <= names else overload(*arguments, **named)
 
     return call

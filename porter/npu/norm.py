@@ -17,7 +17,7 @@ from porter.npu.contract import (
 )
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
-from porter.npu.rounding import rounded
+from porter.npu.rounding import rounded, widened
 
 _CHIPS_WITH_FLOAT_GAMMA = (A2, A3, ASCEND_950)
 # What torch.nn.functional.rms_norm calls, in float32 inside; it returns rstd too, which that does not.
@@ -45,7 +45,7 @@ def npu_gemma_rms_norm(
     The sum 1 + gamma is float32, so it is exact where a bfloat16 `1 + weight` is not.
     """
     _check("npu_gemma_rms_norm", input, gamma)
-    return _norm(input, 1.0 + gamma.float(), epsilon)
+    return _norm(input, 1.0 + widened(gamma), epsilon)
 
 
 def npu_add_rms_norm(
@@ -62,8 +62,8 @@ def npu_add_rms_norm(
     _check_add(x1, x2, gamma)
     dtype = x1.dtype
     if current_chip() == ASCEND_950:
-        total = x1.float() + x2.float()
-        normed, rstd = _norm(total, gamma.float(), epsilon)
+        total = widened(x1) + widened(x2)
+        normed, rstd = _norm(total, widened(gamma), epsilon)
         return rounded(normed, dtype), rstd, rounded(total, dtype).contiguous()
     total = (x1 + x2).contiguous()
     if dtype is torch.float32:
@@ -74,7 +74,7 @@ def npu_add_rms_norm(
 
 def _norm(x: torch.Tensor, gamma: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Multiplied by gamma in float32, rounded to x's dtype once; and rstd, float32."""
-    wide = x if gamma.dtype is x.dtype else x.float()  # where the op has a kernel of its own it wants one dtype
+    wide = x if gamma.dtype is x.dtype else widened(x)  # where the op has a kernel of its own it wants one dtype
     normed, rstd = _fused_rms_norm(wide.contiguous(), gamma.shape, gamma, epsilon)
     return rounded(normed, x.dtype), rstd
 

@@ -22,11 +22,16 @@ _calls: dict[str, Callable[..., Any]] = {}
 
 @dataclass(frozen=True)
 class Op:
-    """One op: the wheel's schema, what it computes, and what it returns for shapes alone."""
+    """One op: the wheel's schema, what it computes, and what it returns for shapes alone.
+
+    plain: computes the same to the bit where nothing is traced (`porter.npu.direct`), so it may work in place and look
+    at values; the kernel itself by default.
+    """
 
     schema: str
     kernel: Callable[..., Any]
     fake: Callable[..., Any]
+    plain: Callable[..., Any] | None = None
     pure: str | None = None  # for an in-place op: the op that computes the same out of place
 
     @property
@@ -59,7 +64,7 @@ def register(ops: Iterable[Op]) -> None:
             else:
                 refuse_backward(overload, _LIBRARY)
         overload.__doc__ = op.kernel.__doc__
-        _calls[op.name] = direct(overload, op.kernel)
+        _calls[op.name] = direct(overload, op.kernel, op.plain or op.kernel)
 
 
 def _below_autograd(kernel: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from porter.npu.contract import (
 )
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
-from porter.npu.rounding import rounded, sum_of_products
+from porter.npu.rounding import rounded, widened
 
 # Per layout of x: where B and N are, and which of its leading dimensions cos and sin have (the others are 1).
 _LAYOUTS = {
@@ -46,9 +46,24 @@ def npu_rotary_mul(
     or not a multiple of 32; Ascend950 takes D up to 1024.
     """
     _check_mul(input, r1, r2, rotary_mode, rotate)
-    x = input.float()
-    rotated = x @ rotate.float() if rotate is not None else _rotated(x, rotary_mode)
-    return rounded(sum_of_products(rotated, r2.float(), x, r1.float()), input.dtype).contiguous()
+    x = widened(input)
+    rotated = x @ widened(rotate) if rotate is not None else _rotated(x, rotary_mode)
+    return rounded(rotated * widened(r2) + x * widened(r1), input.dtype).contiguous()
+
+
+def _plain_rotary_mul(
+    input: torch.Tensor,
+    r1: torch.Tensor,
+    r2: torch.Tensor,
+    rotary_mode: str = "half",
+    rotate: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """In memory of its own: for a long prompt fresh memory costs as much as the arithmetic."""
+    _check_mul(input, r1, r2, rotary_mode, rotate)
+    x, cos, sin = widened(input), widened(r1), widened(r2)
+    rotated = x @ widened(rotate) if rotate is not None else _rotated(x, rotary_mode)
+    scaled = x * cos if x is input else x.mul_(cos)
+    return rounded(rotated.mul_(sin).add_(scaled), input.dtype).contiguous()
 
 
 def npu_apply_rotary_pos_emb(
@@ -70,10 +85,10 @@ def npu_apply_rotary_pos_emb(
     ContractError for what the torch_npu op documentation forbids; on 310P also bfloat16.
     """
     _check_apply(query, key, cos, sin, layout, rotary_mode)
-    cos, sin = cos.float(), sin.float()
+    cos, sin = widened(cos), widened(sin)
     for tensor in (query, key):
-        x = tensor.float()
-        tensor.copy_(sum_of_products(_rotated(x, rotary_mode), sin, x, cos))
+        x = widened(tensor)
+        tensor.copy_(_rotated(x, rotary_mode) * sin + x * cos)
     return query, key
 
 
@@ -213,6 +228,7 @@ OPS = (
         'npu_rotary_mul(Tensor input, Tensor r1, Tensor r2, str rotary_mode="half", Tensor? rotate=None) -> Tensor',
         npu_rotary_mul,
         _fake_rotary_mul,
+        _plain_rotary_mul,
     ),
     Op(
         "npu_apply_rotary_pos_emb(Tensor query, Tensor key, Tensor cos, Tensor sin, "

@@ -34,7 +34,14 @@ from porter.runner.refusal import CannotRun
 from porter.runner.settings import Settings, from_environment
 from porter.runner.stops import RowStops
 from porter.runner.stream import Printer, TextStream
-from porter.runtime import NpuPreTrainedModel, StaticKVCache, UnknownModel, load_model_class
+from porter.runtime import (
+    NpuPreTrainedModel,
+    StaticKVCache,
+    UnknownModel,
+    block_products,
+    load_model_class,
+    tabulate_rotary,
+)
 
 logger = logging.getLogger("porter.runner")
 
@@ -92,6 +99,7 @@ class LlmModelRunner:
             return
         self._init_tokenizer()
         self.model = self.shard_model(self.load_model()).eval()
+        block_products(self.model)
         own = self.model.generation_config
         self._strings, own.stop_strings = own.stop_strings, None  # one criterion for them: `RowStops`
 
@@ -261,6 +269,7 @@ class LlmModelRunner:
             self._cache = None  # the old one is free before the new one is made
             self._cache = StaticKVCache(self.model.config, max_cache_len=slots)
             self._cache_shape = (batch, slots)
+            tabulate_rotary(self.model, slots)  # positions count tokens of the cache
         self._cache.reset()
         return self._cache
 

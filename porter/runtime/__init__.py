@@ -8,6 +8,7 @@ from porter.runtime.cursor import CacheFull
 from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
 from porter.runtime.padding import left_pad, position_ids_from_mask
+from porter.runtime.products import block_products
 from porter.runtime.registry import UnknownModel, injection_policy, load_model_class, registered
 from porter.runtime.rotary import tabulate_rotary
 from porter.runtime.weights import RowMerge
@@ -20,6 +21,7 @@ __all__ = [
     "StaticKVCache",
     "UnknownModel",
     "actual_seq_lengths",
+    "block_products",
     "injection_policy",
     "left_pad",
     "load_model_class",

@@ -40,12 +40,15 @@ class StaticKVLayer(CacheLayerMixin):
         return self.keys.shape[1] if self.is_initialized else 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Allocate for states like these, (B, S, N_kv, D); S may be 0."""
-        batch, steps, heads, head_dim = key_states.shape
+        """Allocate for states like these, (B, S, N_kv, D), which are written next; S may be 0."""
+        batch, steps = key_states.shape[:2]
         slots = self.cursor.make_room(steps)
         self.batch_size = batch
-        self.keys = key_states.new_zeros((batch, slots, heads, head_dim), requires_grad=False)
-        self.values = value_states.new_zeros((batch, slots, heads, value_states.shape[3]), requires_grad=False)
+        self.keys, self.values = _memory_of(key_states, slots), _memory_of(value_states, slots)
+        written = 0 if torch.compiler.is_compiling() else steps
+        if written < slots:
+            self.keys[:, written:].zero_()
+            self.values[:, written:].zero_()
         self.cursor.allocate(batch, key_states.device)
         self.is_initialized = True
 
@@ -71,17 +74,20 @@ class StaticKVLayer(CacheLayerMixin):
             raise CacheFull(slots, 0, steps)
 
         positions = self.cursor.positions
-        torch_npu.scatter_update_(self.keys, positions, _without_grad(key_states), 1)
-        torch_npu.scatter_update_(self.values, positions, _without_grad(value_states), 1)
+        if key_states.requires_grad or value_states.requires_grad:
+            key_states, value_states = key_states.detach(), value_states.detach()
+        torch_npu.scatter_update_(self.keys, positions, key_states, 1)
+        torch_npu.scatter_update_(self.values, positions, value_states, 1)
         if self.is_last:
             self.cursor.advance(steps)
         return self.keys, self.values
 
     def _check_states(self, states: torch.Tensor) -> None:
-        batch, _, heads, head_dim = self.keys.shape
-        if (states.shape[0], states.shape[2], states.shape[3]) != (batch, heads, head_dim):
+        batch, _, heads, head_dim = states.shape
+        held = self.keys.shape
+        if batch != held[0] or heads != held[2] or head_dim != held[3]:
             raise ValueError(
-                f"this cache holds (B, S, N, D) states with B={batch}, N={heads}, D={head_dim}, "
+                f"this cache holds (B, S, N, D) states with B={held[0]}, N={held[2]}, D={held[3]}, "
                 f"not {tuple(states.shape)}"
             )
 
@@ -92,8 +98,9 @@ class StaticKVLayer(CacheLayerMixin):
             return
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = old.new_zeros((old.shape[0], slots, *old.shape[2:]))
+            new = _memory_of(old, slots)
             new[:, :present] = old
+            new[:, present:].zero_()
             setattr(self, name, new)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -124,8 +131,15 @@ class StaticKVLayer(CacheLayerMixin):
             self.batch_size = self.keys.shape[0]
 
 
-def _without_grad(states: torch.Tensor) -> torch.Tensor:
-    return states.detach() if states.requires_grad else states
+def _memory_of(states: torch.Tensor, slots: int) -> torch.Tensor:
+    """(B, slots, N_kv, D), uninitialised, for states (B, S, N_kv, D).
+
+    On a CPU each head's positions lie together: attention reads one head after the other there.
+    """
+    batch, _, heads, head_dim = states.shape
+    if states.is_cpu and not torch.compiler.is_compiling():
+        return states.new_empty((batch, heads, slots, head_dim)).transpose(1, 2)
+    return states.new_empty((batch, slots, heads, head_dim))
 
 
 class StaticKVCache(Cache):

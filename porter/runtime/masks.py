@@ -3,7 +3,8 @@
 Contract: a (B or 1, 1, Q, KV) contiguous bool tensor whose rows for real tokens are the inverse of what
 `transformers.masking_utils` makes for the same arguments; KV is the cache's slots. The kernel does not define a fully
 masked row, so a row of padding sees its own position. What this cannot express is an error, never a
-different mask. No host sync, except to check the values of an additive mask that the caller made.
+different mask. No host sync, except to check the values of an additive mask that the caller made; a mask in the host's
+own memory is looked at.
 
 None instead of a mask where the lengths given to the kernel say it all: one new token, no padding, in eager.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 
+from porter.npu.direct import is_plain
 from porter.runtime.cache import StaticKVCache
 
 # Below this a softmax weight is 0 in every dtype; masks in the wild use finfo.min, -inf, -1e9 and -1e4.
@@ -66,7 +68,8 @@ def _npu_mask(
 ) -> torch.Tensor | None:
     _refuse(config, unsupported)
     batch, queries = inputs_embeds.shape[:2]
-    if attention_mask is None and past_key_values is not None and _sees_all_written(queries, past_key_values, window):
+    padded = attention_mask is not None and not _without_padding(attention_mask, batch, queries, past_key_values)
+    if not padded and past_key_values is not None and _sees_all_written(queries, past_key_values, window):
         return None
     slots = queries if past_key_values is None else past_key_values.get_mask_sizes(queries, 0)[0]
     query, key = _places(inputs_embeds, past_key_values, queries, slots)
@@ -77,10 +80,10 @@ def _npu_mask(
         masked = key > query
         if window is not None:
             masked = masked | (key <= query - window)
-        if attention_mask is not None:
+        if attention_mask is not None and padded:
             masked = masked | _padding(attention_mask.to(inputs_embeds.device), batch, queries, slots, past_key_values)
             masked = masked & (key != query)  # a real token sees itself anyway; padding has to see something
-        elif position_ids is not None and past_key_values is None:
+        elif attention_mask is None and position_ids is not None and past_key_values is None:
             masked = masked | _other_sequence(position_ids)
     if queries == 1:
         masked = masked.expand(batch, -1, -1, -1)  # the kernel's decode path asks for B rows
@@ -101,6 +104,16 @@ def _places(
     else:
         numbers, query = cursor.numbers, (cursor.numbers[:queries] + cursor.positions[:1])[None, None, :, None]
     return query, numbers[:slots][None, None, None, :]
+
+
+def _without_padding(
+    attention_mask: torch.Tensor, batch: int, queries: int, past_key_values: StaticKVCache | None
+) -> bool:
+    """A 2-D mask in the host's memory, which nobody traces, that covers every token so far and masks none."""
+    if not is_plain(attention_mask):
+        return False
+    seen = queries if past_key_values is None else queries + past_key_values.cursor.seen()
+    return tuple(attention_mask.shape) in ((1, seen), (batch, seen)) and bool(attention_mask.all())
 
 
 def _sees_all_written(queries: int, past_key_values: StaticKVCache, window: int | None) -> bool:

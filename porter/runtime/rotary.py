@@ -1,25 +1,28 @@
-"""Rotary tables for compiled steps: cos and sin of every position a cache has, made once, looked up by a step.
+"""Rotary tables: cos and sin of every position a cache has, made once, looked up by a step.
 
 Why: a step makes them in 8 kernels, a lookup is 2. Contract: the tables are what the model's own rotary module gives,
 to the bit, in its dtype, so every rope type whose frequencies stay (default, linear, llama3, yarn, ...) has them; one
-whose frequencies follow the positions of a call (dynamic, longrope) is left as it is. A table is looked up by compiled
-steps only, and whoever asks for tables promises them positions below `length`: a device does not check the bound. Eager
-calls, positions that are not (B, S), and other dtypes are computed as before.
+whose frequencies follow the positions of a call (dynamic, longrope) is left as it is. Whoever asks for tables promises
+compiled steps positions below `length`: a device does not check the bound. In eager the CPU does, and what is beyond is
+computed; so are eager calls on a device, positions that are not (B, S), and other dtypes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
 import torch
 from torch import nn
 
+from porter.npu.direct import is_plain
+
 _CHANGING = ("dynamic", "longrope")  # what transformers' dynamic_rope_update recomputes in a call
 
 
 class TabledRotary(nn.Module):
-    """A rotary module, `forward(x, position_ids[, layer_type]) -> cos, sin`, with tables for compiled steps.
+    """A rotary module, `forward(x, position_ids[, layer_type]) -> cos, sin`, with tables.
 
     Tables of another length are added, never exchanged: a graph keeps the ones it was compiled with.
     """
@@ -47,12 +50,17 @@ class TabledRotary(nn.Module):
         self, x: torch.Tensor, position_ids: torch.Tensor, layer_type: str | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         names = self._latest.get(layer_type)
-        if names is None or position_ids.dim() != 2 or not torch.compiler.is_compiling():
+        if names is None or position_ids.dim() != 2:
             return self._made(x, position_ids, layer_type)
         cos, sin = (getattr(self, name) for name in names)
         if cos.dtype != x.dtype:
             return self._made(x, position_ids, layer_type)
-        return nn.functional.embedding(position_ids, cos), nn.functional.embedding(position_ids, sin)
+        if torch.compiler.is_compiling():
+            return torch.embedding(cos, position_ids), torch.embedding(sin, position_ids)
+        if is_plain(position_ids) and cos.is_cpu:
+            with contextlib.suppress(IndexError):  # beyond the table
+                return torch.embedding(cos, position_ids), torch.embedding(sin, position_ids)
+        return self._made(x, position_ids, layer_type)
 
     @torch.no_grad()
     def _made(

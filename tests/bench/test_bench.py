@@ -1,6 +1,7 @@
 """The bench: turns, ratios, and the same tokens before any figure."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -37,6 +38,17 @@ def test_port_and_source_take_turns_and_either_begins():
     assert said == ["port", "source", "port", "source", "source", "port", "port", "source"]
     assert ratio.ratios == (2.0, 4.0, 3.0) and ratio.ratio == 3.0 and ratio.spread == (2.0, 4.0)
     assert (ratio.port_ms, ratio.source_ms) == (6.0, 3.0)
+
+
+def test_a_turn_of_quick_runs_is_several_and_their_median():
+    times = iter([1.0, 1.0, 2.0, 9.0, 3.0, 1.0, 1.0, 4.0])
+
+    def run():
+        time.sleep(0.02)
+        return {"decode": next(times)}
+
+    (ratio,) = in_turns(run, run, 1, seconds=0.05)
+    assert ratio.ratios == (3.0,) and (ratio.port_ms, ratio.source_ms) == (3.0, 1.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -9,7 +9,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from porter.npu import ContractError, attention_product, implemented, scatter, torch_npu
+from porter.npu import ContractError, attention_product, attention_step, implemented, scatter, torch_npu
 from porter.npu.scatter import write_runs_at_once
 from tests.npu.test_schema import OPCHECKS
 
@@ -211,18 +211,20 @@ def test_lengths_that_the_contract_forbids_are_refused_by_both_ways(lengths, mor
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("length", [6, 4097])
-def test_a_causal_mask_is_seen_as_one(monkeypatch, length):
+@pytest.mark.parametrize(("length", "slots", "rows"), [(6, 6, 1), (6, 9, 1), (5, 5, 2), (4097, 4097, 1)])
+def test_a_causal_mask_is_seen_as_one(monkeypatch, length, slots, rows):
     calls, sdpa = [], attention_product._sdpa
     monkeypatch.setattr(attention_product, "_sdpa", lambda *states, **how: calls.append(how) or sdpa(*states, **how))
-    states = torch.randn(1, 1, length, 16)
-    causal = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
-    padded = causal.clone()
-    padded[..., -1, 0] = False
-    attention_product.attend(states, states, states, causal, 0.25)
-    attention_product.attend(states, states, states, padded, 0.25)
-    assert [bool(how.get("is_causal")) for how in calls] == [True, False]
-    assert attention_product._triangle.shape[0] <= 4096
+    states = torch.randn(rows, slots, 1, 16)
+    causal = torch.ones(rows, 1, length, slots, dtype=torch.bool).triu(1)
+    padded, blind = causal.clone(), causal.clone()
+    padded[-1, 0, -1, 0] = True
+    blind[-1, 0, 0, 1] = False
+    more = {"input_layout": "BSND", "actual_seq_lengths_kv": [length] * rows}
+    for mask in (causal, padded, blind):
+        torch_npu.npu_fused_infer_attention_score(states[:, :length], states, states, atten_mask=mask, **more)
+    assert [bool(how.get("is_causal")) for how in calls] == [True, False, False]
+    assert len(attention_step._triangle) <= 4096 * 4096
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from porter.runner import LlmModelRunner
 from porter.runner.stops import RowStops
 from porter.runner.stream import Printer, TextStream
-from porter.runtime import left_pad
+from porter.runtime import left_pad, products
 from tests.runner.reference import PROMPTS, source_model, source_rows, tokenizer_of
 
 MODES = ("eager", "dynamo")
@@ -45,6 +45,22 @@ def test_tokens_of_a_batch_are_those_of_the_source_for_the_same_inputs(answering
     torch.manual_seed(11)
     answers = made.execute_model(PROMPTS)
     assert [list(answer.token_ids) for answer in answers] == expected[:, ids.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding", [False, True])
+def test_a_runner_looks_up_rotary_tables_and_computes_large_products_by_blocks(
+    answering, checkpoint, monkeypatch, mode, padding
+):
+    monkeypatch.setattr(products, "ROWS", 48)
+    monkeypatch.setattr(products, "_LARGE", 1)
+    made = answering(mode, input_padding=padding)
+    made.init_model()
+    made._cache_for(len(PROMPTS), made.settings)  # with its tables
+    monkeypatch.setattr(made.model.model.rotary_emb.rotary, "forward", None)
+    answers = made.execute_model(PROMPTS)
+    assert sum(isinstance(module, products.BlockedLinear) for module in made.model.modules()) == 2 * 4 + 1
+    assert [answer.token_ids for answer in answers] == source_rows(checkpoint, PROMPTS, 12)
 
 
 @pytest.mark.parametrize("mode", MODES)

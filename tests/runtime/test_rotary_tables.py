@@ -1,7 +1,8 @@
-"""Rotary tables: what the model's own module gives, looked up by compiled steps and by nothing else."""
+"""Rotary tables: what the model's own module gives, looked up by compiled steps, and in eager on a CPU."""
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import Gemma3TextConfig, LlamaConfig
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
@@ -80,6 +81,17 @@ def test_tables_hold_what_the_module_gives(rope, dtype):
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert found[0].dtype == dtype and any("embedding" in op for op in backend.ops())
     assert not any("cos" in op for op in backend.ops())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rope", ROPES)
+def test_eager_steps_on_a_cpu_look_up_too(rope, monkeypatch):
+    expected, host = Host(llama(ROPES[rope]))(positions()), Host(llama(ROPES[rope]))
+    tabulate_rotary(host, LENGTH)
+    monkeypatch.setattr(host.rotary_emb.rotary, "forward", None)
+    assert all(torch.equal(one, other) for one, other in zip(host(positions()), expected, strict=True))
+    with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(TypeError, match="NoneType"):
+        host(torch.zeros(1, 3, dtype=torch.int64))  # a device would not check the bound: computed
 
 
 @torch.no_grad()

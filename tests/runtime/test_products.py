@@ -1,0 +1,91 @@
+"""Products by blocks of rows: the same numbers, and only where a CPU's float32 library gains by them."""
+
+import pytest
+import torch
+from torch import nn
+
+from porter.runtime import block_products, products
+
+
+class Own(nn.Linear):
+    """A Linear of somebody's own."""
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Blocks of 8 rows, from 1 KiB on."""
+    monkeypatch.setattr(products, "ROWS", 8)
+    monkeypatch.setattr(products, "_LARGE", 1024)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Rows of the weight of each product that is computed."""
+    made, linear = [], nn.functional.linear
+
+    def counted(input, weight, bias=None):
+        made.append(weight.shape[0])
+        return linear(input, weight, bias)
+
+    monkeypatch.setattr(nn.functional, "linear", counted)
+    return made
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(3, 32), (2, 1, 32), (2, 5, 32)], ids=str)
+def test_blocks_give_the_whole_product(small, calls, bias, shape):
+    layer, x = nn.Linear(32, 20, bias=bias), torch.randn(shape)
+    expected = layer(x)
+    calls.clear()
+    assert block_products(layer) == 1 and isinstance(layer, nn.Linear)
+    torch.testing.assert_close(layer(x), expected)
+    assert calls == [8, 8, 4]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", ["one row", "no row", "bfloat16", "another device"])
+def test_everything_else_is_computed_whole(small, calls, case):
+    layer, x = nn.Linear(32, 20), torch.randn(0 if case == "no row" else 1 if case == "one row" else 3, 32)
+    block_products(layer)
+    if case == "bfloat16":
+        layer, x = layer.bfloat16(), x.bfloat16()
+    if case == "another device":
+        layer, x = layer.to("meta"), x.to("meta")
+    assert layer(x).shape == (len(x), 20)
+    assert calls == [20]
+
+
+def test_only_large_float32_linears_on_the_cpu_are_touched(small):
+    model = nn.ModuleDict(
+        {
+            "large": nn.Linear(32, 20),
+            "narrow": nn.Linear(256, 8),
+            "small": nn.Linear(4, 20),
+            "sixteen bits": nn.Linear(64, 20).bfloat16(),
+            "own": Own(32, 20),
+            "elsewhere": nn.Linear(32, 20, device="meta"),
+        }
+    )
+    before = model.state_dict()
+    assert block_products(model) == 1 and block_products(model) == 0
+    assert [name for name, module in model.items() if isinstance(module, products.BlockedLinear)] == ["large"]
+    after = model.state_dict()
+    assert [(name, value.data_ptr()) for name, value in after.items()] == [
+        (name, value.data_ptr()) for name, value in before.items()
+    ]
+
+
+@torch.no_grad()
+def test_a_compiled_step_has_the_blocks(small):
+    graphs = []
+
+    def backend(graph, _inputs):
+        graphs.append([str(node.target) for node in graph.graph.nodes if node.op == "call_function"])
+        return graph
+
+    layer, x = nn.Linear(32, 20), torch.randn(3, 32)
+    expected = layer(x)
+    block_products(layer)
+    torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend=backend)(x), expected)
+    assert sum("linear" in op for op in graphs[0]) == 3
