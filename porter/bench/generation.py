@@ -2,10 +2,10 @@
 
 Contract: both generate the same tokens, which is checked first (16-bit dtypes excepted: a rounding may turn a token);
 each mode is what a user of either would call. `eager`: `generate()`, the source with its growing cache and sdpa, the
-port as its runner has it, with one static cache for all calls and rotary tables. `compiled`: static caches and one
-graph a step, by the same backend, mask and loop for both. The times of a step hold everything between one token and
-the next; on a device they wait for it. `SHAPES` are small: on a CPU they are figures of the framework and the CPU
-kernels, not of an NPU.
+port as its runner has it, with one static cache for all calls, rotary tables and, on a CPU, large products by blocks.
+`compiled`: so prepared too, static caches for both, and one graph a step by the same backend, mask and loop. The times
+of a step hold everything between one token and the next; on a device they wait for it. `SHAPES` are small: on a CPU
+they are figures of the framework and the CPU kernels, not of an NPU.
 """
 
 from __future__ import annotations
@@ -29,7 +29,14 @@ from porter.runner.clock import StepClock
 from porter.runner.devices import choose_device
 from porter.runner.graph import CompiledSteps, Steps, allocate
 from porter.runner.loop import CompiledLoop
-from porter.runtime import StaticKVCache, block_products, tabulate_rotary
+from porter.runner.refusal import CannotRun
+from porter.runtime import (
+    NpuPreTrainedModel,
+    PortedPreTrainedModel,
+    StaticKVCache,
+    block_products,
+    tabulate_rotary,
+)
 from porter.verify.port import Port
 from porter.verify.tiny import tiny_config
 
@@ -116,10 +123,16 @@ def compare(
     """Each shape in each mode. `options`: `device`, by default the CPU, and `backend` of the compiled mode.
 
     The source of `port` is there and loads: `open_to_compare` and `load_source_class` say so. Raises RuntimeError where
-    tokens differ, CannotRun for a device or a backend that is not there.
+    tokens differ, CannotRun for a device or a backend that is not there, and for the compiled mode alone of a port that
+    keeps its source's cache; with eager asked too it is left out.
     """
     device = choose_device(options.get("device", "cpu"))
     backend = choose_backend(options.get("backend"), device)
+    if not issubclass(port.load_class(), NpuPreTrainedModel):
+        if "eager" not in modes:
+            message = f"`{port.name}` keeps its source's KV cache, which grows: a step cannot be compiled as one graph"
+            raise CannotRun("P086", message, "give `--mode eager`")
+        modes = ("eager",)
     bandwidth = copy_bandwidth(device)
     for shape in shapes:
         ours, theirs = _models(port, shape, device)
@@ -143,7 +156,9 @@ def _times(run: Run) -> Times:
 
 
 def _eager(model: Any, shape: Shape) -> Run:
-    if not _is_port(model):
+    if isinstance(model, PortedPreTrainedModel):
+        block_products(model)
+    if not isinstance(model, NpuPreTrainedModel):
         return lambda: _generate(model, shape)
     cache = _cache_for(model, shape, Steps(model))
 
@@ -156,8 +171,8 @@ def _eager(model: Any, shape: Shape) -> Run:
 
 def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
     slots, steps = shape.prompt + shape.steps, Steps(model)
-    ported, cache = _is_port(model), _cache_for(model, shape, steps)
-    compiled = (CompiledSteps if ported else SourceSteps)(steps, backend)
+    cache = _cache_for(model, shape, steps)
+    compiled = (CompiledSteps if isinstance(model, NpuPreTrainedModel) else SourceSteps)(steps, backend)
     mask = torch.ones(shape.batch, slots, dtype=torch.int64, device=model.device)
 
     def run() -> tuple[Times, torch.Tensor]:
@@ -167,16 +182,12 @@ def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
     return run
 
 
-def _is_port(model: Any) -> bool:
-    return hasattr(model, "weight_merges")
-
-
 def _cache_for(model: Any, shape: Shape, steps: Steps) -> Any:
     """A static cache that has its memory; for a port, what else its runner prepares."""
-    slots = shape.prompt + shape.steps
-    cache: Any = (StaticKVCache if _is_port(model) else StaticCache)(config=model.config, max_cache_len=slots)
+    slots, ported = shape.prompt + shape.steps, isinstance(model, NpuPreTrainedModel)
+    cache: Any = (StaticKVCache if ported else StaticCache)(config=model.config, max_cache_len=slots)
     allocate(steps, cache, shape.batch)
-    if _is_port(model):
+    if ported:
         tabulate_rotary(model, slots)
         block_products(model)
     return cache

@@ -77,6 +77,8 @@ def bench(
             found.append(comparison)
     except CannotRun as error:
         return refuse(Refused((error.diagnostic,)), as_json=as_json)
+    if "compiled" in (modes or MODES) and all(comparison.mode != "compiled" for comparison in found):
+        say("compiled: left out, this port keeps its source's KV cache, which grows")
     place = f"the CPU, {threads} thread{'s' * (threads > 1)}" if device == "cpu" else device
     document = {"name": opened.name, "device": device, "threads": threads, "comparisons": _rows(found)}
     return answer(True, lambda: _table(found, place), lambda: document, as_json=as_json)

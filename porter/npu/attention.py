@@ -1,7 +1,6 @@
 """Attention over a KV cache: npu_fused_infer_attention_score."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +13,17 @@ from porter.npu.registry import Op
 
 
 def npu_fused_infer_attention_score(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    atten_mask: torch.Tensor | None = None,
+    actual_seq_lengths_kv: Sequence[int] | None = None,
+    num_heads: int = 1,
+    num_key_value_heads: int = 0,
+    scale: float = 1.0,
+    input_layout: str = "BSH",
+    **others: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`softmax(scale * query @ key.T, masked) @ value` with grouped heads: returns (out, log-sum-exp).
 
@@ -39,26 +48,8 @@ def npu_fused_infer_attention_score(
     Raises ContractError for what the torch_npu op documentation forbids, for chips other than A2 and A3, and for what
     this kernel does not compute: paged and quantised caches, pse_shift, shared prefixes, rope parts of MLA.
     """
-    return _attention(False, query, key, value, **options)
-
-
-def _attention(
-    plain: bool,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    *,
-    atten_mask: torch.Tensor | None = None,
-    actual_seq_lengths_kv: Sequence[int] | None = None,
-    num_heads: int = 1,
-    num_key_value_heads: int = 0,
-    scale: float = 1.0,
-    input_layout: str = "BSH",
-    **others: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """By the short way what a decoder asks, else by the general one. plain: nothing is traced."""
     if input_layout == "BSND" and not others:
-        out = step(query, key, value, atten_mask, actual_seq_lengths_kv, num_heads, num_key_value_heads, scale, plain)
+        out = step(query, key, value, atten_mask, actual_seq_lengths_kv, num_heads, num_key_value_heads, scale)
         if out is not None:
             return out, query.new_empty(0, dtype=torch.float32)
     call = read(
@@ -185,6 +176,5 @@ OPS = (
         "int value_antiquant_mode=0, bool softmax_lse_flag=False) -> (Tensor, Tensor)",
         npu_fused_infer_attention_score,
         _fake_fused_infer_attention_score,
-        partial(_attention, True),
     ),
 )

@@ -32,7 +32,8 @@ def attend_once(
 
 
 def attend_causally(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
-    """`attend` where each query sees itself and all before it, Q = KV: half the work."""
+    """`attend` where each query sees itself and all before it, Q = KV: half the work, and what is not seen is not read,
+    so an inf or NaN there does no harm."""
     return _sdpa(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
 
 

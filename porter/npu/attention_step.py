@@ -10,6 +10,7 @@ import torch
 
 from porter.npu.attention_contract import read
 from porter.npu.attention_product import attend, attend_causally, attend_once
+from porter.npu.direct import is_plain
 from porter.npu.once import once_a_signature
 
 _KEPT = 4096  # positions: 16 MiB
@@ -25,10 +26,9 @@ def step(
     num_heads: int,
     num_key_value_heads: int,
     scale: float,
-    plain: bool,
 ) -> torch.Tensor | None:
-    """(B, S, N, D). plain: nothing is traced, so the mask may be looked at. None for what it leaves to the general way:
-    other masks than 4-D bool ones, and rows that are not equally long. Raises ContractError as the op does."""
+    """(B, S, N, D); None for what it leaves to the general way: other masks than 4-D bool ones, and rows that are not
+    equally long. Raises ContractError as the op does."""
     _check(query, key, value, mask, lengths, num_heads, num_key_value_heads, scale)
     batch, length, heads, size = query.shape
     end = key.shape[1] if lengths is None else _one_length(lengths, batch, key.shape[1])
@@ -43,7 +43,7 @@ def step(
     q = query.transpose(1, 2)
     if masked is None:
         out = attend(q, k, v, None, scale)
-    elif plain and is_causal(masked):
+    elif is_plain(masked) and is_causal(masked):
         out = attend_causally(q, k, v, scale)
     else:
         out = attend(q, k, v, masked.logical_not(), scale)
@@ -90,12 +90,15 @@ def _heads_first(states: torch.Tensor, end: int) -> torch.Tensor:
 
 
 def is_causal(masked: torch.Tensor) -> bool:
-    """Whether a mask (B, 1, Q, KV) bool, True = not computed, lets each query see itself and all before it.
+    """Whether a plain mask (B, 1, Q, KV) bool, True = not computed, lets each query see itself and all before it.
 
-    Compared as bytes: torch takes ten times as long for its elements.
+    Compared as bytes, which takes a tenth of what torch takes for elements; up to the first row that differs.
     """
-    rows, _, length, kv_length = masked.shape
-    return length == kv_length and masked.numpy().tobytes() == rows * _upper(length)
+    length = masked.shape[2]
+    if length != masked.shape[3]:
+        return False
+    upper = _upper(length)
+    return all(row.tobytes() == upper for row in masked[:, 0].numpy())
 
 
 def _upper(length: int) -> bytes:

@@ -24,8 +24,8 @@ _calls: dict[str, Callable[..., Any]] = {}
 class Op:
     """One op: the wheel's schema, what it computes, and what it returns for shapes alone.
 
-    plain: computes the same to the bit where nothing is traced (`porter.npu.direct`), so it may work in place and look
-    at values; the kernel itself by default.
+    plain: computes the same to the bit where nothing is traced (`porter.npu.direct`), and may work in memory of its
+    own in place; the kernel itself by default. Only the first argument is known to be a plain tensor.
     """
 
     schema: str

@@ -15,6 +15,7 @@ from porter.npu.contract import (
     shape,
     violated,
 )
+from porter.npu.direct import TENSORS
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 from porter.npu.rounding import rounded, widened
@@ -59,9 +60,11 @@ def _plain_rotary_mul(
     rotate: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """In memory of its own: for a long prompt fresh memory costs as much as the arithmetic."""
+    if type(r1) not in TENSORS or type(r2) not in TENSORS or rotate is not None:
+        return npu_rotary_mul(input, r1, r2, rotary_mode, rotate)
     _check_mul(input, r1, r2, rotary_mode, rotate)
     x, cos, sin = widened(input), widened(r1), widened(r2)
-    rotated = x @ widened(rotate) if rotate is not None else _rotated(x, rotary_mode)
+    rotated = _rotated(x, rotary_mode)
     scaled = x * cos if x is input else x.mul_(cos)
     return rounded(rotated.mul_(sin).add_(scaled), input.dtype).contiguous()
 

@@ -19,7 +19,7 @@ from torch import nn
 
 import porter
 from porter.runner.backends import Backend, compile_step
-from porter.runtime import StaticKVCache
+from porter.runtime import StaticKVCache, tabulate_rotary
 
 
 class Steps(nn.Module):
@@ -101,6 +101,8 @@ class GraphPool:
         """
         if not cache.nbytes:
             allocate(self.steps, cache, batch)
+        if cache.max_cache_len is not None:  # a step's positions count tokens of the cache
+            tabulate_rotary(self.steps.model, cache.max_cache_len)
         key = (batch, cache.max_cache_len, width, backend)
         if key not in self._compiled:
             folder = None

@@ -269,7 +269,8 @@ class LlmModelRunner:
             self._cache = None  # the old one is free before the new one is made
             self._cache = StaticKVCache(self.model.config, max_cache_len=slots)
             self._cache_shape = (batch, slots)
-            tabulate_rotary(self.model, slots)  # positions count tokens of the cache
+            if self.device.type == "cpu":
+                tabulate_rotary(self.model, slots, promised=False)  # nobody keeps users from compiling the model
         self._cache.reset()
         return self._cache
 

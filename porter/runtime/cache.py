@@ -45,7 +45,8 @@ class StaticKVLayer(CacheLayerMixin):
         slots = self.cursor.make_room(steps)
         self.batch_size = batch
         self.keys, self.values = _memory_of(key_states, slots), _memory_of(value_states, slots)
-        written = 0 if torch.compiler.is_compiling() else steps
+        begun = torch.compiler.is_compiling() or self.cursor.seen()  # or else the states fill the beginning
+        written = 0 if begun else steps
         if written < slots:
             self.keys[:, written:].zero_()
             self.values[:, written:].zero_()

@@ -1,25 +1,30 @@
 """Large float32 products on a CPU, by blocks of weight rows.
 
 Why: the float32 library that torch calls on x86 falls behind on a wide weight and several rows of x, by up to 1.8 times
-for the merged gate and up of a 7B model (`benchmarks/merged_product.py`). Contract: the numbers are the whole product's
-(each is one dot product, whatever block it is in). One row, other dtypes and other devices are computed whole.
+for the merged gate and up of a 7B model (`benchmarks/merged_product.py`). Contract: each number is the same dot
+product; blocks are even, so that the library adds it up in the same order at the widths models have (at a few others
+the last bits differ). One row, other dtypes and other devices are computed whole. `torch.jit.script` and quantization
+by exact type do not know the class.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
-ROWS = 1024
+ROWS = 1024  # of a block, at most
 _LARGE = 1 << 24  # bytes: a smaller weight gains nothing
 
 
 class BlockedLinear(nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if input.numel() <= input.shape[-1] or input.dtype is not torch.float32 or not input.is_cpu:
+        if input.dim() < 2 or input.numel() <= input.shape[-1] or input.dtype is not torch.float32 or not input.is_cpu:
             return super().forward(input)
-        weights = self.weight.split(ROWS)
-        biases = [None] * len(weights) if self.bias is None else self.bias.split(ROWS)
+        blocks = math.ceil(self.out_features / ROWS)
+        weights = self.weight.chunk(blocks)
+        biases = [None] * len(weights) if self.bias is None else self.bias.chunk(blocks)
         parts = [nn.functional.linear(input, *block) for block in zip(weights, biases, strict=True)]
         return torch.cat(parts, dim=-1)
 

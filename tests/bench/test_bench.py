@@ -12,7 +12,10 @@ from porter.bench import generation
 from porter.bench.bandwidth import bytes_of_a_step, copy_bandwidth
 from porter.bench.generation import Comparison, Shape, compare
 from porter.bench.timing import Ratio, in_turns
+from porter.runner import CannotRun
+from porter.runtime import NpuPreTrainedModel, products
 from porter.runtime.registry import default_root
+from porter.runtime.rotary import TabledRotary
 from porter.verify.port import open_port
 
 SMALL = Shape("a toy", 64, 2, 4, 2, prompt=8, steps=6)
@@ -59,6 +62,36 @@ def test_both_phases_are_measured(mode, dtype):
     assert found.mode == mode and [ratio.phase for ratio in found.ratios] == ["prefill", "decode"]
     for ratio in found.ratios:
         assert isinstance(ratio, Ratio) and len(ratio.ratios) == 2 and ratio.port_ms > 0 and ratio.source_ms > 0
+
+
+def test_a_port_is_timed_as_its_runner_has_it(monkeypatch):
+    models, asked, generate = [], [], generation._generate
+    drawn = generation._models
+    monkeypatch.setattr(generation, "_models", lambda *of: models.append(drawn(*of)) or models[-1])
+    monkeypatch.setattr(products, "_LARGE", 1)
+    monkeypatch.setattr(products, "ROWS", 8)
+
+    def noted(model, shape, **options):
+        asked.append((isinstance(model, NpuPreTrainedModel), options.get("past_key_values")))
+        return generate(model, shape, **options)
+
+    monkeypatch.setattr(generation, "_generate", noted)
+    list(compare(open_port(LLAMA), (SMALL,), ("eager",), rounds=1))
+    (ours, theirs), caches = models[0], {id(cache) for ported, cache in asked if ported}
+    assert len(caches) == 1 and all((cache is not None) == ported for ported, cache in asked)
+    for kind in (TabledRotary, products.BlockedLinear):
+        assert any(isinstance(module, kind) for module in ours.modules())
+        assert not any(isinstance(module, kind) for module in theirs.modules())
+
+
+def test_a_port_with_its_source_s_cache_is_timed_in_eager_only(tmp_path, capfd):
+    assert porter.cli.exit_code(["convert", "transformers.models.falcon", "--out", str(tmp_path / "falcon")]) == 0
+    port = open_port(tmp_path / "falcon")
+    shape = Shape("a toy", 64, 2, 4, 4, prompt=8, steps=4)
+    (found,) = compare(port, (shape,), rounds=1)
+    assert found.mode == "eager" and all(ratio.port_ms > 0 for ratio in found.ratios)
+    with pytest.raises(CannotRun, match="KV cache, which grows"):
+        list(compare(port, (shape,), ("compiled",), rounds=1))
 
 
 def test_other_tokens_are_no_figure(monkeypatch):

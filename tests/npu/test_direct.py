@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -225,6 +225,31 @@ def test_a_causal_mask_is_seen_as_one(monkeypatch, length, slots, rows):
         torch_npu.npu_fused_infer_attention_score(states[:, :length], states, states, atten_mask=mask, **more)
     assert [bool(how.get("is_causal")) for how in calls] == [True, False, False]
     assert len(attention_step._triangle) <= 4096 * 4096
+
+
+@torch.no_grad()
+def test_only_the_first_argument_is_known_to_be_plain():
+    """Masks and tables that stand for others have no values to look at."""
+    mask, table = torch.ones(6, 6, dtype=torch.bool).triu(1)[None, None], torch.randn(1, 6, 1, 16, dtype=torch.bfloat16)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    mask, table = mode.from_tensor(mask), mode.from_tensor(table)
+    states = torch.randn(1, 6, 2, 16)
+    options = {"num_heads": 2, "input_layout": "BSND", "atten_mask": mask}
+    attended, _ = torch_npu.npu_fused_infer_attention_score(states, states, states, **options)
+    rotated = torch_npu.npu_rotary_mul(states.bfloat16(), table, table)
+    assert isinstance(attended, FakeTensor) and isinstance(rotated, FakeTensor)
+
+
+@torch.no_grad()
+def test_heads_that_share_no_key_attend_in_float32(monkeypatch):
+    seen, sdpa = [], attention_product._sdpa
+    monkeypatch.setattr(attention_product, "_sdpa", lambda q, *kv, **how: seen.append(q.dtype) or sdpa(q, *kv, **how))
+    q, cache = torch.randn(1, 1, 4, 16).bfloat16(), torch.randn(1, 9, 4, 16).bfloat16()
+    for heads in (4, 2):
+        torch_npu.npu_fused_infer_attention_score(
+            q, cache[:, :, :heads], cache[:, :, :heads], num_heads=4, num_key_value_heads=heads, input_layout="BSND"
+        )
+    assert seen == [torch.float32, torch.bfloat16]
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from transformers import DynamicCache, Qwen3NextConfig
 from transformers.cache_utils import Cache
 
 from porter.runtime import CacheFull, StaticKVCache, actual_seq_lengths, prepare_kv_cache
+from porter.runtime import cache as cache_module
 from tests.runtime.toy_port import tiny_config
 
 LAYERS, BATCH, HEADS, DIM = 3, 2, 2, 8
@@ -227,3 +228,35 @@ def test_prepare_kv_cache_makes_passes_or_refuses(cache):
 
 def test_without_a_cache_there_are_no_lengths():
     assert actual_seq_lengths(None, 0) is None
+
+
+def test_no_slot_is_ever_uninitialised_memory(monkeypatch):
+    memory_of = cache_module._memory_of
+    monkeypatch.setattr(cache_module, "_memory_of", lambda *of: memory_of(*of).fill_(float("nan")))
+    elastic, late = StaticKVCache(tiny_config()), StaticKVCache(tiny_config(), max_cache_len=12)
+    step(elastic, states(5))
+    step(elastic, states(200))  # grows
+    elastic.grow_to(500)
+    late.update(states(4), states(4), LAYERS - 1)  # moves the cursor before the others have memory
+    step(late, states(2), layers=range(LAYERS - 1))
+    early = StaticKVCache(tiny_config(), max_cache_len=12)
+    early.early_initialization(BATCH, HEADS, DIM, torch.float32, "cpu")
+    for cache in (elastic, late, early):
+        for layer in cache.layers:
+            assert layer.keys.isfinite().all() and layer.values.isfinite().all()
+
+
+def test_on_a_cpu_each_head_s_positions_lie_together(cache):
+    step(cache, states(5))
+    elastic = StaticKVCache(tiny_config())
+    step(elastic, states(5))
+    elastic.grow_to(300)
+    for layer in (*cache.layers, *elastic.layers):
+        assert layer.keys.transpose(1, 2).is_contiguous() and layer.values.transpose(1, 2).is_contiguous()
+
+
+@pytest.mark.parametrize("which", ["keys", "values"])
+def test_no_gradient_gets_into_the_cache(cache, which):
+    recorded, plain = states(3).requires_grad_(), states(3)
+    cache.update(*((recorded, plain) if which == "keys" else (plain, recorded)), 0)
+    assert not cache.layers[0].keys.requires_grad and not cache.layers[0].values.requires_grad

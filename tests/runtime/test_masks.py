@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.overrides import BaseTorchFunctionMode
 from transformers import DynamicCache, MistralConfig, StaticCache
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
@@ -194,3 +195,17 @@ def test_bidirectional_attention_is_refused():
 def test_a_window_must_be_set():
     with pytest.raises(ValueError, match="sliding_window is not set"):
         npu_sliding_window_causal_mask(config_with(), embeds(1, 2), None, None)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_mask_of_ones_in_the_host_s_memory_is_none(rows):
+    config, cache = config_with(), StaticKVCache(config_with(), max_cache_len=8)
+    states = torch.zeros(2, 5, HEADS, DIM)
+    for layer in range(config.num_hidden_layers):
+        cache.update(states, states, layer)
+    ones = torch.ones(rows, 6, dtype=torch.int64)
+    assert npu_causal_mask(config, embeds(2, 1), ones, cache) is None
+    with BaseTorchFunctionMode():  # somebody looks on: what they see is what a device gets
+        assert npu_causal_mask(config, embeds(2, 1), ones, cache).shape == (2, 1, 1, 8)
+    ones[0, 0] = 0
+    assert npu_causal_mask(config, embeds(2, 1), ones, cache)[0, 0, 0, 0]

@@ -132,6 +132,39 @@ def test_everything_else_is_computed(case):
 
 
 @torch.no_grad()
+def test_a_table_that_was_cast_is_not_looked_up():
+    plain, host = Host(llama(ROPES["default"])), Host(llama(ROPES["default"]), torch.bfloat16)
+    tabulate_rotary(host, LENGTH)
+    host.float()
+    assert torch.equal(host(positions())[0], plain(positions())[0])
+    tabulate_rotary(host, LENGTH)
+    host.rotary_emb.rotary.forward = None
+    assert torch.equal(host(positions())[0], plain(positions())[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
+def test_positions_that_are_no_index_are_computed(dtype):
+    plain, host = Host(llama(ROPES["default"])), Host(llama(ROPES["default"]))
+    tabulate_rotary(host, LENGTH)
+    assert torch.equal(host(positions().to(dtype))[0], plain(positions())[0])
+
+
+@torch.no_grad()
+def test_compiled_steps_look_up_only_what_they_were_promised():
+    plain, host = Host(llama(ROPES["default"])), Host(llama(ROPES["default"]))
+    tabulate_rotary(host, LENGTH, promised=False)
+    step, backend = compiled(host)
+    at = positions() + LENGTH
+    torch.testing.assert_close(step(at)[0], plain(at)[0])
+    assert not any("embedding" in op for op in backend.ops())
+    tabulate_rotary(host, LENGTH)
+    step, backend = compiled(host)
+    assert torch.equal(step(positions())[0], plain(positions())[0])
+    assert any("embedding" in op for op in backend.ops())
+
+
+@torch.no_grad()
 def test_a_graph_keeps_its_table_when_a_longer_one_is_made():
     plain, host = Host(llama(ROPES["default"])), Host(llama(ROPES["default"]))
     tabulate_rotary(host, LENGTH)
