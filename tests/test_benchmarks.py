@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from porter.bench.generation import Shape
 from porter.runtime import products
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -40,3 +41,18 @@ def test_merged_product(benchmark, monkeypatch, capsys):
     module.main()
     whats = [line.split()[4] for line in capsys.readouterr().out.splitlines()]
     assert whats == ["what", *["merged", "blocks", "MLP"] * 2, *["merged", "MLP"] * 2]
+
+
+def test_prefill_parts(benchmark, monkeypatch, capsys):
+    module = benchmark("prefill_parts")
+    monkeypatch.setattr(module, "SHAPES", (Shape("a toy", 64, 2, 4, 2, prompt=8, steps=2),))
+    monkeypatch.setattr(sys, "argv", ["prefill_parts.py", "--rounds", "2"])
+    asked = []
+    for name in ("apart", "source_s_rotary", "source_s_swiglu"):
+        used = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *of, name=name, used=used: asked.append(name) or used(*of))
+    module.main()
+    assert [line.split("  ")[1].strip() for line in capsys.readouterr().out.splitlines()] == [
+        "port", "gate and up apart", "source's rounding", "both",
+    ]  # fmt: skip
+    assert set(asked) == {"apart", "source_s_rotary", "source_s_swiglu"}
