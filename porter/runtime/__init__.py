@@ -1,4 +1,5 @@
-"""What generated model files and the runner share: static KV cache, masks, padding, merged weights, registry.
+"""What generated model files and the runner share: static KV cache, masks, padding, rotary tables, merged weights,
+products by blocks, registry.
 
 Contract: imports torch and transformers, and `torch_npu` where there is one; nothing is registered or patched.
 """
