@@ -23,7 +23,7 @@ import libcst
 from porter.anatomy import read_anatomy
 from porter.convert import convert
 from porter.emit.render import render_port
-from porter.parse import parse
+from porter.parse import Parsed, parse
 from porter.ported import Ported
 from porter.rule import load_rules
 from porter.shipped import shipped
@@ -78,12 +78,13 @@ def stages(spec: str) -> dict[str, Callable[[], Any]]:
     source = load_source(spec)
     assert isinstance(source, Source), source
     parsed = parse(source.text, source.display)
+    assert isinstance(parsed, Parsed), parsed
     ported = convert(source, name="bench")
     assert isinstance(ported, Ported), ported
     return {
         "load the source": lambda: load_source(spec),
         "parse": lambda: parse(source.text, source.display),
-        "anatomy": lambda: read_anatomy(parsed),  # type: ignore[arg-type]
+        "anatomy": lambda: read_anatomy(parsed),
         "load the rules": lambda: load_rules(shipped("rules")),
         "convert (all of these but the load)": lambda: convert(source, name="bench"),
         "render every file": lambda: render_port(ported, PLACE),

@@ -22,8 +22,9 @@ import torch
 from torch.nn.functional import linear, silu
 
 from porter.bench import generation
+from porter.bench.timing import Ratio, Times, in_turns
 from porter.runtime.registry import default_root
-from porter.verify.port import open_port
+from porter.verify.port import Port, open_port
 
 SHAPES = generation.SHAPES[2:4]
 
@@ -68,29 +69,22 @@ def variants(module: Any) -> dict[str, dict[str, Any]]:
     return {"port": {}, "gate and up apart": split, "source's rounding": rounding, "both": split | rounding}
 
 
-def prefills(port: Any, shape: Any, rounds: int) -> dict[str, list[float]]:
-    """Prefill of each variant over that of the source, round by round."""
+def prefills(port: Port, shape: generation.Shape, rounds: int) -> dict[str, Ratio]:
+    """Prefill of each variant against that of the source."""
     ours, theirs = generation._models(port, shape, torch.device("cpu"))
     module = sys.modules[type(ours).__module__]
     run, source = generation._eager(ours, shape), generation._eager(theirs, shape)
 
-    def with_names(names: dict[str, Any]) -> Callable[[], float]:
-        def prefill() -> float:
+    def with_names(names: dict[str, Any]) -> Callable[[], Times]:
+        def timed() -> Times:
             with changed(module, names):
-                return run()[0]["prefill"]
+                return run()[0]
 
-        return prefill
+        return timed
 
-    turns = {name: with_names(names) for name, names in variants(module).items()}
-    turns["source"] = lambda: source()[0]["prefill"]
-    order, found = list(turns), {name: [] for name in turns}
-    for number in range(-1, rounds):  # the first is not measured
-        for name in order[number % len(order) :] + order[: number % len(order)]:
-            time = turns[name]()
-            if number >= 0:
-                found[name].append(time)
-    base = found.pop("source")
-    return {name: [a / b for a, b in zip(times, base, strict=True)] for name, times in found.items()}
+    return {
+        name: in_turns(with_names(names), lambda: source()[0], rounds)[0] for name, names in variants(module).items()
+    }
 
 
 def main() -> None:
@@ -100,8 +94,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for shape in SHAPES:
-        for name, ratios in prefills(open_port(arguments.port), shape, arguments.rounds).items():
-            low, middle, high = quantiles(ratios, n=4)
+        for name, prefill in prefills(open_port(arguments.port), shape, arguments.rounds).items():
+            low, middle, high = quantiles(prefill.ratios, n=4)
             print(f"{shape}  {name:<18} {middle:.3f}  {low:.3f} to {high:.3f}", flush=True)
 
 

@@ -29,14 +29,8 @@ from porter.runner.clock import StepClock
 from porter.runner.devices import choose_device
 from porter.runner.graph import CompiledSteps, Steps, allocate
 from porter.runner.loop import CompiledLoop
-from porter.runner.refusal import CannotRun
-from porter.runtime import (
-    NpuPreTrainedModel,
-    PortedPreTrainedModel,
-    StaticKVCache,
-    block_products,
-    tabulate_rotary,
-)
+from porter.runner.refusal import keeps_its_cache
+from porter.runtime import NpuPreTrainedModel, StaticKVCache, block_products, tabulate_rotary
 from porter.verify.port import Port
 from porter.verify.tiny import tiny_config
 
@@ -130,8 +124,7 @@ def compare(
     backend = choose_backend(options.get("backend"), device)
     if not issubclass(port.load_class(), NpuPreTrainedModel):
         if "eager" not in modes:
-            message = f"`{port.name}` keeps its source's KV cache, which grows: a step cannot be compiled as one graph"
-            raise CannotRun("P086", message, "give `--mode eager`")
+            raise keeps_its_cache(port.name, "give `--mode eager`")
         modes = ("eager",)
     bandwidth = copy_bandwidth(device)
     for shape in shapes:
@@ -156,8 +149,6 @@ def _times(run: Run) -> Times:
 
 
 def _eager(model: Any, shape: Shape) -> Run:
-    if isinstance(model, PortedPreTrainedModel):
-        block_products(model)
     if not isinstance(model, NpuPreTrainedModel):
         return lambda: _generate(model, shape)
     cache = _cache_for(model, shape, Steps(model))
@@ -183,13 +174,12 @@ def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
 
 
 def _cache_for(model: Any, shape: Shape, steps: Steps) -> Any:
-    """A static cache that has its memory; for a port, what else its runner prepares."""
+    """A static cache that has its memory; for a port with rotary tables of its length, as its runner makes them."""
     slots, ported = shape.prompt + shape.steps, isinstance(model, NpuPreTrainedModel)
     cache: Any = (StaticKVCache if ported else StaticCache)(config=model.config, max_cache_len=slots)
     allocate(steps, cache, shape.batch)
     if ported:
         tabulate_rotary(model, slots)
-        block_products(model)
     return cache
 
 
@@ -218,7 +208,8 @@ def _seeded() -> torch.Generator:
 
 
 def _models(port: Port, shape: Shape, device: torch.device) -> tuple[Any, Any]:
-    """The port and its source with the same random weights, in the shape's sizes where the configuration has them."""
+    """The port, its products as its runner has them, and its source with the same random weights, in the shape's sizes
+    where the configuration has them."""
     source_class, port_class = port.load_source_class(), port.load_class()
     assert not isinstance(source_class, Refused), source_class
     fields = inspect.signature(source_class.config_class.__init__).parameters
@@ -241,4 +232,5 @@ def _models(port: Port, shape: Shape, device: torch.device) -> tuple[Any, Any]:
             for made in (source_class, port_class)
         )
     ported.load_state_dict(source.state_dict())
+    block_products(ported)
     return ported, source

@@ -65,15 +65,15 @@ def npu_fused_infer_attention_score(
         **others,
     )
     check_polarity(call)
-    if call.ragged:
-        out, lse = _attend_ragged(call)
-    else:
-        out, lse = _attend_rows(call)
-        if input_layout != "BNSD":
-            out = out.transpose(1, 2)
-        if input_layout == "BSH":
-            out = out.flatten(2)
+    out, lse = _attend_ragged(call) if call.ragged else _in_layout(call, *_attend_rows(call))
     return out.contiguous(), query.new_empty(0, dtype=torch.float32) if lse is None else lse
+
+
+def _in_layout(call: Call, out: torch.Tensor, lse: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(B, N, S, D) as the layout has it: a view."""
+    if call.input_layout != "BNSD":
+        out = out.transpose(1, 2)
+    return out.flatten(2) if call.input_layout == "BSH" else out, lse
 
 
 def _attend_rows(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -30,7 +30,7 @@ from porter.runner.graph import GraphPool
 from porter.runner.loop import CompiledLoop
 from porter.runner.prompts import check_prompts, encode, padding_token
 from porter.runner.ranks import common_seed, join_ranks, shard_over
-from porter.runner.refusal import CannotRun
+from porter.runner.refusal import CannotRun, keeps_its_cache
 from porter.runner.settings import Settings, from_environment
 from porter.runner.stops import RowStops
 from porter.runner.stream import Printer, TextStream
@@ -239,10 +239,7 @@ class LlmModelRunner:
             return
         choose_backend(settings.backend, self.device)
         if not issubclass(self.model_class, NpuPreTrainedModel):
-            message = (
-                f"`{self.name}` keeps its source's KV cache, which grows: its steps cannot be compiled as one graph"
-            )
-            raise CannotRun("P086", message, "set execute_mode to `eager`")
+            raise keeps_its_cache(self.name, "set execute_mode to `eager`")
 
     def _warm_up(self, inputs: dict[str, torch.Tensor], settings: Settings) -> None:
         """Two tokens, thrown away, at the first batch of a shape. The generator's state stays as it was."""

@@ -44,12 +44,9 @@ class StaticKVLayer(CacheLayerMixin):
         batch, steps = key_states.shape[:2]
         slots = self.cursor.make_room(steps)
         self.batch_size = batch
-        self.keys, self.values = _memory_of(key_states, slots), _memory_of(value_states, slots)
         begun = torch.compiler.is_compiling() or self.cursor.seen()  # or else the states fill the beginning
         written = 0 if begun else steps
-        if written < slots:
-            self.keys[:, written:].zero_()
-            self.values[:, written:].zero_()
+        self.keys, self.values = (_memory_of(states, slots, written) for states in (key_states, value_states))
         self.cursor.allocate(batch, key_states.device)
         self.is_initialized = True
 
@@ -99,9 +96,8 @@ class StaticKVLayer(CacheLayerMixin):
             return
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = _memory_of(old, slots)
+            new = _memory_of(old, slots, present)
             new[:, :present] = old
-            new[:, present:].zero_()
             setattr(self, name, new)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -132,15 +128,19 @@ class StaticKVLayer(CacheLayerMixin):
             self.batch_size = self.keys.shape[0]
 
 
-def _memory_of(states: torch.Tensor, slots: int) -> torch.Tensor:
-    """(B, slots, N_kv, D), uninitialised, for states (B, S, N_kv, D).
+def _memory_of(states: torch.Tensor, slots: int, written: int) -> torch.Tensor:
+    """(B, slots, N_kv, D) for states (B, S, N_kv, D): zeros, but for the first `written` slots, which are written next.
 
     On a CPU each head's positions lie together: attention reads one head after the other there.
     """
     batch, _, heads, head_dim = states.shape
     if states.is_cpu and not torch.compiler.is_compiling():
-        return states.new_empty((batch, heads, slots, head_dim)).transpose(1, 2)
-    return states.new_empty((batch, slots, heads, head_dim))
+        memory = states.new_empty((batch, heads, slots, head_dim)).transpose(1, 2)
+    else:
+        memory = states.new_empty((batch, slots, heads, head_dim))
+    if written < slots:
+        memory[:, written:].zero_()
+    return memory
 
 
 class StaticKVCache(Cache):

@@ -113,7 +113,7 @@ def _without_padding(
     if not is_plain(attention_mask):
         return False
     seen = queries if past_key_values is None else queries + past_key_values.cursor.seen()
-    return tuple(attention_mask.shape) in ((1, seen), (batch, seen)) and bool(attention_mask.all())
+    return attention_mask.shape in ((1, seen), (batch, seen)) and bool(attention_mask.all())
 
 
 def _sees_all_written(queries: int, past_key_values: StaticKVCache, window: int | None) -> bool:

@@ -9,7 +9,6 @@ computed; so are eager calls on a device, positions that are not (B, S), and oth
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from typing import Any
 
@@ -58,11 +57,10 @@ class TabledRotary(nn.Module):
         if tables is None:
             return self._made(x, position_ids, layer_type)
         cos, sin = tables
-        if torch.compiler.is_compiling():
+        try:
             return torch.embedding(cos, position_ids), torch.embedding(sin, position_ids)
-        with contextlib.suppress(IndexError):  # beyond the table
-            return torch.embedding(cos, position_ids), torch.embedding(sin, position_ids)
-        return self._made(x, position_ids, layer_type)
+        except IndexError:  # beyond the table, in eager
+            return self._made(x, position_ids, layer_type)
 
     def _tables(
         self, x: torch.Tensor, position_ids: torch.Tensor, layer_type: str | None

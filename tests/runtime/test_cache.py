@@ -8,7 +8,6 @@ from transformers import DynamicCache, Qwen3NextConfig
 from transformers.cache_utils import Cache
 
 from porter.runtime import CacheFull, StaticKVCache, actual_seq_lengths, prepare_kv_cache
-from porter.runtime import cache as cache_module
 from tests.runtime.toy_port import tiny_config
 
 LAYERS, BATCH, HEADS, DIM = 3, 2, 2, 8
@@ -231,8 +230,8 @@ def test_without_a_cache_there_are_no_lengths():
 
 
 def test_no_slot_is_ever_uninitialised_memory(monkeypatch):
-    memory_of = cache_module._memory_of
-    monkeypatch.setattr(cache_module, "_memory_of", lambda *of: memory_of(*of).fill_(float("nan")))
+    empty = torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda like, sizes: empty(like, sizes).fill_(float("nan")))
     elastic, late = StaticKVCache(tiny_config()), StaticKVCache(tiny_config(), max_cache_len=12)
     step(elastic, states(5))
     step(elastic, states(200))  # grows
