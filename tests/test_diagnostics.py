@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from porter.diagnostics import Diagnostic, Span, render, to_json
+from porter.diagnostics import Diagnostic, Span
+from porter.report.diagnostic import render, to_json
 
 NORM = "        return (self.weight.to(torch.float32) * hidden_states).to(input_dtype)"
 CARETS = " " * 15 + "^" * 63
@@ -54,9 +55,7 @@ def test_the_file_is_read_when_no_text_is_given(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    ("path", "text"), [("gone.py", None), ("gone\0.py", None), ("m.py", "one line"), ("m.py", "")]
-)
+@pytest.mark.parametrize(("path", "text"), [("gone.py", None), ("gone\0.py", None), ("m.py", "one line"), ("m.py", "")])
 def test_a_place_that_is_gone_costs_only_the_excerpt(path, text):
     diagnostic = Diagnostic("P1", "m", Span(path, 7, 4, 7, 5), "label", help="do this")
     assert render(diagnostic, text) == f"error[P1]: m\n --> {path}:7:5\n  = label\n  = help: do this"
@@ -98,9 +97,7 @@ def test_a_place_that_is_gone_costs_only_the_excerpt(path, text):
 def test_carets(case, source, carets):
     diagnostic, text = case
     column = diagnostic.span.column + 1
-    assert render(diagnostic, text) == (
-        f"error[P100]: wrong\n --> m.py:1:{column}\n  |\n1 | {source}\n  | {carets}"
-    )
+    assert render(diagnostic, text) == (f"error[P100]: wrong\n --> m.py:1:{column}\n  |\n1 | {source}\n  | {carets}")
 
 
 def test_crlf_is_no_part_of_the_line():

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from porter.diagnostics import Refused, render
+from porter.diagnostics import Refused
+from porter.report.diagnostic import render
 from porter.source import Source, load_source
 
 LLAMA = "transformers.models.llama"
@@ -211,7 +212,7 @@ def test_auto_map_names_what_is_not_there(checkpoint, reference, help):
 def test_several_modeling_files():
     several = "`transformers.models.esm.modeling_esm`, `transformers.models.esm.modeling_esmfold`"
     assert _refusal("transformers.models.esm") == (
-        "error[P003]: `transformers.models.esm` has 2 modeling files\n" f"  = help: name one of them: {several}"
+        f"error[P003]: `transformers.models.esm` has 2 modeling files\n  = help: name one of them: {several}"
     )
 
 

@@ -14,7 +14,7 @@ from porter.cli.talk import answer, as_json, refuse, say
 from porter.diagnostics import Refused
 
 if TYPE_CHECKING:
-    from porter.ported import Ported
+    from porter.rewrite import Ported
     from porter.source import Source
 
 

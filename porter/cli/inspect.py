@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from porter.cli.talk import answer, as_json, refuse, text_of
-from porter.diagnostics import Refused, render
+from porter.diagnostics import Refused
+from porter.report.diagnostic import render
 
 
 @click.command()
@@ -32,7 +33,7 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
         return refuse(seen, as_json=as_json, source=loaded)
     code = answer(True, lambda: of_inspection(seen), lambda: inspection_data(seen), as_json=as_json)
     if why and not as_json:
-        from porter.explain import explain
+        from porter.plan import explain
 
         left = {site.name for site in seen.sites if site.status in ("left", "partly")}
         for site in seen.plan.anatomy.sites:
@@ -47,7 +48,7 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
 def rules(as_json: bool) -> int:
     """List the rules there are: where each applies and what it does."""
     from porter.report.known import of_rules, rules_data
-    from porter.rule import load_rules
+    from porter.rulebook import load_rules
     from porter.shipped import shipped
 
     loaded = load_rules(shipped("rules"))

@@ -20,7 +20,7 @@ models_option = click.option(
 
 def unknown_model(name: str, models: Path | None) -> Refused | None:
     """P080 for a name that is not registered in `models`, or in what is taken without it."""
-    from porter.nearest import nearest
+    from porter.diagnostics import nearest
     from porter.runtime.registry import default_root, registered
 
     root, here = models or default_root(), FOLDER.resolve()

@@ -88,8 +88,8 @@ def verify(directory: Path, level: str, quick: bool, config: str | None, soc: st
 
 def _unknown_rules(names: tuple[str, ...]) -> Refused | None:
     """A misspelt rule is found before torch is loaded; so is a broken one."""
-    from porter.nearest import nearest
-    from porter.rule import load_rules
+    from porter.diagnostics import nearest
+    from porter.rulebook import load_rules
     from porter.shipped import shipped
 
     loaded = load_rules(shipped("rules"))

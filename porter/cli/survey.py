@@ -14,7 +14,8 @@ import click
 from porter.cli.convert import default_name
 from porter.cli.models import FOLDER
 from porter.cli.talk import FAILED, as_json, print_json, progress, refuse, say
-from porter.diagnostics import Diagnostic, Refused, to_json
+from porter.diagnostics import Diagnostic, Refused
+from porter.report.diagnostic import to_json
 
 LIBRARY = "transformers.models"
 
@@ -100,7 +101,7 @@ def _verified(outcomes: list[Outcome], folder: Path) -> list[Outcome]:
 
 def causal_modules() -> tuple[str, ...] | Refused:
     """Module names of the library's files that define a `*ForCausalLM` class, in order."""
-    from porter.installed import locate_module
+    from porter.source.installed import locate_module
 
     located = locate_module(LIBRARY)
     if isinstance(located, Refused):

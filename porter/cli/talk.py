@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import click
 
-from porter.diagnostics import Diagnostic, Refused, render, to_json
+from porter.diagnostics import Diagnostic, Refused
+from porter.report.diagnostic import render, to_json
 from porter.shipped import shipped
 from porter.source import Source
 

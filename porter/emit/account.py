@@ -14,7 +14,8 @@ from typing import Any
 import porter
 from porter.diagnostics import Diagnostic, Refused
 from porter.emit.templated import regenerate_command
-from porter.ported import Ported, SiteReport
+from porter.plan import SiteReport
+from porter.rewrite import Ported
 from porter.source import Source
 
 FILE = "port.json"

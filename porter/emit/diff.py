@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from porter.ported import FRAME, Change
+from porter.rewrite import FRAME, Change
 
 _CONTEXT = 3
 
@@ -140,9 +140,7 @@ def _label(hunk: list[Block], changes: list[Change]) -> str:
     return "; ".join(dict.fromkeys(names)).replace("\n", " ")
 
 
-def _hunk_text(
-    hunk: list[Block], old: list[str], new: list[str], before: int, after: int, label: str
-) -> Iterator[str]:
+def _hunk_text(hunk: list[Block], old: list[str], new: list[str], before: int, after: int, label: str) -> Iterator[str]:
     first, last = hunk[0], hunk[-1]
     start, new_start = first.old_start - before, first.new_start - before
     after = min(after, len(old) - last.old_end)

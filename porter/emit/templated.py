@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import porter
-from porter.ported import Ported
+from porter.rewrite import Ported
 from porter.shipped import shipped
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from porter.emit.account import FILE, read_account
 from porter.emit.registry import NAME, registry_text
 from porter.emit.render import Rendered, render_port
 from porter.emit.swap import alone_in, replace_folder
-from porter.ported import Ported
+from porter.rewrite import Ported
 
 _CACHES = ("__pycache__",)
 

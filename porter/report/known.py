@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from porter.diagnostics import to_json
+from porter.report.diagnostic import to_json
 from porter.report.port import of_sites, of_source, sites_data
 from porter.report.table import table
 
 if TYPE_CHECKING:
     from porter.convert import Inspection
-    from porter.rule import LoadedRule
+    from porter.rulebook import LoadedRule
 
 
 def of_inspection(inspection: Inspection) -> str:
@@ -25,7 +25,7 @@ def of_inspection(inspection: Inspection) -> str:
 
 
 def inspection_data(inspection: Inspection) -> dict[str, Any]:
-    from porter.explain import explain
+    from porter.plan import explain
 
     left = {site.name for site in inspection.sites if site.status in ("left", "partly")}
     plan = inspection.plan

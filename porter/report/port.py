@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.ported import Ported, SiteReport
+from porter.plan import SiteReport
 from porter.report.table import table
+from porter.rewrite import Ported
 
 if TYPE_CHECKING:  # the text of one command does not pay for the stages of another
     from porter.emit import Difference, Written

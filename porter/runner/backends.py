@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from porter.nearest import nearest
+from porter.diagnostics import nearest
 from porter.runner.refusal import CannotRun
 
 ON_NPU = ("max-autotune", "npugraph_ex")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from porter.nearest import nearest
+from porter.diagnostics import nearest
 from porter.runner.backends import Backend
 
 _GENERATION = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "eos_token_id")

@@ -22,9 +22,10 @@ import torch
 from torch import nn
 
 from porter.npu import torch_npu
-from porter.parse import body_of
-from porter.rule import LoadedRule, is_ellipsis, is_gap
-from porter.rule_file import Taken, is_taking
+from porter.rulebook import LoadedRule
+from porter.rulebook.markers import is_gap
+from porter.rulebook.shared import Taken, is_of_rules
+from porter.tree.fields import walk
 
 Function = Callable[..., Any]
 
@@ -42,10 +43,10 @@ class Executable:
 
 def execute(rule: LoadedRule) -> Executable:
     """Run the rule file. Raises whatever the file raises."""
-    tree = ast.parse(rule.parsed.data)
-    tree.body = [node for node in tree.body if not is_taking(node)]
+    tree = ast.parse(rule.tree.text)
+    tree.body = [node for node in tree.body if not _is_taking(node)]
     units = {
-        function.name: loaded.edit.unit
+        function.name.value: loaded.edit.unit
         for loaded in rule.edits
         for pattern in loaded.patterns
         for function in (pattern.before, pattern.after)
@@ -60,7 +61,7 @@ def execute(rule: LoadedRule) -> Executable:
         exec(compile(_taken_alone(taken), taken.file.display, "exec"), module.__dict__)
     exec(compile(ast.fix_missing_locations(tree), rule.path, "exec"), module.__dict__)
     for name, patterns in rule.given.items():
-        if not any(is_gap(node) for node in ast.walk(patterns[0].before)):
+        if not any(is_gap(node) for node in walk(patterns[0].before)):
             module.__dict__.setdefault(name, module.__dict__[patterns[0].name])
     loaded_functions = {name: value for name, value in module.__dict__.items() if callable(value)}
     executable = Executable(loaded_functions)
@@ -98,30 +99,39 @@ def _recorded(name: str, function: Function, ran: set[str]) -> Function:
 
 def _taken_alone(taken: Taken) -> ast.Module:
     """A shared file with no more than its imports and the functions that the rule takes."""
-    nodes = taken.file.tree.body
+    nodes = ast.parse(taken.file.text).body
+    wanted = {function.name.value for function in taken.functions}
     imports = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
-    return ast.Module([*imports, *taken.functions], [])
+    return ast.Module([*imports, *(n for n in nodes if isinstance(n, ast.FunctionDef) and n.name in wanted)], [])
+
+
+def _is_taking(node: ast.stmt) -> bool:
+    """Whether a statement takes functions from a shared file: those are put in by `_taken_alone`."""
+    return isinstance(node, ast.ImportFrom) and is_of_rules(node.module or "", node.level)
+
+
+def _is_open(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is Ellipsis
 
 
 class _WithoutGaps(ast.NodeTransformer):
     """Drops what a pattern leaves open in a call."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        node.args = [arg for arg in node.args if not is_ellipsis(arg)]
-        node.keywords = [keyword for keyword in node.keywords if not is_ellipsis(keyword.value)]
+        node.args = [arg for arg in node.args if not _is_open(arg)]
+        node.keywords = [keyword for keyword in node.keywords if not _is_open(keyword.value)]
         return self.generic_visit(node)
 
 
 def _complete(function: ast.FunctionDef, unit: str) -> None:
     _WithoutGaps().visit(function)
-    body = body_of(function)
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     if unit == "statements" and not isinstance(body[-1], ast.Return):
         function.body = [*body, *ast.parse("return dict(locals())").body]
     elif unit == "expression" and isinstance(body[-1], ast.Expr):
         function.body = [*body[:-1], ast.Return(body[-1].value)]
     elif unit == "expressions":
-        values = [
-            node.value for node in body if isinstance(node, (ast.Expr, ast.Return)) and node.value and not is_gap(node)
-        ]
+        expressions = [node.value for node in body if isinstance(node, (ast.Expr, ast.Return)) and node.value]
+        values = [value for value in expressions if not _is_open(value)]
         first = [node for node in body if not isinstance(node, (ast.Expr, ast.Return))]
         function.body = [*first, ast.Return(ast.Tuple(values, ast.Load()))]

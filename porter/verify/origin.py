@@ -22,7 +22,7 @@ from typing import Any
 from porter.diagnostics import Diagnostic, Refused, Span
 from porter.emit.account import FILE
 from porter.emit.templated import convert_command
-from porter.installed import locate_module
+from porter.source.installed import locate_module
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import libcst as cst
 import torch
 
-from porter.bindings import Bindings
-from porter.diagnostics import Diagnostic, Refused
-from porter.match import Unifier
-from porter.nearest import nearest
+from porter.diagnostics import Diagnostic, Refused, nearest
+from porter.match import PatternMatcher
 from porter.npu import current_chip
-from porter.parse import Function, body_of
-from porter.rule import LoadedEdit, LoadedRule, Pattern, is_gap, load_rules
+from porter.rulebook import LoadedEdit, LoadedRule, Pattern, load_rules
+from porter.rulebook.markers import is_gap
 from porter.shipped import shipped
+from porter.tree import Function
+from porter.tree.functions import body_of
 from porter.verify.draw import Draw
 from porter.verify.executable import Executable, call, execute
 from porter.verify.rounding import Figures, compare
@@ -188,11 +189,11 @@ def _single(edit: LoadedEdit, pattern: Pattern, proof: Callable[..., Any], execu
             return {local: result[local] for local in sorted(common)}
         return result
 
-    return _Sides(pattern.name, partial(run, pattern.name, 0), partial(run, pattern.after.name, 1))
+    return _Sides(pattern.name, partial(run, pattern.name, 0), partial(run, pattern.after.name.value, 1))
 
 
 def _returns(function: Function) -> bool:
-    return type(body_of(function)[-1]).__name__ == "Return"
+    return isinstance(body_of(function)[-1], cst.Return)
 
 
 def _told(error: Exception, rule: LoadedRule) -> str:
@@ -221,12 +222,4 @@ def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
 
 def matches(rule: LoadedRule, pattern: Pattern, unit: str, negative: Pattern) -> bool:
     """Whether the pattern matches in a `not_*` case of the rule. Sites, givens and guards do not count."""
-    function = negative.before
-    unifier = Unifier(rule, pattern, negative.file)
-    if unit == "function":
-        return unifier.function(function, Bindings()) is not None
-    if unit == "expression":
-        return any(True for _ in unifier.expressions(function, list(function.body), Bindings()))
-    if unit == "expressions":
-        return unifier.expression_group(function, Bindings()) is not None
-    return any(True for _ in unifier.statements(function, Bindings()))
+    return bool(PatternMatcher(rule, pattern, negative.file).find(negative.before, unit))

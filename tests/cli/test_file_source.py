@@ -41,9 +41,10 @@ def test_whatever_compares_says_where_the_missing_file_was(porter_here, port, wo
     file.unlink()
     done = porter_here(*words, port)
     assert (done.code, done.out) == (1, "")
-    assert done.err.split("\n", 1)[0] == (
-        f"error[P090]: `{file.resolve()}`, which `{port}` was made from, is not there"
-    ) and f" --> {port}/port.json:" in done.err
+    assert (
+        done.err.split("\n", 1)[0] == (f"error[P090]: `{file.resolve()}`, which `{port}` was made from, is not there")
+        and f" --> {port}/port.json:" in done.err
+    )
 
 
 def test_a_changed_file_as_json(porter_here, port):

@@ -41,8 +41,7 @@ def test_what_converting_does_not_load(porter_process, words):
 
 def test_a_bare_import_loads_click_only(porter_process):
     code = (
-        "import sys, porter.cli;"
-        "print(sorted({'jinja2', 'rich', 'libcst', 'torch', 'transformers'} & set(sys.modules)))"
+        "import sys, porter.cli;print(sorted({'jinja2', 'rich', 'libcst', 'torch', 'transformers'} & set(sys.modules)))"
     )
     assert porter_process(python=("-c", code)).out == "[]\n"
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from porter.anatomy import SplitPoints
 from porter.emit import Written, emit
-from porter.ported import Change, Ported, SiteReport, SplitPoints
+from porter.plan import SiteReport
+from porter.rewrite import Change, Ported
 from porter.source import Source
 
 PLACE = Path("/anywhere/generated_models/tiny2")  # where a port that is only rendered would be written
 
-TEXT = '''\
+TEXT = """\
 # Copyright 2023 Somebody.
 # Licensed under the Apache License, Version 2.0.
 import torch
@@ -38,9 +40,9 @@ class TinyForCausalLM(nn.Module):
 
 
 __all__ = ["TinyForCausalLM", "TinyNorm", "Gone"]
-'''
+"""
 
-CODE = '''\
+CODE = """\
 # Copyright 2023 Somebody.
 # Licensed under the Apache License, Version 2.0.
 import torch
@@ -64,7 +66,7 @@ class TinyForCausalLM(nn.Module):
 
 
 __all__ = ["TinyForCausalLM", "TinyNorm", "Gone"]
-'''
+"""
 
 
 @pytest.fixture
@@ -85,6 +87,7 @@ def ported() -> Ported:
         name="tiny2",
         causal_class="TinyForCausalLM",
         code=CODE,
+        exports=("TinyForCausalLM", "TinyNorm"),
         changes=(Change("norm", "TinyNorm.forward", 9, 10), Change("swiglu", "TinyMLP.forward", 15, 16)),
         sites=(
             SiteReport("TinyNorm.forward", "norm", 8, "ported", ("norm",), None),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from porter.convert import convert
 from porter.emit import render_port
 from porter.emit.diff import diff
-from porter.ported import FRAME, Change, Ported
+from porter.rewrite import FRAME, Change, Ported
 from porter.source import load_source
 from tests.emit.conftest import PLACE
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from porter.diagnostics import Refused, render
+from porter.diagnostics import Refused
 from porter.emit import Written, check, emit, swap
+from porter.report.diagnostic import render
 
 STEPS = ("rename", "replace", "fsync", "mkdir")
 

@@ -9,11 +9,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import libcst
 import pytest
 
 from porter.emit import render_port
 from porter.emit.templated import literal
-from porter.ported import Ported
+from porter.rewrite import Ported
+from porter.rewrite.exports import exported_names
 from porter.source import Companion
 from tests.emit.conftest import PLACE
 
@@ -103,6 +105,7 @@ def test_an_evil_path_stays_in_the_comment(ported):
 
 
 def test_the_package_exports_what_the_source_does_and_the_port_has(ported):
+    assert exported_names(libcst.parse_module(ported.code)) == ported.exports
     assert _text(ported, "__init__.py") == (
         '"""TinyForCausalLM, ported to Ascend NPU by porter. Where it came from and what changed:'
         ' port.json, port.diff."""\n\n'
@@ -112,8 +115,8 @@ def test_the_package_exports_what_the_source_does_and_the_port_has(ported):
 
 
 def test_without_all_the_public_classes_are_exported(ported):
-    code = "class A: ...\nclass _B: ...\ndef f(): ...\n"
-    assert '__all__ = [\n    "A",\n]' in _text(replace(ported, code=code), "__init__.py")
+    exports = exported_names(libcst.parse_module("class A: ...\nclass _B: ...\ndef f(): ...\n"))
+    assert '__all__ = [\n    "A",\n]' in _text(replace(ported, exports=exports), "__init__.py")
 
 
 def test_files_that_the_source_imports_come_along(ported):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from porter.diagnostics import Refused, render
+from porter.diagnostics import Refused
 from porter.emit import Difference, Written, check, emit
 from porter.emit.templated import REGISTRY_FIRST_LINE
+from porter.report.diagnostic import render
 
 
 def _snapshot(folder: Path) -> dict[str, bytes]:

@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 
 from porter.convert import convert
-from porter.diagnostics import Refused, render
-from porter.ported import Ported
-from porter.rule import LoadedRule, load_rule
+from porter.diagnostics import Refused
+from porter.report.diagnostic import render
+from porter.rewrite import Ported
+from porter.rulebook import LoadedRule, load_rule
 from porter.source import Source, load_source
 
 TRANSFORMERS = "transformers.models."

@@ -6,8 +6,8 @@ from textwrap import dedent, indent
 
 import pytest
 
-from porter.match import Bindings, Unifier
-from porter.parse import Parsed, parse
+from porter.match import PatternMatcher
+from porter.tree import Tree, parse
 from tests.engine.sources import loaded_rule, write_rule
 
 
@@ -25,18 +25,8 @@ def found(tmp_path):
         text = f"def before({parameters}):\n{body(before)}\n\n\ndef after({parameters}):\n{body(before)}\n"
         rule = loaded_rule(write_rule(tmp_path, text, declaration=f'Rule(site="*", unit="{unit}"{more})'))
         parsed = parse(f"def f({given}):\n{body(source)}\n", "source.py")
-        assert isinstance(parsed, Parsed), parsed
-        unifier = Unifier(rule, rule.edits[0].patterns[0], parsed)
-        function = parsed.functions["f"]
-        if unit == "function":
-            match = unifier.function(function, Bindings())
-            return [match] if match else []
-        if unit == "expression":
-            return list(unifier.expressions(function, list(function.body), Bindings()))
-        if unit == "expressions":
-            match = unifier.expression_group(function, Bindings())
-            return [match] if match else []
-        return list(unifier.statements(function, Bindings()))
+        assert isinstance(parsed, Tree), parsed
+        return PatternMatcher(rule, rule.edits[0].patterns[0], parsed).find(parsed.functions["f"], unit)
 
     return find
 
@@ -187,12 +177,8 @@ LOOK_ALIKES = [
         given="x, y, **rest",
     ),
     case("the same text, an element set in between", "p", "a = g(p)\n...\nb = h(p)", "u = g(x)\nx[0] = 1\nv = h(x)"),
-    case(
-        "the same text, changed in place in between", "p", "a = g(p)\n...\nb = h(p)", "u = g(x)\nx.mul_(2)\nv = h(x)"
-    ),
-    case(
-        "the same text, a lambda's own parameter", "p", "g(p)\nh(p)", "y = g(x)\nreturn (lambda x: h(x))(y)", **GROUP
-    ),
+    case("the same text, changed in place in between", "p", "a = g(p)\n...\nb = h(p)", "u = g(x)\nx.mul_(2)\nv = h(x)"),
+    case("the same text, a lambda's own parameter", "p", "g(p)\nh(p)", "y = g(x)\nreturn (lambda x: h(x))(y)", **GROUP),
     case(
         "the same text, a nested function's parameter",
         "p",

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from porter.convert import convert
-from porter.diagnostics import Refused, render
-from porter.ported import Ported
+from porter.diagnostics import Refused
+from porter.report.diagnostic import render
+from porter.rewrite import Ported
 from tests.engine.sources import accepted, free_standing, port, port_of, rules_of, source_of, varied, why, write_rule
 
 MODEL = """import torch

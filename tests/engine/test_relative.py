@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from porter.convert import convert
-from porter.diagnostics import Refused, render
-from porter.ported import Ported
+from porter.diagnostics import Refused
+from porter.report.diagnostic import render
+from porter.rewrite import Ported
 from porter.source import load_source
 from tests.engine.sources import text_of
 

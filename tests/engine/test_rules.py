@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from porter.diagnostics import Refused, render
-from porter.rule import load_rule, load_rules
+from porter.diagnostics import Refused
+from porter.report.diagnostic import render
+from porter.rulebook import load_rule, load_rules
 from porter.shipped import shipped
 from tests.engine.sources import convert_text, text_of
 
@@ -151,7 +152,7 @@ def test_a_variant_takes_the_after_of_its_own_else_the_plain_one(tmp_path):
     own = "\n\ndef before__own(self, x):\n    y = h(x)\n\n\ndef after__own(self, x):\n    y = k(x)\n"
     plain = "\n\ndef before__plain(self, x):\n    y = m(x)\n"
     (rule,) = load_rules(folder_with(tmp_path, GOOD + own + plain))
-    pairs = {pattern.name: pattern.after.name for pattern in rule.edits[0].patterns}
+    pairs = {pattern.name: pattern.after.name.value for pattern in rule.edits[0].patterns}
     assert pairs == {"before": "after", "before__own": "after__own", "before__plain": "after"}
 
 

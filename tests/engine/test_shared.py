@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from porter.diagnostics import Refused, render
-from porter.rule import LoadedRule, load_rules
-from porter.rule_file import SHARED
+from porter.diagnostics import Refused
+from porter.report.diagnostic import render
+from porter.rulebook import LoadedRule, load_rules
+from porter.rulebook.shared import SHARED
 from porter.shipped import shipped
 from tests.engine.sources import convert_text, port, text_of, write_rule
 
@@ -147,8 +148,9 @@ def test_a_rule_is_another_when_what_it_takes_is_and_the_same_when_the_rest_is(t
 def test_every_shipped_shared_function_is_taken():
     rules = load_rules(shipped("rules"))
     assert not isinstance(rules, Refused)
-    taken = {(each.file.display, function.name) for rule in rules for each in rule.taken for function in each.functions}
-    files = {each.file.display: each.file for rule in rules for each in rule.taken}
+    every = [each for rule in rules for each in rule.taken]
+    taken = {(each.file.display, function.name.value) for each in every for function in each.functions}
+    files = {each.file.display: each.file for each in every}
     assert {Path(name).name for name in files} == {path.name for path in (shipped("rules") / SHARED).glob("*.py")}
     assert taken == {(name, function) for name, file in files.items() for function in file.functions}
 

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from porter.bench.generation import Shape, compare
-from porter.diagnostics import Refused, render
+from porter.diagnostics import Refused
+from porter.report.diagnostic import render
 from porter.source import load_source
 from porter.verify.parity import verify
 from porter.verify.port import open_port, open_to_compare

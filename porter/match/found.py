@@ -1,0 +1,81 @@
+"""What matching finds: hits, whole applications of rules, and failures with their reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from porter.match.bindings import Match, Miss
+from porter.rule import Edit
+from porter.rulebook import LoadedRule
+from porter.tree import Function, Node
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One edit's match in one function. `owner` is the class, None for a module function."""
+
+    edit: Edit
+    site: str
+    owner: str | None
+    match: Match
+
+    @cached_property
+    def roots(self) -> frozenset[Node]:
+        """The nodes this edit replaces: expressions, or statements."""
+        return frozenset(self.match.expressions or (node for part in self.match.segments for node in part))
+
+    @cached_property
+    def holes(self) -> frozenset[Node]:
+        """The nodes its metavariables and `...` bound: other rules may match inside them."""
+        bindings = self.match.bindings
+        return frozenset([*bindings.metas.values(), *(node for rest in bindings.rests for node in rest)])
+
+
+@dataclass(frozen=True)
+class Application:
+    """One rule, applied once: all its hits."""
+
+    rule: LoadedRule
+    hits: tuple[Hit, ...]
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where its hits are, each place once."""
+        return tuple(dict.fromkeys(hit.site for hit in self.hits))
+
+    @cached_property
+    def roots(self) -> frozenset[Node]:
+        """The nodes that all its hits replace."""
+        return frozenset().union(*(hit.roots for hit in self.hits))
+
+    @cached_property
+    def opaque(self) -> dict[Function, tuple[Node, ...]]:
+        """Function -> what is replaced in it by edits whose values may only be passed on."""
+        found: dict[Function, tuple[Node, ...]] = {}
+        for hit in self.hits:
+            if hit.edit.opaque:
+                function = hit.match.function
+                found[function] = (*found.get(function, ()), *hit.match.expressions)
+        return found
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a rule did not apply at a site: a miss (how far it came) or a reason in words."""
+
+    rule: LoadedRule
+    site: str
+    miss: Miss | None = None
+    reason: str = ""
+    node: Node | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a search found. `demanded` are applications of rules that others need."""
+
+    applications: tuple[Application, ...]
+    demanded: tuple[Application, ...]
+    failures: tuple[Failure, ...]

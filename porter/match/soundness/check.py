@@ -1,0 +1,21 @@
+"""The form of a check: the first thing an application would change more than its rule says, in words and at a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from porter.anatomy import Anatomy
+from porter.match.found import Application, Hit
+from porter.tree import Node, Tree
+
+Found = tuple[str, Node | None] | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every check looks at: one hit of an application, in its module."""
+
+    hit: Hit
+    application: Application
+    tree: Tree
+    anatomy: Anatomy

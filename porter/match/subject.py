@@ -1,0 +1,79 @@
+"""What is searched, and the places in it where an edit may apply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from porter.anatomy import Anatomy, ConfigDefaults
+from porter.match.found import Failure
+from porter.rulebook import LoadedRule
+from porter.tree import Function, Node, Tree
+from porter.tree.functions import methods
+
+
+@dataclass(frozen=True)
+class Place:
+    """A function that an edit may change: its site's name, the class it belongs to, if any."""
+
+    site: str
+    owner: str | None
+    function: Function
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One module to search. `failures` grows as rules miss."""
+
+    tree: Tree
+    anatomy: Anatomy
+    defaults: ConfigDefaults
+    kept: tuple[str, ...] = ()  # sites, classes or functions that stay as they are
+    converted: frozenset[str] = frozenset()  # parameters that the source library makes out of others
+    failures: list[Failure] = field(default_factory=list)
+    first_reasons: dict[tuple[str, str], Failure] = field(default_factory=dict)  # by rule and site
+
+    def places(self, site: str) -> list[Place]:
+        """Where an edit for `site` may apply, in the order of the file."""
+        found = self._places.get(site)
+        if found is None:
+            found = self._places[site] = self._find_places(site)
+        return found
+
+    @cached_property
+    def _places(self) -> dict[str, list[Place]]:
+        return {}
+
+    def _find_places(self, site: str) -> list[Place]:
+        functions = [Place(name, None, function) for name, function in self.tree.functions.items()]
+        if site == "function":
+            return functions
+        role, _, method = site.partition(".")
+        reached = set(self.anatomy.reached)
+        found: list[Place] = []
+        for name, node in self.tree.classes.items():
+            if site == "*" and name in reached:
+                found += [Place(f"{name}.{m}", name, function) for m, function in methods(node).items()]
+            elif role == "*" or self.anatomy.roles.get(name) == role:
+                function = methods(node).get(method)
+                if function is not None:
+                    found.append(Place(f"{name}.{method}", name, function))
+        return [*found, *functions] if site == "*" else found
+
+    def is_kept(self, place: Place) -> bool:
+        """Whether the place stays as the source has it, because the user said so."""
+        return bool({place.site, place.owner, place.site.split(".")[0]} & set(self.kept))
+
+    def fail(self, rule: LoadedRule, site: str, reason: str, node: Node | None = None) -> None:
+        """A reason in words why a rule does not apply at a site."""
+        failure = Failure(rule, site, None, reason, node)
+        self.failures.append(failure)
+        self.first_reasons.setdefault((rule.name, site), failure)
+
+    def fail_everywhere(self, rule: LoadedRule, reason: str, skip: str = "") -> None:
+        """The same reason at every place that the rule speaks of."""
+        for loaded in rule.edits:
+            if loaded.edit.unit != "expression":
+                for place in self.places(loaded.edit.site):
+                    if place.site != skip:
+                        self.fail(rule, place.site, reason)

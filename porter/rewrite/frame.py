@@ -1,0 +1,143 @@
+"""What surrounds the rewritten model code: its base class, the attributes of that, decorators that go.
+
+None of this is model code; it makes the file stand on its own outside the source library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import libcst as cst
+
+from porter.anatomy.data import is_pretrained
+from porter.match.decorators import HUB_DECORATORS
+from porter.match.soundness.signature import added_parameters
+from porter.plan import Plan
+from porter.rewrite.edits import Edits
+from porter.rewrite.layout import comment_lines, leading, with_leading
+from porter.rewrite.needed import Needed
+from porter.rewrite.ported import FRAME
+from porter.tree import Function
+from porter.tree.functions import is_docstring, statements
+from porter.tree.names import decorator_name, dotted
+
+RUNTIME = "porter.runtime"
+BASE_CLASS = "PortedPreTrainedModel"
+BASE_CLASS_WITH_CACHE = "NpuPreTrainedModel"
+LIBRARY = "transformers"
+
+
+def collect_frame(plan: Plan, edits: Edits, needed: dict[str, Needed]) -> None:
+    """Add the edits that follow from any rule; what they need goes into `needed`."""
+    _collect_decorators(plan, edits)
+    has_static_cache = any(item.module.startswith(RUNTIME) for item in needed.values())
+    base_class = BASE_CLASS_WITH_CACHE if has_static_cache else BASE_CLASS
+    needed[base_class] = Needed(RUNTIME, base_class)
+    attributes = _attributes(plan)
+    if any("RowMerge" in line for line in attributes):
+        needed["RowMerge"] = Needed(RUNTIME, "RowMerge")
+    for name in plan.anatomy.pretrained():
+        _collect_class(name, base_class, attributes, plan, edits)
+
+
+def _collect_class(name: str, base_class: str, attributes: list[str], plan: Plan, edits: Edits) -> None:
+    tree = plan.tree
+    node = tree.classes[name]
+    for argument in node.bases:
+        if is_pretrained(dotted(argument.value) or ""):
+            edits.expressions[argument.value] = partial(cst.Name, base_class)
+            edits.record(FRAME, name, tree.line(argument.value), tree.places.last_line(argument.value))
+    if attributes:
+        text = "\n".join(attributes) + "\n"
+        edits.transform(node, lambda new: _with_attributes(new, text))
+        line = tree.line(_first_statement(node))
+        edits.record(FRAME, name, line, line - 1)
+
+
+def _attributes(plan: Plan) -> list[str]:
+    """Lines of the class that all models of the file derive from."""
+    lines = []
+    package = plan.tree.package
+    if package is None or package.split(".")[0] != LIBRARY:
+        lines.append("source_is_custom_code = True")
+    merges = dict.fromkeys(merge for application in plan.applications for merge in application.rule.declared.merges)
+    if merges:
+        lines.append("weight_merges = (")
+        for merged, parts, sizes in merges:
+            listed = ", ".join(f'"{part}"' for part in parts)
+            tail = f', sizes="{sizes}"' if sizes else ""
+            lines.append(f'    RowMerge("{merged}", ({listed}){tail}),')
+        lines.append(")")
+    return lines
+
+
+def _with_attributes(node: cst.ClassDef, text: str) -> cst.ClassDef:
+    """The class with the attributes behind its docstring; comments stay with the statement they stand above."""
+    new: list[Any] = list(cst.parse_module(text).body)
+    block = node.body
+    if not isinstance(block, cst.IndentedBlock):
+        return node.with_changes(body=cst.IndentedBlock(new))
+    at = 1 if len(block.body) > 1 and _is_docstring_line(block.body[0]) else 0
+    first = block.body[at]
+    lines = list(leading(first))
+    blanks = next((number for number, line in enumerate(lines) if line.comment is not None), len(lines))
+    new[0] = with_leading(new[0], lines[:blanks])
+    body = [*block.body[:at], *new, with_leading(first, lines[blanks:]), *block.body[at + 1 :]]
+    return node.with_changes(body=block.with_changes(body=body))
+
+
+def _is_docstring_line(line: object) -> bool:
+    return isinstance(line, cst.SimpleStatementLine) and is_docstring(line.body[0])
+
+
+def _first_statement(node: cst.ClassDef) -> Any:
+    body = statements(node.body)
+    return body[1] if len(body) > 1 and is_docstring(body[0]) else body[0]
+
+
+# -- decorators
+
+
+def _collect_decorators(plan: Plan, edits: Edits) -> None:
+    """Kernel-hub decorators go from ported sites, `@auto_docstring` from a function that gets parameters.
+
+    The latter complains of what the source never documented.
+    """
+    documented: dict[Function, str] = {}
+    for hit in (hit for application in plan.applications for hit in application.hits if added_parameters(hit)):
+        documented[hit.match.function] = hit.site
+    for function, site in documented.items():
+        _remove(function, site, {"auto_docstring"}, edits)
+    ported = {hit.owner or hit.site for application in plan.applications for hit in application.hits}
+    for name in sorted(ported):
+        node = plan.tree.classes.get(name) or plan.tree.functions.get(name)
+        if node is not None:
+            _remove(node, name, HUB_DECORATORS, edits)
+
+
+def _remove(node: cst.ClassDef | Function, site: str, names: frozenset[str] | set[str], edits: Edits) -> None:
+    gone = [decorator for decorator in node.decorators if decorator_name(decorator) in names]
+    for decorator in gone:
+        line = edits.tree.line(decorator)
+        edits.record(FRAME, site, line, edits.tree.places.last_line(decorator) + 1)
+    if gone:
+        edits.transform(node, lambda new: _without_decorators(new, names))
+
+
+def _without_decorators(node: Any, names: frozenset[str] | set[str]) -> Any:
+    """The definition without some decorators; comments above and behind them stay."""
+    kept: list[cst.Decorator] = []
+    owed: Sequence[cst.EmptyLine] = ()
+    for decorator in node.decorators:
+        lines = [*owed, *decorator.leading_lines]
+        if decorator_name(decorator) in names:
+            behind = decorator.trailing_whitespace.comment
+            owed = [*lines, *comment_lines([behind] if behind else [])]
+        else:
+            kept.append(with_leading(decorator, lines) if kept or lines else decorator)
+            owed = ()
+    if not owed:
+        return node.with_changes(decorators=kept)
+    return node.with_changes(decorators=kept, lines_after_decorators=[*owed, *node.lines_after_decorators])

@@ -1,0 +1,82 @@
+"""Plan -> new tree -> text. The only place that makes nodes: what no edit touches is what was read.
+
+After the rules, the frame: names the rewrites need are imported, relative imports become absolute, kernel-hub
+decorators go from ported sites, helpers and imports that the rewrites left dead are swept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import libcst as cst
+
+from porter.plan import Plan
+from porter.rewrite.collect import collect
+from porter.rewrite.edits import Edits
+from porter.rewrite.exports import exported_names
+from porter.rewrite.frame import collect_frame
+from porter.rewrite.imports import with_absolute_imports, with_imports, without_imports
+from porter.rewrite.needed import Needed, needed_by
+from porter.rewrite.ported import FRAME, Change
+from porter.rewrite.rebuild import Rebuilder
+from porter.rewrite.removal import without_definitions
+from porter.rewrite.sweep import dead_definitions, dead_imports
+from porter.tree import Node, Tree
+from porter.tree.functions import methods
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The text of a port, whose doing each change is, and the names it offers."""
+
+    code: str = field(repr=False)
+    changes: tuple[Change, ...]
+    exports: tuple[str, ...]
+
+
+def rewrite(plan: Plan) -> Rewritten:
+    """Apply every application of the plan."""
+    edits = Edits(plan.tree)
+    needed: dict[str, Needed] = {}
+    later = _Later()
+    for application in plan.applications:
+        for hit in application.hits:
+            collect(application, hit, edits, later)
+            needed.update(needed_by(application, hit, plan.tree))
+    collect_frame(plan, edits, needed)
+    edits.settle()
+    rebuilder = Rebuilder(edits)
+    later.rebuild = rebuilder.node
+    new = Tree(plan.tree.display, "", rebuilder.module(), plan.tree.package)
+    module, swept = _finished(plan.tree, new, needed)
+    changes = {*edits.changes, *_changes_of(swept, plan.tree)}
+    ordered = sorted(changes, key=lambda change: (change.start, change.end, change.rule, change.site))
+    return Rewritten(module.code, tuple(ordered), exported_names(module))
+
+
+class _Later:
+    """What gives a node with the edits in it: known once all edits are."""
+
+    rebuild: Any = None
+
+    def __call__(self, node: Node) -> Node:
+        return self.rebuild(node)
+
+
+def _finished(source: Tree, new: Tree, needed: dict[str, Needed]) -> tuple[cst.Module, list[str]]:
+    """Sweep what is dead now, make imports absolute, add those the rewrites need."""
+    swept = dead_definitions(source, new, set(needed))
+    new = Tree(new.display, "", without_definitions(new.module, swept), new.package)
+    module = without_imports(new.module, dead_imports(source, new, set(needed)))
+    module = with_absolute_imports(module, source.package)
+    return with_imports(Tree(new.display, "", module, new.package), needed), swept
+
+
+def _changes_of(swept: Iterable[str], source: Tree) -> Iterable[Change]:
+    for name in swept:
+        cls, dot, method = name.partition(".")
+        node = methods(source.classes[cls])[method] if dot else source.functions[name]
+        first = min(source.line(part) for part in (node, *node.decorators))
+        yield Change(FRAME, name, first, source.places.last_line(node))

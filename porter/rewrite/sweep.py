@@ -1,0 +1,83 @@
+"""What a rewrite left dead goes: helpers and imports that the source used and the new code does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import libcst as cst
+
+from porter.tree import Function, Node, Tree
+from porter.tree.functions import methods
+from porter.tree.names import is_variable
+from porter.tree.values import text_of_constant
+
+
+def dead_definitions(source: Tree, new: Tree, wanted: set[str]) -> list[str]:
+    """Functions, and private methods as `Class.name`, that nothing uses any more. `wanted` is used from outside.
+
+    A function that only calls itself is dead. A method that calls `super()` by its own name is a hook of the library's:
+    somebody else calls it.
+    """
+    before = dict(_definitions(source))
+    alive = dict(_definitions(new))
+    used_before = used_names(source.nodes(source.module), source)
+    uses = {name: used_names(new.nodes(function), new) for name, function in alive.items()}
+    users = Counter(name for names in uses.values() for name in names)
+    inside = {node for function in alive.values() for node in new.nodes(function)}
+    elsewhere = used_names((node for node in new.nodes(new.module) if node not in inside), new) | wanted
+    fallen: list[str] = []
+    by_key: dict[str, list[str]] = {}
+    for name in alive:
+        by_key.setdefault(_key(name), []).append(name)
+    pending = [name for name in alive if name in before]
+    while pending:
+        name = pending.pop()
+        key = _key(name)
+        if name not in alive or name not in before or key not in used_before or key in elsewhere:
+            continue
+        itself = key in uses[name] and "." not in name
+        if users[key] - itself:
+            continue
+        fallen.append(name)
+        del alive[name]
+        users.subtract(uses[name])
+        pending += [other for used in uses[name] for other in by_key.get(used, ())]
+    return [name for name in before if name in set(fallen)]
+
+
+def dead_imports(source: Tree, new: Tree, wanted: set[str]) -> set[str]:
+    """Names that an import of the new code binds, which the source used and the new code does not."""
+    used_before = used_names(source.nodes(source.module), source)
+    used = used_names(new.nodes(new.module), new) | wanted
+    return {name for name in new.imports if name not in used and name in used_before}
+
+
+def used_names(nodes: Iterable[Node], tree: Tree) -> set[str]:
+    """Names that are read; `.name` for attributes. Strings count too, for `__all__`, `getattr` and annotations."""
+    used: set[str] = set()
+    for node in nodes:
+        if isinstance(node, cst.Name):
+            if is_variable(node) and node not in tree.stored:
+                used.add(node.value)
+        elif isinstance(node, cst.Attribute):
+            used.add(f".{node.attr.value}")
+        elif isinstance(node, (cst.SimpleString, cst.ConcatenatedString)):
+            text = text_of_constant(node)
+            if text is not None and text.isidentifier():
+                used |= {text, f".{text}"}
+    return used
+
+
+def _definitions(tree: Tree) -> Iterator[tuple[str, Function]]:
+    """What the sweep may take: module functions, and methods that are private by their name."""
+    yield from tree.functions.items()
+    for cls, node in tree.classes.items():
+        for name, function in methods(node).items():
+            if name.startswith("_") and not name.startswith("__"):
+                yield f"{cls}.{name}", function
+
+
+def _key(name: str) -> str:
+    """How code names a definition: methods by a dot and their name, whatever they belong to."""
+    return name[name.index(".") :] if "." in name else name

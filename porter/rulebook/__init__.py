@@ -1,0 +1,11 @@
+"""A folder of rule files -> loaded rules. The form of a rule is in `porter.rule`.
+
+Takes:    a folder: `rules/`, or one of the user's own.
+Gives:    `LoadedRule`s in the order of their names, with their patterns and conditions; or why not, located.
+Imported: by `match` and all further on, and by what proves rules. It needs `tree`.
+"""
+
+from porter.rulebook.load import load_rule, load_rules
+from porter.rulebook.loaded import LoadedEdit, LoadedRule, Pattern
+
+__all__ = ["LoadedEdit", "LoadedRule", "Pattern", "load_rule", "load_rules"]

@@ -1,0 +1,91 @@
+"""What the user named -> the text of one modeling file, and where it came from.
+
+A dotted module name, a `.py` file, or a folder (a checkpoint with its own modeling file) all end in one `Source`.
+Nothing is ever imported or run: packages are found on `sys.path` by looking at folders, because importing one costs
+seconds and executes code that nobody has read yet. Whether the text is valid Python is for `parse` to say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from porter.diagnostics import Diagnostic, Refused, nearest
+from porter.source.checkpoint import modeling_file_named_by_config
+from porter.source.installed import locate_module, module_of
+from porter.source.read import Source, read_source, unreadable
+
+
+def load_source(spec: str) -> Source | Refused:
+    """The modeling file that `spec` names: a dotted module, a `.py` file or a folder."""
+    path = Path(spec).expanduser()
+    if path.exists() or _looks_like_a_path(spec):
+        found = _file_at(path)
+        return found if isinstance(found, Refused) else read_source(found, module_of(found))
+    located = locate_module(spec)
+    if isinstance(located, Refused):
+        return located
+    place, module = located
+    if place.is_file():
+        return read_source(place, module)
+    chosen = _modeling_file_in(place, spec, lambda name: f"{module}.{name.removesuffix('.py')}")
+    return chosen if isinstance(chosen, Refused) else read_source(chosen, f"{module}.{chosen.stem}")
+
+
+def _looks_like_a_path(spec: str) -> bool:
+    return spec.endswith(".py") or "/" in spec or os.sep in spec or spec.startswith((".", "~")) or not spec
+
+
+def _refused(code: str, message: str, *, notes: tuple[str, ...] = (), help: str | None = None) -> Refused:
+    return Refused((Diagnostic(code, message, notes=notes, help=help),))
+
+
+# --- files and folders
+
+
+def _file_at(path: Path) -> Path | Refused:
+    if path.is_dir():
+        named = modeling_file_named_by_config(path)
+        if isinstance(named, Refused):
+            return named
+        return named or _modeling_file_in(path, str(path), lambda name: str(path / name))
+    if not path.exists():
+        return _refused("P001", f"no file or folder `{path}`", help=_closest_path(path))
+    if path.suffix != ".py":
+        message = f"`{path}` is not a Python file"
+        return _refused("P004", message, help="give a `.py` file, a folder with one, or a module name")
+    return path
+
+
+def _closest_path(path: Path) -> str:
+    try:
+        entries = [entry.name for entry in path.parent.iterdir() if entry.is_dir() or entry.suffix == ".py"]
+    except OSError:
+        return f"the folder `{path.parent}` is not there either" if not path.parent.exists() else "check the path"
+    close = nearest(path.name, entries)
+    return f"did you mean {' or '.join(f'`{path.parent / name}`' for name in close)}?" if close else "check the path"
+
+
+def _modeling_file_in(folder: Path, spec: str, full_name: Callable[[str], str]) -> Path | Refused:
+    """The folder's one `modeling_*.py`; `full_name` says how the user would name one of several."""
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and _is_modeling(entry.name))
+    except OSError as error:
+        return unreadable(folder, error)
+    if len(names) == 1:
+        return folder / names[0]
+    if names:
+        listed = ", ".join(f"`{full_name(name)}`" for name in names)
+        return _refused("P003", f"`{spec}` has {len(names)} modeling files", help=f"name one of them: {listed}")
+    return _refused(
+        "P002",
+        f"`{spec}` has no modeling file",
+        notes=(f"looked for `modeling_*.py` in {folder}",),
+        help="give a folder with a `modeling_*.py`, or name the file itself",
+    )
+
+
+def _is_modeling(name: str) -> bool:
+    other_frameworks = ("modeling_tf_", "modeling_flax_")
+    return name.startswith("modeling_") and name.endswith(".py") and not name.startswith(other_frameworks)

@@ -1,0 +1,57 @@
+"""Whether a text is Python that the tree can hold: asked of Python itself, before LibCST sees the text.
+
+Python's own messages are the better ones, and LibCST 1.9 ends the process on code that nests some thousand levels deep.
+So these two files are the place of the engine that looks at Python's own tree, and they look at nothing but its depth.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from porter.diagnostics import Diagnostic, Refused, Span
+from porter.source.depth import DEEPEST, deepest_statement, longest_statement
+
+
+def check_python(text: str, display: str) -> Refused | None:
+    """P011 for what is not Python, P012 and P013 for layout that a port cannot keep, P014 for what nests too deep."""
+    fault = _layout(text, display)
+    if fault is not None:
+        return fault
+    try:
+        tree = compile(text, display, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    except (RecursionError, MemoryError):
+        return _too_deep(longest_statement(text), display)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        column = max((getattr(error, "offset", None) or 1) - 1, 0)
+        message = f"not valid Python: {getattr(error, 'msg', None) or error}"
+        help = "mend the syntax of this file; porter reads Python as this interpreter does"
+        return _refused("P011", message, Span(display, line, column, line, column + 1), help)
+    assert isinstance(tree, ast.Module)
+    deep = deepest_statement(tree, text)
+    return None if deep is None else _too_deep(deep, display)
+
+
+def _layout(text: str, display: str) -> Refused | None:
+    if "\n\t" in text:
+        line = text[: text.index("\n\t")].count("\n") + 2
+        message = "tabs for indentation: rules are written with spaces, and the two do not mix"
+        place = Span(display, line, 0, line, 1)
+        return _refused("P012", message, place, "indent the file with spaces, then convert it")
+    if "\r" in text:
+        before = text[: text.index("\r")].split("\n")
+        column = len(before[-1])
+        message = "a carriage return that ends no line: editors and tools would count lines differently"
+        place = Span(display, len(before), column, len(before), column + 1)
+        return _refused("P013", message, place, "end the lines with a newline, then convert it")
+    return None
+
+
+def _too_deep(line: int, display: str) -> Refused:
+    message = f"code inside code, more than {DEEPEST} levels deep, in the statement that starts here"
+    help = "write it as a loop, a table, or several statements"
+    return _refused("P014", message, Span(display, line, 0, line, 1), help)
+
+
+def _refused(code: str, message: str, place: Span, help: str) -> Refused:
+    return Refused((Diagnostic(code, message, place, help=help),))

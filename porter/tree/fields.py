@@ -1,0 +1,114 @@
+"""What of a LibCST node is code: the fields that a walk goes through, and those that are compared as plain values.
+
+Whitespace, commas, parentheses, comments and the like are layout. Names that Python itself keeps as text (of an
+attribute, a keyword, a parameter, an import) are values; a `Name` node that a walk meets is a variable, always.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cache
+
+import libcst as cst
+
+Node = cst.CSTNode
+Function = cst.FunctionDef
+Statement = cst.BaseSmallStatement | cst.BaseCompoundStatement
+
+_LAYOUT = frozenset(
+    {
+        *("leading_lines", "lines_after_decorators", "header", "footer", "trailing_whitespace", "leading_whitespace"),
+        *("lpar", "rpar", "lbracket", "rbracket", "lbrace", "rbrace", "comma", "semicolon", "equal", "dot", "colon"),
+        *("first_colon", "second_colon", "posonly_ind", "indent", "separator", "trailing_comma", "start", "end"),
+        *("default_indent", "default_newline", "has_trailing_newline", "encoding", "type_parameters"),
+    }
+)
+# Where Python's own tree has text, LibCST has nodes.
+_TEXT: dict[type[Node], tuple[str, ...]] = {
+    cst.Attribute: ("attr",),
+    cst.Arg: ("keyword", "star"),
+    cst.Param: ("name", "star"),
+    cst.FunctionDef: ("name",),
+    cst.ClassDef: ("name",),
+    cst.Import: ("names",),
+    cst.ImportFrom: ("module", "names", "relative"),
+    cst.Global: ("names",),
+    cst.Nonlocal: ("names",),
+    cst.MatchKeywordElement: ("key",),
+}
+# What Python evaluates last stands last: a walk in this order meets a value before the names it is bound to.
+_ORDER: dict[type[Node], tuple[str, ...]] = {
+    cst.Assign: ("value", "targets"),
+    cst.AnnAssign: ("value", "target", "annotation"),
+    cst.AugAssign: ("value", "operator", "target"),
+    cst.NamedExpr: ("value", "target"),
+    cst.For: ("iter", "target", "body", "orelse", "asynchronous"),
+    cst.CompFor: ("iter", "target", "ifs", "inner_for_in", "asynchronous"),
+    cst.ListComp: ("for_in", "elt"),
+    cst.SetComp: ("for_in", "elt"),
+    cst.GeneratorExp: ("for_in", "elt"),
+    cst.DictComp: ("for_in", "key", "value"),
+}
+
+
+@cache
+def fields(kind: type[Node]) -> tuple[str, ...]:
+    """Names of the fields that hold code, in the order of the text."""
+    text = _TEXT.get(kind, ())
+    names = (field.name for field in dataclasses.fields(kind))
+    if kind is cst.NotEqual:
+        return ()  # `!=` or `<>`
+    return tuple(n for n in names if n not in _LAYOUT and n not in text and not n.startswith("whitespace"))
+
+
+@cache
+def evaluated(kind: type[Node]) -> tuple[str, ...]:
+    """The same fields, in the order of evaluation."""
+    return _ORDER.get(kind) or fields(kind)
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes right below, in the order of the text."""
+    for name in fields(node.__class__):
+        value = getattr(node, name)
+        if isinstance(value, Node):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            for item in value:
+                if isinstance(item, Node):
+                    yield item
+
+
+def walk(root: Node) -> Iterator[Node]:
+    """A node and every node below it, in the order of the text."""
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        yield node
+        below = list(children(node))
+        below.reverse()
+        pending += below
+
+
+def plain(value: object) -> object:
+    """A field of `_TEXT` as text, tuples of text, or None where it is not there."""
+    if isinstance(value, (tuple, list)):
+        return tuple(plain(item) for item in value)
+    if isinstance(value, cst.Attribute):
+        return f"{plain(value.value)}.{value.attr.value}"
+    if isinstance(value, cst.ImportAlias):
+        return plain(value.name), plain(value.asname)
+    if isinstance(value, (cst.AsName, cst.NameItem)):
+        return plain(value.name)
+    if isinstance(value, (cst.Name, str)):
+        return value if isinstance(value, str) else value.value
+    return type(value).__name__ if isinstance(value, (cst.Dot, cst.ImportStar)) else None
+
+
+def texts(node: Node) -> tuple[object, ...]:
+    """What Python's own tree keeps of a node as text: the name of an attribute, of a keyword, of an import."""
+    found = tuple(plain(getattr(node, name)) for name in _TEXT.get(node.__class__, ()))
+    if isinstance(node, cst.FormattedStringExpression):
+        return (*found, node.equal is not None)
+    return found

@@ -1,0 +1,170 @@
+"""A parsed module: its tree, an index of what it defines, a version for every name, and the place of every node.
+
+Everything but the tree is worked out when it is first asked for, once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import libcst as cst
+
+from porter.diagnostics import Span
+from porter.tree.fields import Function, Node, Statement, children, walk
+from porter.tree.functions import methods, statements
+from porter.tree.imports import Import, imports_of
+from porter.tree.names import dotted, is_variable, targets
+from porter.tree.places import Places
+from porter.tree.versions import number_names
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A module as read. `package` is where its relative imports start from, None where that is not known."""
+
+    display: str
+    text: str = field(repr=False)
+    module: cst.Module = field(repr=False, compare=False)
+    package: str | None = None
+
+    # -- what it defines
+
+    @cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        return tuple(statements(self.module))
+
+    @cached_property
+    def classes(self) -> dict[str, cst.ClassDef]:
+        return {node.name.value: node for node in self.statements if isinstance(node, cst.ClassDef)}
+
+    @cached_property
+    def functions(self) -> dict[str, Function]:
+        return {node.name.value: node for node in self.statements if isinstance(node, cst.FunctionDef)}
+
+    @cached_property
+    def imports(self) -> dict[str, Import]:
+        return {item.bound: item for node in self.statements for item in imports_of(node)}
+
+    @cached_property
+    def imported_always(self) -> frozenset[str]:
+        """Names that an import binds whenever the module is imported: not those under a condition."""
+        plain = [node for node in self.statements if isinstance(node, (cst.Import, cst.ImportFrom))]
+        last = {item.bound: item.node for item in self.imports.values()}
+        return frozenset(name for node in plain for name in (i.bound for i in imports_of(node)) if last[name] is node)
+
+    @cached_property
+    def module_bindings(self) -> Counter[str]:
+        """How often each name is bound outside functions and classes, under conditions too."""
+        found: Counter[str] = Counter(item.bound for item in self.imports.values())
+        pending: list[Node] = [self.module]
+        while pending:
+            node = pending.pop()
+            found.update(leaf.value for leaf in targets(node) if isinstance(leaf, cst.Name))
+            if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
+                found[node.name.value] += 1
+            elif not isinstance(node, cst.Lambda):
+                pending += children(node)
+        return found
+
+    def all_functions(self) -> Iterator[Function]:
+        """Module functions, then methods."""
+        yield from self.functions.values()
+        for node in self.classes.values():
+            yield from methods(node).values()
+
+    # -- nodes
+
+    @cached_property
+    def _walked(self) -> dict[Node, tuple[Node, ...]]:
+        return {}
+
+    def nodes(self, root: Node) -> tuple[Node, ...]:
+        """Every node below `root` and itself, walked once."""
+        found = self._walked.get(root)
+        if found is None:
+            found = self._walked[root] = tuple(walk(root))
+        return found
+
+    @cached_property
+    def parents(self) -> dict[Node, Node]:
+        """Every node of the tree -> the node that holds it."""
+        return {child: node for node in self.nodes(self.module) for child in children(node)}
+
+    def within(self, node: Node, roots: set[Node] | frozenset[Node]) -> bool:
+        """Whether the node is one of `roots` or stands below one."""
+        here: Node | None = node
+        while here is not None:
+            if here in roots:
+                return True
+            here = self.parents.get(here)
+        return False
+
+    # -- names
+
+    @cached_property
+    def stored(self) -> frozenset[Node]:
+        """Nodes that are bound, set or deleted rather than read."""
+        return frozenset(leaf for node in self.nodes(self.module) for leaf in targets(node))
+
+    def is_load(self, node: Node) -> bool:
+        """Whether the node is a name that is read."""
+        return is_variable(node) and node not in self.stored
+
+    @cached_property
+    def versions(self) -> dict[Node, int]:
+        """The version of every `Name` inside a function: see `versions`."""
+        versions: dict[Node, int] = {}
+        for function in self.all_functions():
+            number_names(function, self.stored, versions)
+        return versions
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every name and attribute that occurs."""
+        nodes = self.nodes(self.module)
+        attributes = (node.attr.value for node in nodes if isinstance(node, cst.Attribute))
+        return frozenset([*attributes, *(node.value for node in nodes if isinstance(node, cst.Name))])
+
+    @cached_property
+    def attribute_stores(self) -> dict[str, list[cst.Attribute]]:
+        """Attributes that are set or deleted anywhere, by name."""
+        found: dict[str, list[cst.Attribute]] = {}
+        for node in self.nodes(self.module):
+            if isinstance(node, cst.Attribute) and node in self.stored:
+                found.setdefault(node.attr.value, []).append(node)
+        return found
+
+    def qualified(self, name: str) -> str | None:
+        """What a dotted name of this module means: `torch.nn.Linear` for `nn.Linear`; None for what no import binds."""
+        root, dot, rest = name.partition(".")
+        item = self.imports.get(root)
+        if item is None or self.module_bindings[root] != 1:
+            return None
+        full = item.qualified(self.package)
+        return f"{full}{dot}{rest}" if full else None
+
+    def qualified_node(self, node: Node) -> str | None:
+        """The same, for a chain of attributes on a name."""
+        name = dotted(node)
+        return self.qualified(name) if name else None
+
+    # -- places
+
+    @cached_property
+    def places(self) -> Places:
+        return Places(self.module)
+
+    def code(self, node: Node) -> str:
+        """The node as it is written."""
+        return self.places.code(node)
+
+    def line(self, node: Node) -> int:
+        """The line, from 1, that a node starts in."""
+        return self.places.line(node)
+
+    def span(self, node: Node) -> Span:
+        """The node's place for a message."""
+        return self.places.span(node, self.display)

@@ -1,0 +1,70 @@
+"""A version for every name: which assignment it refers to.
+
+0 is the value the function was called with (or a global), n the n-th assignment in the order of the text. Two uses of
+one name with one version are the same value in straight-line code; a loop or branch counts as written. A method called
+`name_()`, an element or an attribute that is set, make another value of what the name holds; `self` stays itself.
+"""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from porter.tree.fields import Function, Node, evaluated
+from porter.tree.functions import parameters_of
+from porter.tree.names import is_variable
+
+
+def number_names(function: Function, stored: frozenset[Node] | set[Node], versions: dict[Node, int]) -> None:
+    """Add the version of every `Name` in the body of `function` to `versions`; `stored` are the nodes that bind."""
+    numbering = _Numbering(stored, versions)
+    numbering.visit(function.body)
+
+
+class _Numbering:
+    """Numbers names in evaluation order: a value is read before its target is written."""
+
+    def __init__(self, stored: frozenset[Node] | set[Node], versions: dict[Node, int]) -> None:
+        self.stored = stored
+        self.versions = versions
+        self.current: dict[str, int] = {}
+
+    def visit(self, node: Node) -> None:
+        if isinstance(node, cst.Name):
+            if is_variable(node):
+                self._number(node)
+            return
+        if isinstance(node, (cst.FunctionDef, cst.Lambda)):
+            for parameter in parameters_of(node):  # another value than the name outside
+                self._next(parameter.name.value)
+            self.visit(node.body)
+            return
+        if isinstance(node, cst.Annotation):
+            return
+        for name in evaluated(node.__class__):
+            value = getattr(node, name)
+            if isinstance(value, Node):
+                self.visit(value)
+            elif isinstance(value, (tuple, list)):
+                for item in value:
+                    self.visit(item)
+        self._changes_in_place(node)
+
+    def _number(self, node: cst.Name) -> None:
+        if node in self.stored:
+            self._next(node.value)
+        self.versions[node] = self.current.get(node.value, 0)
+
+    def _next(self, name: str) -> None:
+        self.current[name] = self.current.get(name, 0) + 1
+
+    def _changes_in_place(self, node: Node) -> None:
+        changed: Node | None = None
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+            method = node.func.attr.value
+            changed = node.func.value if method.endswith("_") and method[0] != "_" else None
+        elif isinstance(node, (cst.Attribute, cst.Subscript)) and node in self.stored:
+            changed = node.value
+        while isinstance(changed, (cst.Attribute, cst.Subscript)):
+            changed = changed.value
+        if isinstance(changed, cst.Name) and changed.value != "self" and is_variable(changed):
+            self._next(changed.value)
