@@ -24,6 +24,7 @@ from porter.shipped import shipped
 from porter.source import Source
 from porter.source.depth import room_to_recurse
 from porter.tree import Tree, parse, printed_as_read
+from porter.tree.collector import paused_collector
 from porter.tree.relative import lost_imports, lost_imports_of
 
 Rules = tuple[LoadedRule, ...]
@@ -55,7 +56,7 @@ def convert(
     strict:  refuse when any site is left that no rule takes.
     rules:   loaded before, for many files; else those of `rules_directory`, else those that come with porter.
     """
-    with room_to_recurse():
+    with room_to_recurse(), paused_collector():
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
         if isinstance(read, Refused):
             return read
@@ -87,7 +88,7 @@ def convert(
 
 def inspect(source: Source, *, rules_directory: Path | None = None, rules: Rules | None = None) -> Inspection | Refused:
     """Anatomy and plan of a source."""
-    with room_to_recurse():
+    with room_to_recurse(), paused_collector():
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
         plan = read if isinstance(read, Refused) else _plan(source, read)
         return plan if isinstance(plan, Refused) else Inspection(source, plan, report_sites(plan))

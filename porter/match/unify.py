@@ -128,7 +128,7 @@ class Unifier:
         return b
 
     def _name(self, p: cst.Name, s: cst.BaseExpression, b: Bindings) -> Bindings | None:
-        version = self.pattern.file.versions.get(p, 0)
+        version = self.pattern.versions.get(p, 0)
         if p.value in self.pattern.metavariables and version == 0:
             bound = b.metas.get(p.value)
             if bound is None:
@@ -168,10 +168,9 @@ class Unifier:
 
         One thing may be imported from several modules of a package, so only another package is another thing.
         """
-        wanted, name = self.pattern.file.qualified_node(p), dotted(s)
-        if wanted is None or name is None or _root(p) in self.pattern.metavariables:
-            return None
-        if not self._is_global(s):
+        wanted = self.pattern.meanings.get(p)
+        name = dotted(s) if wanted is not None else None
+        if wanted is None or name is None or not self._is_global(s):
             return None
         meant = self.source.qualified(name)
         if meant is None:
@@ -196,7 +195,3 @@ class Unifier:
         result = self.all([(one.value, other.value) for one, other in paired.pairs], result)
         return replace(result, rests=(*result.rests, paired.rest)) if result and paired.rest is not None else result
 
-
-def _root(node: Node) -> str | None:
-    name = dotted(node)
-    return name.split(".")[0] if name else None

@@ -14,7 +14,6 @@ from porter.rulebook.markers import is_gap, is_open
 from porter.tree import Node, Tree
 from porter.tree.fields import fields
 from porter.tree.functions import is_docstring, parameter_names
-from porter.tree.names import stored_names
 
 Rebuild = Callable[[Node], Node]  # a node of the source -> the same with what other rules change in it
 _SAID = frozenset({"_"})
@@ -30,7 +29,7 @@ class Filler:
         self.rebuild = rebuild
         self.bindings = hit.match.bindings
         self.attributes = attributes
-        self._rule = hit.match.pattern.file
+        self._pattern = hit.match.pattern
         self._rests = list(self.bindings.rests)
         function = hit.match.function
         taken = {node.value for node in source.nodes(function) if isinstance(node, cst.Name)}
@@ -96,9 +95,9 @@ class Filler:
         return self._rests.pop(0) if self._rests else ()
 
     def _name(self, node: cst.Name, parent: Node | None) -> cst.BaseExpression:
-        version = self._rule.versions.get(node, 0)
+        version = self._pattern.versions.get(node, 0)
         bound = self.bindings.metas.get(node.value)
-        is_target = node in self._rule.stored
+        is_target = node in self._pattern.stored
         if bound is not None and version == 0:
             filled = self.rebuild(bound)
             assert isinstance(filled, cst.BaseExpression)
@@ -110,7 +109,7 @@ class Filler:
 
     def _new_locals(self) -> set[str]:
         known = {*self.bindings.names, *self.bindings.metas, *parameter_names(self.after), *_SAID}
-        return stored_names(self.after) - known
+        return set(self._pattern.assigned_after) - known
 
 
 def _put_arguments(filled: list[Any], arguments: list[Any], marker: cst.Arg) -> None:

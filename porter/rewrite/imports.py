@@ -7,15 +7,17 @@ file, and they write each module's names where they like; so imports are nodes h
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import libcst as cst
 
+from porter.rewrite.edits import Edits
 from porter.rewrite.layout import leading, with_leading
 from porter.rewrite.needed import Needed
 from porter.rewrite.removal import without_lines
 from porter.tree import Node, Tree
-from porter.tree.fields import plain, walk
+from porter.tree.fields import plain
 from porter.tree.functions import is_docstring
 from porter.tree.imports import absolute, bound_by, module_named
 
@@ -75,37 +77,23 @@ def from_import(module: str, names: list[str]) -> str:
     return "\n".join([f"from {module} import (", *(f"    {name}," for name in names), ")"])
 
 
-def with_absolute_imports(module: cst.Module, package: str | None) -> cst.Module:
+def make_absolute(edits: Edits) -> None:
     """`from ...cache_utils import X` in `transformers.models.llama`: `from transformers.cache_utils import X`."""
-    if package is None:
-        return module
-    relative = {node for node in walk(module) if isinstance(node, cst.ImportFrom) and node.relative}
-    if not relative:
-        return module
-    made = module.visit(_Absolute(relative, package))
-    assert isinstance(made, cst.Module)
-    return made
+    package = edits.tree.package
+    for node in edits.tree.nodes(edits.tree.module) if package is not None else ():
+        if isinstance(node, cst.ImportFrom) and node.relative:
+            name = absolute(*module_named(node), package)
+            edits.transform(node, partial(_from_module, name or ""))
 
 
-class _Absolute(cst.CSTTransformer):
-    """Replaces relative imports; only statements are visited."""
-
-    def __init__(self, relative: set[cst.ImportFrom], package: str) -> None:
-        super().__init__()
-        self._relative, self._package = relative, package
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        return isinstance(node, (cst.Module, cst.BaseSuite, cst.BaseStatement, cst.BaseSmallStatement, cst.Else))
-
-    def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> cst.ImportFrom:
-        if original_node not in self._relative:
-            return updated_node
-        name = absolute(*module_named(original_node), self._package)
-        space = cst.SimpleWhitespace(" ")
-        module = cst.parse_expression(name or "")
-        return updated_node.with_changes(
-            relative=(), module=module, whitespace_after_from=space, whitespace_before_import=space
-        )
+def _from_module(name: str, node: cst.ImportFrom) -> cst.ImportFrom:
+    space = cst.SimpleWhitespace(" ")
+    return node.with_changes(
+        relative=(),
+        module=cst.parse_expression(name),
+        whitespace_after_from=space,
+        whitespace_before_import=space,
+    )
 
 
 def with_imports(new: Tree, needed: dict[str, Needed]) -> cst.Module:

@@ -17,12 +17,12 @@ from porter.rewrite.collect import collect
 from porter.rewrite.edits import Edits
 from porter.rewrite.exports import exported_names
 from porter.rewrite.frame import collect_frame
-from porter.rewrite.imports import with_absolute_imports, with_imports, without_imports
+from porter.rewrite.imports import make_absolute, with_imports, without_imports
 from porter.rewrite.needed import Needed, needed_by
 from porter.rewrite.ported import FRAME, Change
 from porter.rewrite.rebuild import Rebuilder
 from porter.rewrite.removal import without_definitions
-from porter.rewrite.sweep import dead_definitions, dead_imports
+from porter.rewrite.sweep import find_dead
 from porter.tree import Node, Tree
 from porter.tree.functions import methods
 
@@ -46,6 +46,7 @@ def rewrite(plan: Plan) -> Rewritten:
             collect(application, hit, edits, later)
             needed.update(needed_by(application, hit, plan.tree))
     collect_frame(plan, edits, needed)
+    make_absolute(edits)
     edits.settle()
     rebuilder = Rebuilder(edits)
     later.rebuild = rebuilder.node
@@ -65,13 +66,11 @@ class _Later:
         return self.rebuild(node)
 
 
-def _finished(source: Tree, new: Tree, needed: dict[str, Needed]) -> tuple[cst.Module, list[str]]:
-    """Sweep what is dead now, make imports absolute, add those the rewrites need."""
-    swept = dead_definitions(source, new, set(needed))
-    new = Tree(new.display, "", without_definitions(new.module, swept), new.package)
-    module = without_imports(new.module, dead_imports(source, new, set(needed)))
-    module = with_absolute_imports(module, source.package)
-    return with_imports(Tree(new.display, "", module, new.package), needed), swept
+def _finished(source: Tree, new: Tree, needed: dict[str, Needed]) -> tuple[cst.Module, tuple[str, ...]]:
+    """Sweep what is dead now, add the imports that the rewrites need."""
+    dead = find_dead(source, new, set(needed))
+    module = without_imports(without_definitions(new.module, dead.definitions), dead.imports)
+    return with_imports(Tree(new.display, "", module, new.package), needed), dead.definitions
 
 
 def _changes_of(swept: Iterable[str], source: Tree) -> Iterable[Change]:

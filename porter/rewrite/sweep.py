@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import libcst as cst
 
@@ -13,8 +14,16 @@ from porter.tree.names import is_variable
 from porter.tree.values import text_of_constant
 
 
-def dead_definitions(source: Tree, new: Tree, wanted: set[str]) -> list[str]:
-    """Functions, and private methods as `Class.name`, that nothing uses any more. `wanted` is used from outside.
+@dataclass(frozen=True)
+class Dead:
+    """Functions, private methods as `Class.name`, and names of imports that nothing uses any more."""
+
+    definitions: tuple[str, ...]
+    imports: frozenset[str]
+
+
+def find_dead(source: Tree, new: Tree, wanted: set[str]) -> Dead:
+    """What the source used and the new code does not. `wanted` is used from outside.
 
     A function that only calls itself is dead. A method that calls `super()` by its own name is a hook of the library's:
     somebody else calls it.
@@ -43,26 +52,23 @@ def dead_definitions(source: Tree, new: Tree, wanted: set[str]) -> list[str]:
         del alive[name]
         users.subtract(uses[name])
         pending += [other for used in uses[name] for other in by_key.get(used, ())]
-    return [name for name in before if name in set(fallen)]
-
-
-def dead_imports(source: Tree, new: Tree, wanted: set[str]) -> set[str]:
-    """Names that an import of the new code binds, which the source used and the new code does not."""
-    used_before = used_names(source.nodes(source.module), source)
-    used = used_names(new.nodes(new.module), new) | wanted
-    return {name for name in new.imports if name not in used and name in used_before}
+    used = elsewhere.union(*(uses[name] for name in alive))
+    gone = set(fallen)
+    imports = frozenset(name for name in new.imports if name not in used and name in used_before)
+    return Dead(tuple(name for name in before if name in gone), imports)
 
 
 def used_names(nodes: Iterable[Node], tree: Tree) -> set[str]:
     """Names that are read; `.name` for attributes. Strings count too, for `__all__`, `getattr` and annotations."""
     used: set[str] = set()
     for node in nodes:
-        if isinstance(node, cst.Name):
+        kind = node.__class__
+        if kind is cst.Name:
             if is_variable(node) and node not in tree.stored:
-                used.add(node.value)
-        elif isinstance(node, cst.Attribute):
-            used.add(f".{node.attr.value}")
-        elif isinstance(node, (cst.SimpleString, cst.ConcatenatedString)):
+                used.add(node.value)  # type: ignore[attr-defined]
+        elif kind is cst.Attribute:
+            used.add(f".{node.attr.value}")  # type: ignore[attr-defined]
+        elif kind is cst.SimpleString or kind is cst.ConcatenatedString:
             text = text_of_constant(node)
             if text is not None and text.isidentifier():
                 used |= {text, f".{text}"}

@@ -14,12 +14,18 @@ from porter.rulebook.faults import fault_of_pair
 from porter.rulebook.loaded import LoadedEdit, LoadedRule, Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
 from porter.tree import Node, Tree
+from porter.tree.collector import paused_collector
 from porter.tree.functions import is_docstring
 from porter.tree.values import constant, is_constant, text_of_constant
 
 
 def load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
     """Load every `*.py` of a folder, by name. Errors are P030, located in the file."""
+    with paused_collector():
+        return _load_rules(directory)
+
+
+def _load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
     loaded: list[LoadedRule] = []
     shared = SharedFiles(directory)
     for path in sorted(directory.glob("*.py")):

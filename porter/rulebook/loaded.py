@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import libcst as cst
+
 from porter.rule import Edit, Rule
 from porter.rulebook.shared import Taken, is_of_rules
-from porter.tree import Function, Tree
-from porter.tree.functions import parameter_names
+from porter.tree import Function, Node, Tree
+from porter.tree.fields import walk
+from porter.tree.functions import body_of, parameter_names
 from porter.tree.imports import Import
-from porter.tree.names import stored_names
+from porter.tree.names import assigned_attributes, dotted, read_names, stored_names, stored_nodes
+from porter.tree.versions import number_names
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,55 @@ class Pattern:
     def assigned(self) -> frozenset[str]:
         """Names that `before` assigns: its locals."""
         return frozenset(stored_names(self.before))
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Every name of `before`."""
+        return frozenset(node.value for node in walk(self.before) if isinstance(node, cst.Name))
+
+    @cached_property
+    def assigned_after(self) -> frozenset[str]:
+        """Names that `after` assigns."""
+        return frozenset(stored_names(self.after)) if self.after else frozenset()
+
+    @cached_property
+    def read_after(self) -> frozenset[str]:
+        """Names that `after` reads."""
+        body = body_of(self.after) if self.after else ()
+        return frozenset(name for statement in body for name in read_names(statement))
+
+    @cached_property
+    def attributes(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Attributes of `self` that `before` assigns, and those that `after` does."""
+        before = frozenset(assigned_attributes(self.before))
+        return before, frozenset(assigned_attributes(self.after)) if self.after else frozenset()
+
+    @cached_property
+    def stored(self) -> frozenset[Node]:
+        """Nodes of either side that are bound."""
+        sides = (self.before, self.after) if self.after else (self.before,)
+        return frozenset(leaf for side in sides for leaf in stored_nodes(walk(side)))
+
+    @cached_property
+    def versions(self) -> dict[Node, int]:
+        """The version of every `Name` of either side."""
+        versions: dict[Node, int] = {}
+        for side in (self.before, self.after):
+            if side is not None:
+                number_names(side, self.stored, versions)
+        return versions
+
+    @cached_property
+    def meanings(self) -> dict[Node, str]:
+        """Global names of `before`, and chains of attributes on them -> what they mean by the imports of their file."""
+        own = self.metavariables | self.assigned
+        found: dict[Node, str] = {}
+        for node in walk(self.before):
+            name = dotted(node)
+            meaning = self.file.qualified(name) if name and name.split(".")[0] not in own else None
+            if meaning is not None:
+                found[node] = meaning
+        return found
 
     @cached_property
     def place(self) -> str:

@@ -42,6 +42,8 @@ def deepest_statement(tree: ast.Module, text: str) -> int | None:
         node, depth, line = pending.pop()
         if depth > DEEPEST:
             return line
+        if isinstance(node, ast.expr) and _is_short(node, DEEPEST - depth):
+            continue
         if isinstance(node, ast.stmt) and node not in behind_an_if:
             line = node.lineno
         if isinstance(node, ast.If):
@@ -57,6 +59,11 @@ def deepest_statement(tree: ast.Module, text: str) -> int | None:
         count, line = _most_literals(text)
         return line if count > DEEPEST else None
     return None
+
+
+def _is_short(node: ast.expr, characters: int) -> bool:
+    """Whether an expression stands on one line in so few characters: each level takes one at least."""
+    return node.lineno == node.end_lineno and (node.end_col_offset or 0) - node.col_offset <= characters
 
 
 def _hidden_levels(node: ast.AST) -> int:

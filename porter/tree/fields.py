@@ -24,6 +24,8 @@ _LAYOUT = frozenset(
         *("default_indent", "default_newline", "has_trailing_newline", "encoding", "type_parameters"),
     }
 )
+# What a field may hold that is no node. Kinds are compared: `isinstance` is slow, for LibCST's classes are abstract.
+_PLAIN = frozenset({type(None), str, bool, cst.MaybeSentinel})
 # Where Python's own tree has text, LibCST has nodes.
 _TEXT: dict[type[Node], tuple[str, ...]] = {
     cst.Attribute: ("attr",),
@@ -62,22 +64,27 @@ def fields(kind: type[Node]) -> tuple[str, ...]:
     return tuple(n for n in names if n not in _LAYOUT and n not in text and not n.startswith("whitespace"))
 
 
-@cache
-def evaluated(kind: type[Node]) -> tuple[str, ...]:
-    """The same fields, in the order of evaluation."""
-    return _ORDER.get(kind) or fields(kind)
-
-
-def children(node: Node) -> Iterator[Node]:
+def children(node: Node) -> list[Node]:
     """The nodes right below, in the order of the text."""
-    for name in fields(node.__class__):
+    return _held(node, fields(node.__class__))
+
+
+def evaluated(node: Node) -> list[Node]:
+    """The same, in the order of evaluation."""
+    kind = node.__class__
+    return _held(node, _ORDER.get(kind) or fields(kind))
+
+
+def _held(node: Node, names: tuple[str, ...]) -> list[Node]:
+    found: list[Node] = []
+    for name in names:
         value = getattr(node, name)
-        if isinstance(value, Node):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            for item in value:
-                if isinstance(item, Node):
-                    yield item
+        kind = value.__class__
+        if kind is list or kind is tuple:
+            found += [item for item in value if item.__class__ not in _PLAIN]
+        elif kind not in _PLAIN:
+            found.append(value)
+    return found
 
 
 def walk(root: Node) -> Iterator[Node]:
@@ -86,7 +93,7 @@ def walk(root: Node) -> Iterator[Node]:
     while pending:
         node = pending.pop()
         yield node
-        below = list(children(node))
+        below = children(node)
         below.reverse()
         pending += below
 

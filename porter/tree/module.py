@@ -16,7 +16,7 @@ from porter.diagnostics import Span
 from porter.tree.fields import Function, Node, Statement, children, walk
 from porter.tree.functions import methods, statements
 from porter.tree.imports import Import, imports_of
-from porter.tree.names import dotted, is_variable, targets
+from porter.tree.names import BINDERS, dotted, is_variable, stored_nodes, targets
 from porter.tree.places import Places
 from porter.tree.versions import number_names
 
@@ -62,7 +62,8 @@ class Tree:
         pending: list[Node] = [self.module]
         while pending:
             node = pending.pop()
-            found.update(leaf.value for leaf in targets(node) if isinstance(leaf, cst.Name))
+            if node.__class__ in BINDERS:
+                found.update(leaf.value for leaf in targets(node) if isinstance(leaf, cst.Name))
             if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
                 found[node.name.value] += 1
             elif not isinstance(node, cst.Lambda):
@@ -107,7 +108,7 @@ class Tree:
     @cached_property
     def stored(self) -> frozenset[Node]:
         """Nodes that are bound, set or deleted rather than read."""
-        return frozenset(leaf for node in self.nodes(self.module) for leaf in targets(node))
+        return frozenset(stored_nodes(self.nodes(self.module)))
 
     def is_load(self, node: Node) -> bool:
         """Whether the node is a name that is read."""
@@ -125,15 +126,15 @@ class Tree:
     def names(self) -> frozenset[str]:
         """Every name and attribute that occurs."""
         nodes = self.nodes(self.module)
-        attributes = (node.attr.value for node in nodes if isinstance(node, cst.Attribute))
-        return frozenset([*attributes, *(node.value for node in nodes if isinstance(node, cst.Name))])
+        attributes = (node.attr.value for node in nodes if node.__class__ is cst.Attribute)  # type: ignore[attr-defined]
+        return frozenset([*attributes, *(node.value for node in nodes if node.__class__ is cst.Name)])  # type: ignore[attr-defined]
 
     @cached_property
     def attribute_stores(self) -> dict[str, list[cst.Attribute]]:
         """Attributes that are set or deleted anywhere, by name."""
         found: dict[str, list[cst.Attribute]] = {}
-        for node in self.nodes(self.module):
-            if isinstance(node, cst.Attribute) and node in self.stored:
+        for node in self.stored:
+            if isinstance(node, cst.Attribute):
                 found.setdefault(node.attr.value, []).append(node)
         return found
 

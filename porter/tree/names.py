@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import libcst as cst
 
 from porter.tree.fields import Node, walk
 
 CONSTANTS = frozenset({"True", "False", "None"})
+BINDERS = frozenset(
+    {
+        *(cst.AssignTarget, cst.AnnAssign, cst.AugAssign, cst.NamedExpr, cst.For, cst.CompFor, cst.Del),
+        *(cst.WithItem, cst.ExceptHandler, cst.ExceptStarHandler, cst.MatchAs, cst.MatchStar, cst.MatchMapping),
+    }
+)
 
 
 def is_variable(node: Node) -> bool:
     """A `Name` that is not `True`, `False` or `None`, which LibCST has as names too."""
-    return isinstance(node, cst.Name) and node.value not in CONSTANTS
+    return node.__class__ is cst.Name and node.value not in CONSTANTS  # type: ignore[attr-defined]
 
 
 def dotted(node: Node) -> str | None:
@@ -60,7 +66,23 @@ def targets(node: Node) -> Iterator[Node]:
 
 def stored_names(root: Node) -> set[str]:
     """Names that are assigned below a node."""
-    return {leaf.value for node in walk(root) for leaf in targets(node) if isinstance(leaf, cst.Name)}
+    return {leaf.value for leaf in stored_nodes(walk(root)) if isinstance(leaf, cst.Name)}
+
+
+def read_names(root: Node) -> set[str]:
+    """Names below a node that are not only bound there."""
+    stored = set(stored_nodes(walk(root)))
+    return {n.value for n in walk(root) if isinstance(n, cst.Name) and is_variable(n) and n not in stored}
+
+
+def assigned_attributes(root: Node) -> set[str]:
+    """Attributes of `self` that are assigned below a node."""
+    return {name for leaf in stored_nodes(walk(root)) if (name := self_attribute(leaf))}
+
+
+def stored_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    """What any of the nodes binds, sets or deletes."""
+    return (leaf for node in nodes if node.__class__ in BINDERS for leaf in targets(node))
 
 
 def _leaves(target: Node) -> Iterator[Node]:

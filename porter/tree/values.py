@@ -31,6 +31,8 @@ def constant(node: Node) -> Any:
     """The value of a constant node."""
     if isinstance(node, cst.Name):
         return {"True": True, "False": False, "None": None}[node.value]
+    if isinstance(node, cst.SimpleString) and "\\" not in node.value and node.prefix in ("", "r", "u"):
+        return node.raw_value  # what evaluating, which compiles it, would give
     if isinstance(node, (cst.BaseNumber, cst.SimpleString, cst.ConcatenatedString)):
         return node.evaluated_value  # type: ignore[union-attr]
     assert isinstance(node, cst.Ellipsis)

@@ -20,6 +20,9 @@ def number_names(function: Function, stored: frozenset[Node] | set[Node], versio
     numbering.visit(function.body)
 
 
+_CHANGING = frozenset({cst.Call, cst.Attribute, cst.Subscript})
+
+
 class _Numbering:
     """Numbers names in evaluation order: a value is read before its target is written."""
 
@@ -29,25 +32,19 @@ class _Numbering:
         self.current: dict[str, int] = {}
 
     def visit(self, node: Node) -> None:
-        if isinstance(node, cst.Name):
+        kind = node.__class__
+        if kind is cst.Name:
             if is_variable(node):
-                self._number(node)
-            return
-        if isinstance(node, (cst.FunctionDef, cst.Lambda)):
-            for parameter in parameters_of(node):  # another value than the name outside
-                self._next(parameter.name.value)
-            self.visit(node.body)
-            return
-        if isinstance(node, cst.Annotation):
-            return
-        for name in evaluated(node.__class__):
-            value = getattr(node, name)
-            if isinstance(value, Node):
-                self.visit(value)
-            elif isinstance(value, (tuple, list)):
-                for item in value:
-                    self.visit(item)
-        self._changes_in_place(node)
+                self._number(node)  # type: ignore[arg-type]
+        elif kind is cst.FunctionDef or kind is cst.Lambda:
+            for parameter in parameters_of(node):  # type: ignore[arg-type]
+                self._next(parameter.name.value)  # another value than the name outside
+            self.visit(node.body)  # type: ignore[attr-defined]
+        elif kind is not cst.Annotation:
+            for child in evaluated(node):
+                self.visit(child)
+            if kind in _CHANGING:
+                self._changes_in_place(node)
 
     def _number(self, node: cst.Name) -> None:
         if node in self.stored:

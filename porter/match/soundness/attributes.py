@@ -8,15 +8,15 @@ import libcst as cst
 
 from porter.match.soundness.check import Case, Found
 from porter.tree import Node
-from porter.tree.fields import walk
 from porter.tree.functions import statements
-from porter.tree.names import self_attribute, stored_names, targets
+from porter.tree.names import self_attribute, stored_names
 
 
 def removed_attribute(case: Case) -> Found:
     """An attribute that the edit takes away is used or set again elsewhere in the class or one derived from it."""
-    hit, tree, after = case.hit, case.tree, case.hit.match.pattern.after
-    removed = _assigned(hit.match.pattern.before) - (_assigned(after) if after else set())
+    hit, tree = case.hit, case.tree
+    before, after = hit.match.pattern.attributes
+    removed = before - after
     if not removed or hit.owner is None:
         return None
     for cls in (hit.owner, *case.anatomy.subclasses(hit.owner)):
@@ -33,11 +33,12 @@ def removed_attribute(case: Case) -> Found:
 
 def taken_attribute(case: Case) -> Found:
     """An attribute that the edit adds is there already."""
-    hit, tree, after = case.hit, case.tree, case.hit.match.pattern.after
-    if hit.owner is None or after is None:
+    hit, tree = case.hit, case.tree
+    before, after = hit.match.pattern.attributes
+    new = after - before
+    if hit.owner is None or not new:
         return None
-    new = _assigned(after) - _assigned(hit.match.pattern.before)
-    for cls in (hit.owner, *case.anatomy.subclasses(hit.owner)) if new else ():
+    for cls in (hit.owner, *case.anatomy.subclasses(hit.owner)):
         reason = f"`{cls}` has a name of its own that this rewrite needs"
         for node in tree.nodes(tree.classes[cls]):
             if self_attribute(node) in new:
@@ -55,7 +56,3 @@ def _bound_by(statement: Node) -> Iterator[str]:
     elif isinstance(statement, (cst.Assign, cst.AnnAssign)):
         yield from stored_names(statement)
 
-
-def _assigned(function: Node) -> set[str]:
-    """Attributes of `self` that are assigned."""
-    return {name for node in walk(function) for leaf in targets(node) if (name := self_attribute(leaf))}

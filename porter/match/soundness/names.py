@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import builtins
 
-import libcst as cst
-
 from porter.match.found import Hit
 from porter.match.soundness.check import Case, Found
 from porter.match.soundness.signature import added_parameters
-from porter.tree import Node
-from porter.tree.fields import walk
-from porter.tree.functions import body_of, parameter_names
-from porter.tree.names import is_variable, stored_names, targets
+from porter.tree.functions import parameter_names
+from porter.tree.names import read_names, stored_names
 
 
 def free_names(hit: Hit) -> set[str]:
@@ -21,11 +17,11 @@ def free_names(hit: Hit) -> set[str]:
     after = pattern.after
     assert after is not None
     bound = pattern.metavariables | set(hit.match.bindings.names) | {"self"} | parameter_names(after)
-    loads = {name for statement in body_of(after) for name in _read(statement)}
+    loads = set(pattern.read_after)
     if added_parameters(hit):
         annotations = [parameter.annotation for parameter in added_parameters(hit)] + [after.returns]
-        loads |= {name for annotation in annotations if annotation is not None for name in _read(annotation)}
-    return loads - bound - stored_names(after)
+        loads |= {name for annotation in annotations if annotation is not None for name in read_names(annotation)}
+    return loads - bound - pattern.assigned_after
 
 
 def hidden_name(case: Case) -> Found:
@@ -38,7 +34,7 @@ def hidden_name(case: Case) -> Found:
     for name in sorted(added & local):
         return f"`{name}` is a name this rewrite needs for itself", function
     ours = case.application.rule.imports
-    meant = {node.value for node in walk(hit.match.pattern.before) if isinstance(node, cst.Name)}
+    meant = hit.match.pattern.named
     for name in sorted(_unbound(hit) - parameters):
         return f"the function has no parameter `{name}`, which this rewrite hands on", function
     for name in sorted(free_names(hit) - meant):  # what `before` names too is the source's own
@@ -54,17 +50,10 @@ def hidden_name(case: Case) -> Found:
     return None
 
 
-def _read(root: Node) -> set[str]:
-    """Every name below a node that is not only bound there."""
-    stored = {leaf for node in walk(root) for leaf in targets(node)}
-    return {n.value for n in walk(root) if isinstance(n, cst.Name) and is_variable(n) and n not in stored}
-
-
-def _unbound(hit: Hit) -> set[str]:
+def _unbound(hit: Hit) -> frozenset[str]:
     """Metavariables of `after` that `before` never uses: parameters of the function under their own names."""
     pattern = hit.match.pattern
-    loads = {name for s in (body_of(pattern.after) if pattern.after else ()) for name in _read(s)}
-    return (loads & pattern.metavariables) - set(hit.match.bindings.metas) - pattern.assigned
+    return (pattern.read_after & pattern.metavariables) - set(hit.match.bindings.metas) - pattern.assigned
 
 
 def _same_import(name: str, case: Case) -> bool:
