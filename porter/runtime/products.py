@@ -1,7 +1,7 @@
 """Large float32 products on a CPU, by blocks of weight rows.
 
 Why: the float32 library that torch calls on x86 falls behind on a wide weight and several rows of x, by up to 1.6 times
-for the merged gate and up of a 7B model (`benchmarks/merged_product.py`). Contract: each number is the same dot
+for the merged gate and up of a 7B model (`tests/benchmarks/merged_product.py`). Contract: each number is the same dot
 product; blocks are even, so that the library adds it up in the same order at the widths models have (at a few others
 the last bits differ). One row, other dtypes and other devices are computed whole. `torch.jit.script` and quantization
 by exact type do not know the class.

@@ -16,7 +16,7 @@ from porter.diagnostics import Span
 from porter.tree.fields import Function, Node, Statement, children, walk
 from porter.tree.functions import methods, statements
 from porter.tree.imports import Import, imports_of
-from porter.tree.names import BINDERS, dotted, is_variable, stored_nodes, targets
+from porter.tree.names import dotted, is_variable, stored_nodes
 from porter.tree.places import Places
 from porter.tree.versions import number_names
 
@@ -62,8 +62,7 @@ class Tree:
         pending: list[Node] = [self.module]
         while pending:
             node = pending.pop()
-            if node.__class__ in BINDERS:
-                found.update(leaf.value for leaf in targets(node) if isinstance(leaf, cst.Name))
+            found.update(leaf.value for leaf in stored_nodes([node]) if isinstance(leaf, cst.Name))
             if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
                 found[node.name.value] += 1
             elif not isinstance(node, cst.Lambda):
@@ -126,8 +125,8 @@ class Tree:
     def names(self) -> frozenset[str]:
         """Every name and attribute that occurs."""
         nodes = self.nodes(self.module)
-        attributes = (node.attr.value for node in nodes if node.__class__ is cst.Attribute)  # type: ignore[attr-defined]
-        return frozenset([*attributes, *(node.value for node in nodes if node.__class__ is cst.Name)])  # type: ignore[attr-defined]
+        attributes = (node.attr.value for node in nodes if node.__class__ is cst.Attribute)
+        return frozenset([*attributes, *(node.value for node in nodes if node.__class__ is cst.Name)])
 
     @cached_property
     def attribute_stores(self) -> dict[str, list[cst.Attribute]]:

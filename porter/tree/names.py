@@ -19,7 +19,7 @@ BINDERS = frozenset(
 
 def is_variable(node: Node) -> bool:
     """A `Name` that is not `True`, `False` or `None`, which LibCST has as names too."""
-    return node.__class__ is cst.Name and node.value not in CONSTANTS  # type: ignore[attr-defined]
+    return node.__class__ is cst.Name and node.value not in CONSTANTS
 
 
 def dotted(node: Node) -> str | None:
