@@ -32,6 +32,9 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
     """The data of `port.json`; `files` are the others of the folder `place`, by name."""
     source, split = ported.source, ported.split_points
     configuration = source.configuration
+    changed: dict[str, list[list[int]]] = {}
+    for change in ported.changes:
+        changed.setdefault(change.site, []).append([change.start, change.end])
     return {
         "format": _FORMAT,
         "porter": porter.__version__,
@@ -51,7 +54,7 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
         "regenerate": regenerate_command(ported, place),
         "options": {key: ported.options[key] for key in sorted(ported.options)},
         "rules": [{"rule": rule, "sha256": sha256} for rule, sha256 in ported.rules],
-        "sites": [_site(site, ported) for site in ported.sites],
+        "sites": [_site(site, changed.get(site.name, [])) for site in ported.sites],
         "changes": [
             {"rule": change.rule, "site": change.site, "lines": [change.start, change.end]} for change in ported.changes
         ],
@@ -74,14 +77,14 @@ def _where(source: Source, place: Path) -> dict[str, str]:
     return {} if source.module else {"path": Path(os.path.relpath(source.path, place)).as_posix()}
 
 
-def _site(site: SiteReport, ported: Ported) -> dict[str, Any]:
+def _site(site: SiteReport, changed_lines: list[list[int]]) -> dict[str, Any]:
     return {
         "site": site.name,
         "kind": site.kind,
         "line": site.line,
         "status": site.status,
         "rules": list(site.rules),
-        "changed_lines": [[change.start, change.end] for change in ported.changes if change.site == site.name],
+        "changed_lines": changed_lines,
         "reason": site.reason,
     }
 

@@ -7,11 +7,11 @@ both. What belongs to no rule is labelled `frame`.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from porter.emit.lines import opcodes
 from porter.rewrite import FRAME, Change
 
 _CONTEXT = 3
@@ -32,7 +32,7 @@ def diff(old: str, new: str, changes: Sequence[Change], path: str) -> str:
     """The diff of one file, `path` in it on both sides; empty where nothing differs."""
     old_lines, new_lines = _lines(old), _lines(new)
     rules = [change for change in changes if change.rule != FRAME]
-    hunks = _hunks(list(_blocks(old_lines, new_lines, rules)))
+    hunks = _hunks(_blocks(old_lines, new_lines, _Owners(rules)))
     if not hunks:
         return ""
     end = "\t" if " " in path else ""  # as git writes it: the name ends at the tab
@@ -59,30 +59,39 @@ def _lines(text: str) -> list[str]:
 # --- which lines differ, and whose doing it is
 
 
-def _blocks(old: list[str], new: list[str], changes: list[Change]) -> Iterator[Block]:
+class _Owners:
+    """The changes by the lines they touch."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self.changes = changes
+        self.insertions = {change.start - 1 for change in changes if change.end < change.start}
+        self.touched = {line for change in changes for line in range(change.start - 1, change.end)}
+        self._near: dict[int, list[int]] = {}
+        for number, change in enumerate(changes):
+            for line in range(min(change.start - 1, change.end), max(change.start - 1, change.end) + 1):
+                self._near.setdefault(line, []).append(number)
+
+    def block(self, start: int, end: int, new_start: int, new_end: int) -> Block:
+        """A differing stretch with the numbers of the changes that made it."""
+        near = {number for line in range(start, end + 1) for number in self._near.get(line, ())}
+        owners = frozenset(number for number in near if _meet(start, end, self.changes[number]))
+        inserted = frozenset(n for n in owners if self.changes[n].end < self.changes[n].start == start + 1)
+        if start == end and inserted:  # a neighbour that merely touches has no part in it
+            owners = inserted
+        return Block(start, end, new_start, new_end, owners)
+
+
+def _blocks(old: list[str], new: list[str], owners: _Owners) -> Iterator[Block]:
     """Every differing stretch. Lines a rule changed are held back from the first comparison: they would match
     look-alikes elsewhere and tear an application apart."""
-    touched = {line for change in changes for line in range(change.start - 1, change.end)}
-    held = [f"\0{number}" if number in touched else line for number, line in enumerate(old)]
-    for tag, start, end, new_start, new_end in _opcodes(held, new):
+    held = [f"\0{number}" if number in owners.touched else line for number, line in enumerate(old)]
+    for tag, start, end, new_start, new_end in opcodes(held, new):
         if tag == "equal":
             continue
-        gap = _slide(Block(start, end, new_start, new_end), old, new, changes)
-        for inner_tag, i, j, k, m in _opcodes(old[gap.old_start : gap.old_end], new[gap.new_start : gap.new_end]):
+        gap = _slide(Block(start, end, new_start, new_end), old, new, owners.insertions)
+        for inner_tag, i, j, k, m in opcodes(old[gap.old_start : gap.old_end], new[gap.new_start : gap.new_end]):
             if inner_tag != "equal":
-                yield _attributed(gap.old_start + i, gap.old_start + j, gap.new_start + k, gap.new_start + m, changes)
-
-
-def _opcodes(old: list[str], new: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
-    return difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-
-
-def _attributed(start: int, end: int, new_start: int, new_end: int, changes: list[Change]) -> Block:
-    owners = frozenset(number for number, change in enumerate(changes) if _meet(start, end, change))
-    inserted = frozenset(number for number in owners if changes[number].end < changes[number].start == start + 1)
-    if start == end and inserted:  # a neighbour that merely touches has no part in it
-        owners = inserted
-    return Block(start, end, new_start, new_end, owners)
+                yield owners.block(gap.old_start + i, gap.old_start + j, gap.new_start + k, gap.new_start + m)
 
 
 def _meet(start: int, end: int, change: Change) -> bool:
@@ -92,11 +101,10 @@ def _meet(start: int, end: int, change: Change) -> bool:
     return max(start, first) < min(end, last)
 
 
-def _slide(gap: Block, old: list[str], new: list[str], changes: list[Change]) -> Block:
+def _slide(gap: Block, old: list[str], new: list[str], places: set[int]) -> Block:
     """An insertion of lines that repeat around it could stand a little higher or lower: put it where the rule says."""
     if gap.old_start != gap.old_end:
         return gap
-    places = {change.start - 1 for change in changes if change.end < change.start}
     up = gap
     while up.old_start not in places and up.old_start and old[up.old_start - 1] == new[up.new_end - 1]:
         up = Block(up.old_start - 1, up.old_end - 1, up.new_start - 1, up.new_end - 1)
@@ -111,25 +119,30 @@ def _slide(gap: Block, old: list[str], new: list[str], changes: list[Change]) ->
 # --- hunks
 
 
-def _hunks(blocks: list[Block]) -> list[list[Block]]:
+def _hunks(blocks: Iterable[Block]) -> list[list[Block]]:
     """Blocks of one application together, others apart; frame blocks join as in any diff."""
     hunks: list[list[Block]] = []
+    where: dict[int, int] = {}  # change -> the number of its hunk
     for block in blocks:
-        last = _owner_in(hunks, block)
+        known = [where[number] for number in block.changes if number in where]
+        last = min(known) if known else _frame_before(block, hunks)
         if last is None:
-            hunks.append([block])
-        else:  # everything from there on lies between blocks of one application
-            hunks[last:] = [[one for hunk in hunks[last:] for one in hunk] + [block]]
+            last = len(hunks)
+            hunks.append([])
+        for hunk in hunks[last + 1 :]:  # everything from there on lies between blocks of one application
+            hunks[last] += hunk
+            where.update(dict.fromkeys((number for one in hunk for number in one.changes), last))
+        del hunks[last + 1 :]
+        hunks[last].append(block)
+        where.update(dict.fromkeys(block.changes, last))
     return hunks
 
 
-def _owner_in(hunks: list[list[Block]], block: Block) -> int | None:
-    for number, hunk in enumerate(hunks):
-        if any(block.changes & one.changes for one in hunk):
-            return number
-    if hunks and not block.changes and not any(one.changes for one in hunks[-1]):
-        return len(hunks) - 1 if block.old_start - hunks[-1][-1].old_end <= 2 * _CONTEXT else None
-    return None
+def _frame_before(block: Block, hunks: list[list[Block]]) -> int | None:
+    """The number of the hunk before, where both are the frame's and close to each other."""
+    if not hunks or block.changes or hunks[-1][0].changes:
+        return None
+    return len(hunks) - 1 if block.old_start - hunks[-1][-1].old_end <= 2 * _CONTEXT else None
 
 
 def _label(hunk: list[Block], changes: list[Change]) -> str:

@@ -194,4 +194,3 @@ class Unifier:
             return None
         result = self.all([(one.value, other.value) for one, other in paired.pairs], result)
         return replace(result, rests=(*result.rests, paired.rest)) if result and paired.rest is not None else result
-

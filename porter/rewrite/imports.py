@@ -6,18 +6,15 @@ file, and they write each module's names where they like; so imports are nodes h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
 import libcst as cst
 
-from porter.rewrite.edits import Edits
-from porter.rewrite.layout import leading, with_leading
+from porter.rewrite.edits import Edits, Run
+from porter.rewrite.layout import comments_of, with_leading
 from porter.rewrite.needed import Needed
-from porter.rewrite.removal import without_lines
-from porter.tree import Node, Tree
-from porter.tree.fields import plain
 from porter.tree.functions import is_docstring
 from porter.tree.imports import absolute, bound_by, module_named
 
@@ -29,44 +26,28 @@ except ImportError:  # no NPU stack here: the same ops, computed on the CPU
 """
 
 
-def without_imports(module: cst.Module, dead: Collection[str]) -> cst.Module:
-    """The module without dead names; an import that shares its line or holds a comment stays as it is."""
-    body: list[Any] = []
-    gone: set[cst.BaseStatement] = set()
-    lines: Sequence[Any] = module.body if dead else ()
-    for line in lines:
-        alone = isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1
-        node = line.body[0] if alone else None
+def drop_imports(edits: Edits, dead: Collection[str]) -> None:
+    """Take dead names out of imports; one that shares its line or holds a comment stays as it is."""
+    for line in edits.tree.module.body if dead else ():
+        if not isinstance(line, cst.SimpleStatementLine) or len(line.body) > 1:
+            continue
+        node = line.body[0]
         if isinstance(node, (cst.Import, cst.ImportFrom)) and not isinstance(node.names, cst.ImportStar):
             kept = [alias for alias in node.names if bound_by(alias) not in dead]
-            if len(kept) < len(node.names) and not any(isinstance(inner, cst.Comment) for inner in _every(line)):
-                if kept:
-                    line = _with_names(line, node, kept)
-                else:
-                    gone.add(line)
-        body.append(line)
-    return without_lines(module.with_changes(body=body), gone) if dead else module
+            has_comment = any(True for part in (node, line.trailing_whitespace) for _ in comments_of(part, frozenset()))
+            if len(kept) < len(node.names) and not has_comment:
+                edits.replace_run(Run((node,), partial(_shrunk, node, kept)))
 
 
-def _every(line: cst.SimpleStatementLine) -> Iterator[Node]:
-    """Every node of a line, but for the lines above it."""
-    pending: list[Node] = [*line.body, line.trailing_whitespace]
-    while pending:
-        node = pending.pop()
-        yield node
-        pending += node.children
-
-
-def _with_names(line: cst.SimpleStatementLine, node: cst.Import | cst.ImportFrom, kept: list[cst.ImportAlias]) -> Any:
-    names = [f"{plain(a.name)} as {plain(a.asname)}" if a.asname else str(plain(a.name)) for a in kept]
+def _shrunk(node: cst.Import | cst.ImportFrom, kept: list[cst.ImportAlias]) -> list[Any]:
+    """The import with some of its names, as a line, if any."""
+    if not kept:
+        return []
+    names = [a.evaluated_name + (f" as {a.evaluated_alias}" if a.asname else "") for a in kept]
     if isinstance(node, cst.Import):
-        text = f"import {', '.join(names)}"
-    else:
-        module, level = module_named(node)
-        text = from_import("." * level + module, names)
-    new = cst.parse_statement(text)
-    assert isinstance(new, cst.SimpleStatementLine)
-    return new.with_changes(leading_lines=line.leading_lines, trailing_whitespace=line.trailing_whitespace)
+        return [cst.parse_statement(f"import {', '.join(names)}")]
+    module, level = module_named(node)
+    return [cst.parse_statement(from_import("." * level + module, names))]
 
 
 def from_import(module: str, names: list[str]) -> str:
@@ -96,26 +77,30 @@ def _from_module(name: str, node: cst.ImportFrom) -> cst.ImportFrom:
     )
 
 
-def with_imports(new: Tree, needed: dict[str, Needed]) -> cst.Module:
-    """The module with what it needs imported behind its last import that stands before any definition."""
+def add_imports(edits: Edits, needed: dict[str, Needed]) -> None:
+    """Import what is needed, behind the file's last import that stands before any definition."""
     by_module: dict[str, list[str]] = {}
-    plain_imports: list[str] = []
+    lines: list[str] = []
     for name, item in sorted(needed.items()):
-        if name in new.imported_always:
+        if name in edits.tree.imported_always:
             continue
         if item.name is None:
-            plain_imports.append(f"import {item.module}" if item.module == name else f"import {item.module} as {name}")
+            lines.append(f"import {item.module}" if item.module == name else f"import {item.module} as {name}")
         else:
             by_module.setdefault(item.module, []).append(item.alias(name))
     blocks = [TORCH_NPU] if "torch_npu" in by_module.pop("porter.npu", []) else []
-    lines = [*plain_imports, *(from_import(module, names) for module, names in sorted(by_module.items()))]
+    lines += [from_import(module, names) for module, names in sorted(by_module.items())]
     blocks += ["\n".join(lines) + "\n"] if lines else []
-    if not blocks:
-        return new.module
-    added = list(cst.parse_module("\n" + "\n".join(blocks)).body)
-    added[0] = with_leading(added[0], [cst.EmptyLine(indent=False), *leading(added[0])][:1])
-    at = _import_place(new.module)
-    return new.module.with_changes(body=[*new.module.body[:at], *added, *new.module.body[at:]])
+    if blocks:
+        edits.transform(edits.tree.module, partial(_with_block, "\n" + "\n".join(blocks)))
+
+
+def _with_block(text: str, module: cst.Module) -> cst.Module:
+    """The module with lines, and a blank one above them, behind its first imports."""
+    added = list(cst.parse_module(text).body)
+    added[0] = with_leading(added[0], [cst.EmptyLine(indent=False)])
+    at = _import_place(module)
+    return module.with_changes(body=[*module.body[:at], *added, *module.body[at:]])
 
 
 def _import_place(module: cst.Module) -> int:

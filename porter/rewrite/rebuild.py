@@ -77,7 +77,8 @@ class Rebuilder:
                     owed = None
                 body.append(new)
             if not made and self._run_of(line) in self._empty:
-                owed = [*(owed or ()), *self._left_above(line)]
+                left = self._left_above(line)
+                owed = left if owed is None else [*owed, *without_first_blanks(left)]
         changes: dict[str, Any] = {"body": body}
         if owed is not None:
             changes["footer"] = [*owed, *without_first_blanks(block.footer)]

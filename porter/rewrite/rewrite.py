@@ -17,14 +17,12 @@ from porter.rewrite.collect import collect
 from porter.rewrite.edits import Edits
 from porter.rewrite.exports import exported_names
 from porter.rewrite.frame import collect_frame
-from porter.rewrite.imports import make_absolute, with_imports, without_imports
+from porter.rewrite.imports import add_imports, drop_imports, make_absolute
 from porter.rewrite.needed import Needed, needed_by
 from porter.rewrite.ported import FRAME, Change
 from porter.rewrite.rebuild import Rebuilder
-from porter.rewrite.removal import without_definitions
-from porter.rewrite.sweep import find_dead
+from porter.rewrite.sweep import definition, drop_definitions, find_dead
 from porter.tree import Node, Tree
-from porter.tree.functions import methods
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,15 @@ class _Later:
 def _finished(source: Tree, new: Tree, needed: dict[str, Needed]) -> tuple[cst.Module, tuple[str, ...]]:
     """Sweep what is dead now, add the imports that the rewrites need."""
     dead = find_dead(source, new, set(needed))
-    module = without_imports(without_definitions(new.module, dead.definitions), dead.imports)
-    return with_imports(Tree(new.display, "", module, new.package), needed), dead.definitions
+    edits = Edits(new)
+    drop_definitions(edits, dead.definitions)
+    drop_imports(edits, dead.imports)
+    add_imports(edits, needed)
+    return Rebuilder(edits).module(), dead.definitions
 
 
 def _changes_of(swept: Iterable[str], source: Tree) -> Iterable[Change]:
     for name in swept:
-        cls, dot, method = name.partition(".")
-        node = methods(source.classes[cls])[method] if dot else source.functions[name]
+        node = definition(source, name)
         first = min(source.line(part) for part in (node, *node.decorators))
         yield Change(FRAME, name, first, source.places.last_line(node))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from porter.rewrite.edits import Edits, Run
 from porter.tree import Function, Node, Tree
 from porter.tree.functions import methods
 from porter.tree.names import is_variable
@@ -73,6 +74,18 @@ def used_names(nodes: Iterable[Node], tree: Tree) -> set[str]:
             if text is not None and text.isidentifier():
                 used |= {text, f".{text}"}
     return used
+
+
+def drop_definitions(edits: Edits, names: Iterable[str]) -> None:
+    """Take whole definitions out; what stands around them stays: comments above, one gap of blank lines."""
+    for name in names:
+        edits.replace_run(Run((definition(edits.tree, name),), list))
+
+
+def definition(tree: Tree, name: str) -> Function:
+    """A function, or a method as `Class.name`."""
+    cls, dot, method = name.partition(".")
+    return methods(tree.classes[cls])[method] if dot else tree.functions[name]
 
 
 def _definitions(tree: Tree) -> Iterator[tuple[str, Function]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from porter.rulebook.loaded import LoadedEdit, LoadedRule, Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
 from porter.tree import Node, Tree
 from porter.tree.collector import paused_collector
-from porter.tree.functions import is_docstring
-from porter.tree.values import constant, is_constant, text_of_constant
+from porter.tree.values import constant, is_constant
 
 
 def load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
@@ -52,7 +50,8 @@ def load_rule(path: Path, shared: SharedFiles | None = None) -> LoadedRule | Ref
     if not isinstance(declaration, cst.Assign):
         first = tree.statements[0] if tree.statements else tree.module
         return broken(tree, first, "a rule file needs `rule = Rule(...)`")
-    if not is_docstring(tree.statements[0]):
+    document = tree.module.get_docstring()
+    if document is None:
         return broken(tree, declaration, "a rule file starts with its docstring: what it does, numerics, contract")
     try:
         rule = _declared(declaration.value, tree)
@@ -71,13 +70,7 @@ def load_rule(path: Path, shared: SharedFiles | None = None) -> LoadedRule | Ref
             wanted = pattern.name.removeprefix("given_").split("__")[0]
             given[wanted] = (*given.get(wanted, ()), pattern)
     negatives = tuple(pattern for pattern in alone if pattern.name.startswith("not_"))
-    return LoadedRule(path.stem, rule, edits, given, negatives, tree, taken, identity(tree, taken), _document(tree))
-
-
-def _document(tree: Tree) -> str:
-    first = tree.statements[0]
-    assert isinstance(first, cst.Expr)
-    return inspect.cleandoc(text_of_constant(first.value) or "")
+    return LoadedRule(path.stem, rule, edits, given, negatives, tree, taken, identity(tree, taken), document)
 
 
 def _declares_rule(node: Node) -> bool:

@@ -16,7 +16,6 @@ import libcst as cst
 
 from porter.diagnostics import Diagnostic, Refused, Span, nearest
 from porter.tree import Function, Node, Tree, parse
-from porter.tree.fields import plain
 from porter.tree.functions import is_docstring
 from porter.tree.imports import bound_by, module_named
 
@@ -112,7 +111,7 @@ def broken(tree: Tree, node: Node, message: str) -> Refused:
 
 
 def _fault(alias: cst.ImportAlias, file: Tree, known: set[str]) -> str | None:
-    name = str(plain(alias.name))
+    name = alias.evaluated_name
     if name not in file.functions:
         close = " or ".join(f"`{other}`" for other in nearest(name, file.functions))
         return f"`{file.display}` has no `{name}`{f'; did you mean {close}?' if close else ''}"

@@ -53,11 +53,10 @@ def imports_of(statement: Node) -> Iterator[Import]:
             yield Import("*", module, level, "*", statement)
             return
         for alias in statement.names:
-            name = str(plain(alias.name))
-            yield Import(bound_by(alias), module, level, name, statement)
+            yield Import(bound_by(alias), module, level, alias.evaluated_name, statement)
     elif isinstance(statement, cst.Import):
         for alias in statement.names:
-            yield Import(bound_by(alias), str(plain(alias.name)), 0, None, statement)
+            yield Import(bound_by(alias), alias.evaluated_name, 0, None, statement)
     elif isinstance(statement, (cst.Try, cst.TryStar, cst.If)):
         for suite in suites(statement):
             for inner in statements(suite):
@@ -66,4 +65,4 @@ def imports_of(statement: Node) -> Iterator[Import]:
 
 def bound_by(alias: cst.ImportAlias) -> str:
     """The name that one alias of an import binds."""
-    return str(plain(alias.asname) or str(plain(alias.name)).split(".")[0])
+    return alias.evaluated_alias or alias.evaluated_name.split(".")[0]

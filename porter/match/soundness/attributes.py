@@ -55,4 +55,3 @@ def _bound_by(statement: Node) -> Iterator[str]:
         yield statement.name.value
     elif isinstance(statement, (cst.Assign, cst.AnnAssign)):
         yield from stored_names(statement)
-
