@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from porter.diagnostics import render
+from porter.report.diagnostic import render
 from porter.runner import CannotRun, LlmModelRunner
 
 PROMPTS = ["Once upon a time", "The three primary colours are"]

@@ -11,14 +11,16 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from porter.diagnostics import Diagnostic, Refused
 from porter.report.diagnostic import render, to_json
 from porter.shipped import shipped
-from porter.source import Source
+
+if TYPE_CHECKING:
+    from porter.source import Source
 
 DONE, FAILED = 0, 1
 

@@ -13,6 +13,8 @@ from porter.diagnostics import Diagnostic, Refused, Span
 from porter.source.beside import modules_beside
 from porter.source.installed import version_of
 
+LARGEST = 8 << 20  # bytes; a conversion holds some 700 bytes for each
+
 
 @dataclass(frozen=True)
 class Companion:
@@ -76,6 +78,9 @@ def _read(path: Path, display: str) -> Companion | Refused:
         data = path.read_bytes()
     except OSError as error:
         return unreadable(path, error)
+    if len(data) > LARGEST:
+        message = f"`{display}` has {len(data) >> 20} MiB: porter takes files up to {LARGEST >> 20} MiB"
+        return Refused((Diagnostic("P016", message, help="name the modeling file itself, without its data"),))
     if data.startswith(b"\xef\xbb\xbf"):
         help = "save it as UTF-8 without a byte order mark"
         return Refused((Diagnostic("P005", "a byte order mark", Span(display, 1, 0, 1, 0), help=help),))
