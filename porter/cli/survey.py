@@ -7,7 +7,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from porter.cli.models import FOLDER
 from porter.cli.talk import FAILED, as_json, print_json, progress, refuse, say
 from porter.diagnostics import Diagnostic, Refused
 from porter.report.diagnostic import to_json
+
+if TYPE_CHECKING:
+    from porter.rulebook import LoadedRule
 
 LIBRARY = "transformers.models"
 
@@ -45,15 +48,20 @@ def survey(limit: int | None, out: Path | None, verify: bool, as_json: bool) -> 
 
     Writes nothing without --out. Exit 0 when none of them made porter fail, however many were refused.
     """
+    from porter.rulebook import load_rules
+    from porter.shipped import shipped
+
     modules = causal_modules()
     if isinstance(modules, Refused):
         return refuse(modules, as_json=as_json)
+    rules = load_rules(shipped("rules"))
+    if isinstance(rules, Refused):
+        return refuse(rules, as_json=as_json)
     modules = modules[:limit]
     with tempfile.TemporaryDirectory() as scratch:
         folder = out if out is not None or not verify else Path(scratch)
-        outcomes = [
-            _survey_one(module, folder) for module in progress(modules, f"surveying {len(modules)} files", len(modules))
-        ]
+        surveyed = progress(modules, f"surveying {len(modules)} files", len(modules))
+        outcomes = [_survey_one(module, folder, rules) for module in surveyed]
         if verify and folder is not None:
             outcomes = _verified(outcomes, folder)
     counts = Counter(outcome.outcome for outcome in outcomes)
@@ -117,7 +125,7 @@ def _defines_causal_class(path: Path) -> bool:
     return any(head.endswith("ForCausalLM") for head in heads)
 
 
-def _survey_one(module: str, out: Path | None) -> Outcome:
+def _survey_one(module: str, out: Path | None, rules: tuple[LoadedRule, ...]) -> Outcome:
     from porter.convert import convert
     from porter.emit import emit, render_port
     from porter.source import load_source
@@ -126,7 +134,7 @@ def _survey_one(module: str, out: Path | None) -> Outcome:
         source = load_source(module)
         if isinstance(source, Refused):
             return Outcome(module, "refused", diagnostics=source.diagnostics)
-        ported = convert(source, name=default_name(source), keep=(), without=(), strict=False)
+        ported = convert(source, name=default_name(source), rules=rules)
         if isinstance(ported, Refused):
             return Outcome(module, "refused", diagnostics=ported.diagnostics)
         if out is not None:
