@@ -117,10 +117,11 @@ def _says_the_same(segment: Sequence[Statement], found: Sequence[cst.BaseStateme
 
 
 def _lost_comments(segment: Sequence[Statement], hit: Hit, edits: Edits) -> list[cst.Comment]:
-    """Comments between the first and the last token of a run that nothing carries: they go above what replaces it."""
+    """Comments inside a run that nothing carries: they go above what replaces it."""
     tree = edits.tree
     start, end = tree.places.range(segment[0])[0], tree.places.range(segment[-1])[1]
-    if "#" not in tree.text[start:end]:
+    ends_in_block = isinstance(segment[-1], cst.BaseCompoundStatement)  # what stands behind its last line goes with it
+    if "#" not in tree.text[start:end] and not ends_in_block:
         return []
     carried = _carried(hit)
     found: list[cst.Comment] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import libcst as cst
-from libcst import matchers as m
 
 from porter.diagnostics import Refused
 from porter.source.depth import room_to_recurse
@@ -17,11 +16,23 @@ def modules_beside(text: str) -> set[str]:
         return set()
     with room_to_recurse():
         try:
-            module = cst.parse_module(text)
+            found = _Beside()
+            cst.parse_module(text).visit(found)
         except cst.ParserSyntaxError:
             return set()
-        imports = m.findall(module, m.ImportFrom(relative=[m.Dot()]))
-    return {name for node in imports if isinstance(node, cst.ImportFrom) for name in named_beside(node)}
+    return found.names
+
+
+class _Beside(cst.CSTVisitor):
+    """Collects what relative imports of one dot name, wherever they stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def visit_ImportFrom(self, node: cst.ImportFrom) -> None:
+        if len(node.relative) == 1:
+            self.names |= named_beside(node)
 
 
 def named_beside(node: cst.ImportFrom) -> set[str]:
