@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from porter.anatomy import (
     Anatomy,
     ConfigDefaults,
-    configuration_class,
     converted_parameters,
+    defaults_of,
     find_split_points,
     read_anatomy,
-    read_defaults,
 )
-from porter.diagnostics import Diagnostic, Refused, nearest
+from porter.diagnostics import Diagnostic, Refused
 from porter.match import Subject, search
-from porter.plan import Plan, SiteReport, explain, make_plan, report_sites
+from porter.plan import Plan, SiteReport, make_plan, report_sites
+from porter.plan.refusals import nothing_to_port, sites_left, unknown_names
 from porter.rewrite import Ported, rewrite
 from porter.rulebook import LoadedRule, load_rules
 from porter.shipped import shipped
@@ -60,14 +59,14 @@ def convert(
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
         if isinstance(read, Refused):
             return read
-        fault = _check_importable(source, read.tree) or _unknown(keep, without, read.anatomy, read.rules)
+        fault = _check_importable(source, read.tree) or unknown_names(keep, without, read.anatomy, read.rules)
         if fault is not None:
             return fault
         plan = _plan(source, read, keep, without)
         if isinstance(plan, Refused):
             return plan
         sites = report_sites(plan)
-        fault = _nothing_to_port(plan) or (_left(plan, sites) if strict else None)
+        fault = nothing_to_port(plan) or (sites_left(plan, sites) if strict else None)
         if fault is not None:
             return fault
         rewritten = rewrite(plan)
@@ -117,7 +116,7 @@ def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
         return anatomy
     if isinstance(rules, Refused):
         return rules
-    return _Read(tree, anatomy, _defaults(source, tree, anatomy.causal), rules)
+    return _Read(tree, anatomy, defaults_of(source.configuration, tree, anatomy.causal), rules)
 
 
 def _plan(source: Source, read: _Read, keep: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Plan | Refused:
@@ -125,15 +124,6 @@ def _plan(source: Source, read: _Read, keep: tuple[str, ...] = (), without: tupl
     rules = tuple(rule for rule in read.rules if rule.name not in without)
     findings = search(rules, Subject(read.tree, read.anatomy, read.defaults, keep, converted))
     return make_plan(findings, read.tree, read.anatomy, rules, keep)
-
-
-def _defaults(source: Source, tree: Tree, causal: str) -> ConfigDefaults:
-    """Defaults of the configuration class that the causal class is built from."""
-    if source.configuration is None:
-        return read_defaults(None, None)
-    configuration = parse(source.configuration.text, source.configuration.name)
-    known = None if isinstance(configuration, Refused) else configuration
-    return read_defaults(known, configuration_class(tree, causal))
 
 
 def _check_importable(source: Source, tree: Tree) -> Refused | None:
@@ -148,46 +138,3 @@ def _check_importable(source: Source, tree: Tree) -> Refused | None:
     lost += [lost_imports(sibling.text, str(sibling.path), there) for sibling in source.siblings]
     found = tuple(diagnostic for diagnostic in lost if diagnostic is not None)
     return Refused(found) if found else None
-
-
-def _left(plan: Plan, sites: Iterable[SiteReport]) -> Refused | None:
-    """P102 for every site that no rule takes whole."""
-    left = {site.name for site in sites if site.status in ("left", "partly")}
-    return Refused(tuple(explain(plan, site) for site in plan.anatomy.sites if site.name in left)) if left else None
-
-
-def _nothing_to_port(plan: Plan) -> Refused | None:
-    """P103, P104: no rule takes any site, or the port would have no base class to load weights with."""
-    if not plan.applications:
-        first = plan.anatomy.sites[0] if plan.anatomy.sites else None
-        if first is None:
-            place = plan.tree.span(plan.tree.classes[plan.anatomy.causal])
-            message = f"`{plan.anatomy.causal}` has no layers in this file"
-            return Refused((Diagnostic("P103", message, place, help="port the model it wraps"),))
-        closest = explain(plan, first)
-        return Refused((replace(closest, code="P103", message=f"no rule takes any site of `{plan.anatomy.causal}`"),))
-    if not plan.anatomy.pretrained():
-        place = plan.tree.span(plan.tree.classes[plan.anatomy.causal])
-        message = "the file has no class of its own derived from PreTrainedModel"
-        help_text = "a port loads weights through that class: port the file that defines it"
-        return Refused((Diagnostic("P104", message, place, help=help_text),))
-    return None
-
-
-def _unknown(keep: Iterable[str], without: Iterable[str], anatomy: Anatomy, rules: Rules) -> Refused | None:
-    """P041, P042: a site or rule that is not there is an error, never a flag without effect."""
-    sites = [name for site in anatomy.sites for name in (site.name, site.owner or site.name)]
-    for name in keep:
-        if name not in sites:
-            return _no_such("P041", f"no site `{name}` to keep", name, sites)
-    names = [rule.name for rule in rules]
-    for name in without:
-        if name not in names:
-            return _no_such("P042", f"no rule `{name}` to leave out", name, names)
-    return None
-
-
-def _no_such(code: str, message: str, name: str, known: list[str]) -> Refused:
-    close = nearest(name, known)
-    listed = " or ".join(f"`{item}`" for item in close)
-    return Refused((Diagnostic(code, message, help=f"did you mean {listed}?" if close else "see `porter inspect`"),))

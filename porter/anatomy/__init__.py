@@ -5,7 +5,7 @@ Gives:    an `Anatomy` (roles, members, bases, sites), `ConfigDefaults`, `SplitP
 Imported: by `match` and all further on. It needs `tree`.
 """
 
-from porter.anatomy.configuration import ConfigDefaults, configuration_class, read_defaults
+from porter.anatomy.configuration import ConfigDefaults, defaults_of
 from porter.anatomy.conversions import converted_parameters
 from porter.anatomy.data import Anatomy, Member, Site
 from porter.anatomy.read import read_anatomy
@@ -17,9 +17,8 @@ __all__ = [
     "Member",
     "Site",
     "SplitPoints",
-    "configuration_class",
     "converted_parameters",
+    "defaults_of",
     "find_split_points",
     "read_anatomy",
-    "read_defaults",
 ]

@@ -8,8 +8,10 @@ from typing import Any
 
 import libcst as cst
 
-from porter.tree import Node, Tree
-from porter.tree.functions import defaults_of, methods, parameters_of, statements
+from porter.diagnostics import Refused
+from porter.source import Companion
+from porter.tree import Node, Tree, parse
+from porter.tree.functions import default_values, methods, parameters_of, statements
 from porter.tree.names import dotted
 from porter.tree.values import NotLiteral, constant, is_constant, literal
 
@@ -29,10 +31,16 @@ class ConfigDefaults:
         return None
 
 
-def read_defaults(configuration: Tree | None, name: str | None) -> ConfigDefaults:
-    """Defaults of the class `name`, or of the file's last configuration class."""
-    if configuration is None:
+def defaults_of(companion: Companion | None, tree: Tree, causal: str) -> ConfigDefaults:
+    """Defaults of the configuration class that the causal class is built from, out of the file beside it."""
+    configuration = parse(companion.text, companion.name) if companion is not None else None
+    if configuration is None or isinstance(configuration, Refused):
         return ConfigDefaults({})
+    return read_defaults(configuration, configuration_class(tree, causal))
+
+
+def read_defaults(configuration: Tree, name: str | None) -> ConfigDefaults:
+    """Defaults of the class `name`, or of the file's last configuration class."""
     classes = [n for n in configuration.classes if n.endswith("Config")]
     chosen = name if name in configuration.classes else (classes[-1] if classes else None)
     return ConfigDefaults(dict(_defaults(configuration.classes[chosen])) if chosen else {})
@@ -58,7 +66,7 @@ def _named(tree: Tree, causal: str) -> Iterator[str | None]:
 
 def _defaults(node: cst.ClassDef) -> Iterator[tuple[str, Any]]:
     init = methods(node).get("__init__")
-    found = list(defaults_of(init).items()) if init is not None else []
+    found = list(default_values(init).items()) if init is not None else []
     for item in statements(node.body):
         if isinstance(item, cst.AnnAssign) and isinstance(item.target, cst.Name) and item.value is not None:
             found.append((item.target.value, item.value))

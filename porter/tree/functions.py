@@ -59,7 +59,7 @@ def parameter_names(function: Function | cst.Lambda) -> set[str]:
     return {parameter.name.value for parameter in parameters_of(function)}
 
 
-def defaults_of(function: Function) -> dict[str, cst.BaseExpression]:
+def default_values(function: Function) -> dict[str, cst.BaseExpression]:
     """Default of each positional parameter that has one."""
     return {p.name.value: p.default for p in positional(function) if p.default is not None}
 

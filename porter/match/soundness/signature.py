@@ -7,7 +7,7 @@ import libcst as cst
 from porter.match.decorators import HARMLESS_DECORATORS
 from porter.match.found import Hit
 from porter.match.soundness.check import Case, Found
-from porter.tree.functions import body_of, defaults_of, methods, parameter_names, positional
+from porter.tree.functions import body_of, default_values, methods, parameter_names, positional
 from porter.tree.names import decorator_name
 
 
@@ -62,7 +62,7 @@ def derived_class(case: Case) -> Found:
     if hit.owner is None or not added or after is None:
         return None
     owners = {other.owner for other in case.application.hits}
-    defaults = defaults_of(after)
+    defaults = default_values(after)
     needs_default = any(parameter.name.value not in defaults for parameter in added)
     for cls in case.anatomy.subclasses(hit.owner):
         if cls not in owners and (needs_default or "forward" in methods(tree.classes[cls])):
