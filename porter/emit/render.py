@@ -35,7 +35,8 @@ def render_port(ported: Ported, place: Path) -> Rendered:
         f"run_{ported.name}.py": run_script(ported),
         "port.diff": diff(ported.source.text, code, ported.changes, ported.source.display),
     }
-    files = {name: text.encode(_encoding(name, module, ported)) for name, text in texts.items()}
+    # What an encoding lacks can only be in the header, which is a comment: a path, say.
+    files = {name: text.encode(_encoding(name, module, ported), "backslashreplace") for name, text in texts.items()}
     data = as_data(ported, module, files, place)
     files[FILE] = account(data).encode("utf-8")
     return Rendered(files, data)

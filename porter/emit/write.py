@@ -123,7 +123,7 @@ def _compare(path: Path, name: str, expected: bytes) -> Difference | None:
         return Difference(name, "missing")
     if there == expected:
         return None
-    old, new = there.decode("utf-8", "replace").split("\n"), expected.decode("utf-8").split("\n")
+    old, new = there.decode("utf-8", "replace").split("\n"), expected.decode("utf-8", "replace").split("\n")
     pairs = enumerate(zip(old, new, strict=False))
     line = next((number for number, (one, other) in pairs if one != other), min(len(old), len(new)))
     first = [lines[line] if line < len(lines) else None for lines in (old, new)]
