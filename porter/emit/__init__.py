@@ -1,4 +1,9 @@
-"""A port -> a folder to review: modeling file, package file, account, diff, run script; and its registry entry."""
+"""A port -> a folder to review: modeling file, package file, account, diff, run script; and its registry entry.
+
+Takes:    a `Ported`, and the folder it shall stand in.
+Gives:    files on disk, all or none; or how those there differ. `render_port` writes nothing.
+Imported: by `convert`'s users, `verify`, `lowering`, `report`, `cli`. It needs `rewrite`.
+"""
 
 from porter.emit.render import Rendered, render_port
 from porter.emit.write import Difference, Written, check, emit, occupied

@@ -8,4 +8,8 @@
 
 Contract: importing this package loads neither torch nor torch_npu. That a graph lowers says nothing about what a kernel
 computes on a device: no kernel is run.
+
+Takes:    a port's folder.
+Gives:    kernels a layer, what was not converted, what each rule contributes.
+Imported: by `report` and `cli`.
 """

@@ -10,6 +10,10 @@ contract, for proofs. Float64 is not.
     from porter.npu import ContractError, chip
 
 Inference only: a backward pass through these ops is an error. That the device computes the same is not shown here.
+
+Takes:    the arguments of an op.
+Gives:    its result as the device computes it, or a ContractError.
+Imported: by `runtime`, generated code and all that runs a port. Of porter it needs nothing.
 """
 
 from porter.npu import activation, attention, norm, reduce, registry, rotary, scatter

@@ -10,6 +10,10 @@
 Contract: every rank holds its heads of q, k, v and of the KV cache, its share of the MLP and of the LM head, and gets
 the whole logits, the same on all ranks. Every rank loads the whole model on the host first. Importing this package
 imports no DeepSpeed. Run here on CPUs over gloo; not run on an NPU.
+
+Takes:    a model, and the ranks that a launcher started.
+Gives:    the share of it that this rank holds.
+Imported: by `runner` and `cli`. It needs `runtime`.
 """
 
 from porter.parallel.divide import CannotShard, check_divides, kv_heads_of_rank

@@ -3,4 +3,8 @@
 port     conversions, sites, differences on disk
 known    what porter sees in a source; the rules
 claims   proofs and checks
+
+Takes:    what the stages yield: plans, ports, proofs, diagnostics.
+Gives:    text for a person, data for JSON.
+Imported: by `cli`, and by run scripts for their errors. It may look into every room.
 """

@@ -1,4 +1,9 @@
-"""Text in, text out, with a ported model: see `LlmModelRunner`."""
+"""Text in, text out, with a ported model: see `LlmModelRunner`.
+
+Takes:    the name of a port, a checkpoint, prompts.
+Gives:    text.
+Imported: by `bench`, `cli` and run scripts. It needs `runtime` and `parallel`.
+"""
 
 from porter.runner.answers import Answer, Answers
 from porter.runner.model_runner import LlmModelRunner

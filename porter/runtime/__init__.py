@@ -2,6 +2,10 @@
 products by blocks, registry.
 
 Contract: imports torch and transformers, and `torch_npu` where there is one; nothing is registered or patched.
+
+Takes:    what `transformers` hands to a model: configurations, masks, caches, checkpoints.
+Gives:    the parts that ported models are made of.
+Imported: by generated code, `runner`, `verify`, `bench`. It needs `npu`.
 """
 
 from porter.runtime.cache import StaticKVCache, actual_seq_lengths, prepare_kv_cache

@@ -4,4 +4,8 @@
     tiny, port, pair, parity, sweep     a port computes its source
 
 That the kernels themselves compute the same on a device is another claim; nothing here makes it.
+
+Takes:    a rule, or a port's folder.
+Gives:    checks with figures; or why there are none.
+Imported: by `lowering`, `bench`, `report`, `cli`.
 """
