@@ -1,15 +1,17 @@
 """The benchmarks run and print their figures; the figures themselves are no test."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from porter.bench.generation import Shape
+from porter.convert import convert
 from porter.runtime import products
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 
 
 @pytest.fixture
@@ -24,11 +26,31 @@ def benchmark():
 
 
 def test_conversion(benchmark, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(BENCHMARKS)
     module = benchmark("conversion")
-    monkeypatch.setattr(sys, "argv", ["conversion.py", "--runs", "1"])
-    assert module.main() in (0, 1)  # 1 is a ratio over the limit, on a busy machine
-    out = capsys.readouterr().out
-    assert "ratio, run by run: " in out and "LibCST parse and print" in out
+    models = tuple(f"transformers.models.{name}" for name in ("mistral", "gpt2", "llama"))
+    monkeypatch.setattr(module, "causal_modules", lambda: models)  # gpt2 has the most lines, and is refused
+    monkeypatch.setattr(module, "REFUSED", models[1])
+    monkeypatch.setattr(sys, "argv", ["conversion.py", "--runs", "1", "--growth", "20,40"])
+    assert module.main() in (0, 1)  # 1 is a figure over its limit, on a busy machine
+    _, stages, wholes, sizes, growth, *_ = (part.split("\n") for part in capsys.readouterr().out.split("\n\n"))
+    assert [len(rows) for rows in (stages, wholes, sizes, growth)] == [16, 8, 5, 3]
+    assert wholes[3].startswith("largest that is converted: llama,") and wholes[4].startswith("refused with P")
+    for heading, *rows in (stages, wholes, sizes, growth):
+        figures = [re.findall(r"(?<= )[\d,.]*\d(?= |$)", row) for row in rows]
+        assert "least .. greatest" in heading and all(len(found) >= 6 for found in figures)
+        assert all(float(figure.replace(",", "")) > 0 for found in figures for figure in found)
+
+
+def test_the_stages_of_the_benchmark_are_those_of_a_conversion(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from stages import Stages
+
+    from tests.engine.sources import source_of
+
+    stages = Stages("transformers.models.llama")
+    stages()
+    assert stages.ported == convert(source_of("llama"), name="bench")
 
 
 def test_merged_product(benchmark, monkeypatch, capsys):

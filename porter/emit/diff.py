@@ -85,7 +85,7 @@ def _blocks(old: list[str], new: list[str], owners: _Owners) -> Iterator[Block]:
     """Every differing stretch. Lines a rule changed are held back from the first comparison: they would match
     look-alikes elsewhere and tear an application apart."""
     held = [f"\0{number}" if number in owners.touched else line for number, line in enumerate(old)]
-    for tag, start, end, new_start, new_end in opcodes(held, new):
+    for tag, start, end, new_start, new_end in opcodes(held, new, len(owners.changes)):
         if tag == "equal":
             continue
         gap = _slide(Block(start, end, new_start, new_end), old, new, owners.insertions)

@@ -1,7 +1,7 @@
 """Which lines of two texts are the same, in time that grows with their length and not with its square.
 
-difflib compares what is short. In what is long, lines that stand once in either text and in one order in both are held
-fast, and what lies between them is compared; where that is long too, and no line stands once, nothing is called equal.
+difflib compares where that is cheap. Elsewhere, lines that stand once in either text and in one order in both are held
+fast, and what lies between them is compared; where that is dear too, and no line stands once, nothing is called equal.
 """
 
 from __future__ import annotations
@@ -13,13 +13,20 @@ from collections.abc import Iterator, Sequence
 
 Opcode = tuple[str, int, int, int, int]  # "equal" or "replace", then [start, end) of the old and of the new lines
 
-_COMPARED = 9_000_000  # pairs of lines that difflib may look at in one stretch: any two texts of 3,000 lines
+# difflib looks at every pair of equal lines once for each stretch that differs. So many looks are a quarter of a
+# second, and no port of transformers 5.23 takes more than 2.7 million.
+_LOOKS = 5_000_000
 
 
-def opcodes(old: Sequence[str], new: Sequence[str]) -> Iterator[Opcode]:
-    """How the old lines become the new ones: stretches that are equal and stretches that are not, in order."""
+def opcodes(old: Sequence[str], new: Sequence[str], changes: int = 1) -> Iterator[Opcode]:
+    """How the old lines become the new ones: stretches that are equal and stretches that are not, in order.
+
+    `changes` is how many stretches may differ.
+    """
     at, new_at = 0, 0
-    for start, new_start, count in [*_joined(_same(old, new, 0, len(old), 0, len(new))), (len(old), len(new), 0)]:
+    looks = max(1, _LOOKS // max(1, changes))
+    same = _joined(_same(old, new, 0, len(old), 0, len(new), looks))
+    for start, new_start, count in [*same, (len(old), len(new), 0)]:
         if at < start or new_at < new_start:
             yield "replace", at, start, new_at, new_start
         if count:
@@ -42,7 +49,7 @@ def _joined(matches: Iterator[tuple[int, int, int]]) -> Iterator[tuple[int, int,
 
 
 def _same(
-    old: Sequence[str], new: Sequence[str], start: int, end: int, new_start: int, new_end: int
+    old: Sequence[str], new: Sequence[str], start: int, end: int, new_start: int, new_end: int, looks: int
 ) -> Iterator[tuple[int, int, int]]:
     """Equal stretches between two places of each text: (old line, new line, how many)."""
     count = 0
@@ -54,15 +61,16 @@ def _same(
     while start < end - tail and new_start < new_end - tail and old[end - tail - 1] == new[new_end - tail - 1]:
         tail += 1
     end, new_end = end - tail, new_end - tail
-    is_short = (end - start) * (new_end - new_start) <= _COMPARED
-    anchors = [] if is_short else _anchors(old, new, start, end, new_start, new_end)
+    counts, new_counts = Counter(old[start:end]), Counter(new[new_start:new_end])
+    is_cheap = sum(count * new_counts[line] for line, count in counts.items()) <= looks
+    anchors = [] if is_cheap else _anchors(old, new, start, end, new_start, new_end, counts, new_counts)
     if anchors:
         for line, new_line in [*anchors, (end, new_end)]:
-            yield from _same(old, new, start, line, new_start, new_line)
+            yield from _same(old, new, start, line, new_start, new_line, looks)
             if line < end:
                 yield line, new_line, 1
             start, new_start = line + 1, new_line + 1
-    elif is_short:
+    elif is_cheap:
         matcher = difflib.SequenceMatcher(None, old[start:end], new[new_start:new_end], autojunk=False)
         for block in matcher.get_matching_blocks():
             yield start + block.a, new_start + block.b, block.size
@@ -70,10 +78,16 @@ def _same(
 
 
 def _anchors(
-    old: Sequence[str], new: Sequence[str], start: int, end: int, new_start: int, new_end: int
+    old: Sequence[str],
+    new: Sequence[str],
+    start: int,
+    end: int,
+    new_start: int,
+    new_end: int,
+    counts: Counter[str],
+    new_counts: Counter[str],
 ) -> list[tuple[int, int]]:
     """Lines that stand once in either stretch, as many of them as keep their order in both."""
-    counts, new_counts = Counter(old[start:end]), Counter(new[new_start:new_end])
     places = {new[line]: line for line in range(new_start, new_end) if new_counts[new[line]] == 1}
     pairs = [(line, places[old[line]]) for line in range(start, end) if counts[old[line]] == 1 and old[line] in places]
     ends: list[int] = []  # the smallest new line that a chain of each length ends in

@@ -12,6 +12,7 @@ from porter.match.blocks import BlockUnifier
 from porter.rulebook.faults import is_expression
 from porter.tree import Function, Node
 from porter.tree.functions import blocks, body_of, in_one_block
+from porter.tree.names import last_name
 
 _NAMES = (cst.Name, cst.Attribute)
 
@@ -92,9 +93,19 @@ class PatternMatcher(BlockUnifier):
     def _candidates(self, function: Function, wanted: Node) -> Iterator[cst.BaseExpression]:
         """Expressions of the body that are read and of the kind that is wanted; a name may be written with dots."""
         kinds = _NAMES if isinstance(wanted, _NAMES) else (type(wanted),)
+        names = self._names_of(wanted)
         for node in self.source.nodes(function.body):
-            if isinstance(node, kinds) and node not in self.source.stored:
+            is_candidate = node.__class__ in kinds and node not in self.source.stored
+            if is_candidate and (names is None or last_name(node) in names):
                 yield node  # type: ignore[misc]
+
+    def _names_of(self, wanted: Node) -> set[str] | None:
+        """The last names that a global name of the pattern may have in the source; None for what is no such name."""
+        meaning = self.pattern.meanings.get(wanted)
+        if meaning is None:
+            return None
+        bound = {item.bound for item in self.source.imports.values() if item.name == meaning.split(".")[-1]}
+        return bound | {meaning.split(".")[-1], last_name(wanted) or ""}
 
 
 def _expression(statement: Node) -> cst.BaseExpression:

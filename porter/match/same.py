@@ -14,6 +14,8 @@ def same_code(first: Node, second: Node, tree: Tree) -> bool:
     """Compares the code of both; a name is the same where it has the same version."""
     if first is second:
         return True
+    if first.__class__ is cst.Name and second.__class__ is cst.Name and first.value != second.value:
+        return False
     if is_constant(first) and is_constant(second):
         return same_constant(first, second)
     if type(first) is not type(second) or texts(first) != texts(second):

@@ -17,7 +17,6 @@ from porter.match.arguments import pair_arguments
 from porter.match.bindings import Bindings, Miss
 from porter.match.same import same_code, same_constant
 from porter.rulebook import LoadedRule, Pattern
-from porter.rulebook.markers import is_ellipsis
 from porter.tree import Function, Node, Statement, Tree
 from porter.tree.fields import fields, texts
 from porter.tree.functions import parameter_names, statements
@@ -64,7 +63,7 @@ class Unifier:
         """The bindings, and what makes `p` equal to `s`; None where nothing does."""
         while type(p) is type(s) and (wrapped := _WRAPPED.get(type(p))) is not None:
             p, s = getattr(p, wrapped), getattr(s, wrapped)
-        if is_ellipsis(p) and isinstance(s, cst.BaseExpression):
+        if p.__class__ is cst.Ellipsis and isinstance(s, cst.BaseExpression):
             return b
         if isinstance(p, cst.Assign) and isinstance(s, (cst.Assign, cst.AnnAssign)):
             result = self._assignment(p, s, b)

@@ -13,7 +13,7 @@ from porter.tree import Function, Node, Tree
 from porter.tree.fields import walk
 from porter.tree.functions import body_of, parameter_names
 from porter.tree.imports import Import
-from porter.tree.names import assigned_attributes, dotted, read_names, stored_names, stored_nodes
+from porter.tree.names import dotted, read_names, self_attribute, stored_nodes
 from porter.tree.versions import number_names
 
 
@@ -32,37 +32,44 @@ class Pattern:
         return frozenset(parameter_names(self.before) - {"self"})
 
     @cached_property
-    def assigned(self) -> frozenset[str]:
-        """Names that `before` assigns: its locals."""
-        return frozenset(stored_names(self.before))
+    def _nodes(self) -> tuple[Node, ...]:
+        return tuple(walk(self.before))
 
     @cached_property
-    def named(self) -> frozenset[str]:
-        """Every name of `before`."""
-        return frozenset(node.value for node in walk(self.before) if isinstance(node, cst.Name))
+    def _nodes_after(self) -> tuple[Node, ...]:
+        return tuple(walk(self.after)) if self.after else ()
+
+    @cached_property
+    def stored(self) -> frozenset[Node]:
+        """Nodes of either side that are bound."""
+        return frozenset((*stored_nodes(self._nodes), *stored_nodes(self._nodes_after)))
+
+    @cached_property
+    def assigned(self) -> frozenset[str]:
+        """Names that `before` assigns: its locals."""
+        return frozenset(leaf.value for leaf in stored_nodes(self._nodes) if isinstance(leaf, cst.Name))
 
     @cached_property
     def assigned_after(self) -> frozenset[str]:
         """Names that `after` assigns."""
-        return frozenset(stored_names(self.after)) if self.after else frozenset()
+        return frozenset(leaf.value for leaf in stored_nodes(self._nodes_after) if isinstance(leaf, cst.Name))
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Every name of `before`."""
+        return frozenset(node.value for node in self._nodes if isinstance(node, cst.Name))
 
     @cached_property
     def read_after(self) -> frozenset[str]:
-        """Names that `after` reads."""
+        """Names that the statements of `after` read."""
         body = body_of(self.after) if self.after else ()
         return frozenset(name for statement in body for name in read_names(statement))
 
     @cached_property
     def attributes(self) -> tuple[frozenset[str], frozenset[str]]:
         """Attributes of `self` that `before` assigns, and those that `after` does."""
-        before = frozenset(assigned_attributes(self.before))
-        return before, frozenset(assigned_attributes(self.after)) if self.after else frozenset()
-
-    @cached_property
-    def stored(self) -> frozenset[Node]:
-        """Nodes of either side that are bound."""
-        sides = (self.before, self.after) if self.after else (self.before,)
-        return frozenset(leaf for side in sides for leaf in stored_nodes(walk(side)))
+        before, after = (map(self_attribute, stored_nodes(nodes)) for nodes in (self._nodes, self._nodes_after))
+        return frozenset(filter(None, before)), frozenset(filter(None, after))
 
     @cached_property
     def versions(self) -> dict[Node, int]:
@@ -78,7 +85,7 @@ class Pattern:
         """Global names of `before`, and chains of attributes on them -> what they mean by the imports of their file."""
         own = self.metavariables | self.assigned
         found: dict[Node, str] = {}
-        for node in walk(self.before):
+        for node in self._nodes:
             name = dotted(node)
             meaning = self.file.qualified(name) if name and name.split(".")[0] not in own else None
             if meaning is not None:

@@ -100,8 +100,14 @@ def identity(rule: Tree, taken: tuple[Taken, ...]) -> str:
     digest = hashlib.sha256(rule.text.encode())
     for shared in taken:
         for function in shared.functions:
-            digest.update(shared.file.code(function).encode())
+            digest.update(_text(function).encode())
     return digest.hexdigest()
+
+
+def _text(function: Function) -> str:
+    """A top-level function as it is written, without what stands above it."""
+    alone = function.with_changes(leading_lines=(), decorators=())
+    return cst.Module([]).code_for_node(alone).rstrip("\n")
 
 
 def broken(tree: Tree, node: Node, message: str) -> Refused:

@@ -7,8 +7,10 @@ attribute, a keyword, a parameter, an import) are values; a `Name` node that a w
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from operator import attrgetter
+from typing import Any
 
 import libcst as cst
 
@@ -66,19 +68,27 @@ def fields(kind: type[Node]) -> tuple[str, ...]:
 
 def children(node: Node) -> list[Node]:
     """The nodes right below, in the order of the text."""
-    return _held(node, fields(node.__class__))
+    return _held(_getter(node.__class__)(node))
 
 
 def evaluated(node: Node) -> list[Node]:
     """The same, in the order of evaluation."""
-    kind = node.__class__
-    return _held(node, _ORDER.get(kind) or fields(kind))
+    names = _ORDER.get(node.__class__)
+    return children(node) if names is None else _held(getattr(node, name) for name in names)
 
 
-def _held(node: Node, names: tuple[str, ...]) -> list[Node]:
+@cache
+def _getter(kind: type[Node]) -> Callable[[Node], Iterable[Any]]:
+    """What gives the values of the fields that hold code."""
+    names = fields(kind)
+    if len(names) > 1:
+        return attrgetter(*names)
+    return (lambda node: (getattr(node, names[0]),)) if names else (lambda node: ())
+
+
+def _held(values: Iterable[Any]) -> list[Node]:
     found: list[Node] = []
-    for name in names:
-        value = getattr(node, name)
+    for value in values:
         kind = value.__class__
         if kind is list or kind is tuple:
             found += [item for item in value if item.__class__ not in _PLAIN]

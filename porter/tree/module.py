@@ -6,17 +6,18 @@ Everything but the tree is worked out when it is first asked for, once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import libcst as cst
 
 from porter.diagnostics import Span
-from porter.tree.fields import Function, Node, Statement, children, walk
+from porter.tree.fields import Function, Node, Statement, children
 from porter.tree.functions import methods, statements
 from porter.tree.imports import Import, imports_of
 from porter.tree.names import dotted, is_variable, stored_nodes
+from porter.tree.order import Order
 from porter.tree.places import Places
 from porter.tree.versions import number_names
 
@@ -78,20 +79,17 @@ class Tree:
     # -- nodes
 
     @cached_property
-    def _walked(self) -> dict[Node, tuple[Node, ...]]:
-        return {}
+    def _order(self) -> Order:
+        return Order(self.module)
 
-    def nodes(self, root: Node) -> tuple[Node, ...]:
-        """Every node below `root` and itself, walked once."""
-        found = self._walked.get(root)
-        if found is None:
-            found = self._walked[root] = tuple(walk(root))
-        return found
+    def nodes(self, root: Node) -> Sequence[Node]:
+        """A node of the tree and every node below it, in the order of the text."""
+        return self._order.below(root)
 
-    @cached_property
+    @property
     def parents(self) -> dict[Node, Node]:
         """Every node of the tree -> the node that holds it."""
-        return {child: node for node in self.nodes(self.module) for child in children(node)}
+        return self._order.parents
 
     def within(self, node: Node, roots: set[Node] | frozenset[Node]) -> bool:
         """Whether the node is one of `roots` or stands below one."""
@@ -108,6 +106,19 @@ class Tree:
     def stored(self) -> frozenset[Node]:
         """Nodes that are bound, set or deleted rather than read."""
         return frozenset(stored_nodes(self.nodes(self.module)))
+
+    @cached_property
+    def _assigned(self) -> dict[Node, frozenset[str]]:
+        return {}
+
+    def assigned(self, function: Function) -> frozenset[str]:
+        """Names that a function assigns."""
+        found = self._assigned.get(function)
+        if found is None:
+            leaves = stored_nodes(self.nodes(function))
+            found = frozenset(leaf.value for leaf in leaves if isinstance(leaf, cst.Name))
+            self._assigned[function] = found
+        return found
 
     def is_load(self, node: Node) -> bool:
         """Whether the node is a name that is read."""

@@ -25,10 +25,10 @@ def is_variable(node: Node) -> bool:
 def dotted(node: Node) -> str | None:
     """`a.b.c` for a chain of attributes on a name, else None."""
     parts: list[str] = []
-    while isinstance(node, cst.Attribute):
+    while node.__class__ is cst.Attribute:
         parts.append(node.attr.value)
         node = node.value
-    return ".".join([node.value, *reversed(parts)]) if isinstance(node, cst.Name) and is_variable(node) else None
+    return ".".join([node.value, *reversed(parts)]) if is_variable(node) else None  # type: ignore[attr-defined]
 
 
 def last_name(node: Node) -> str | None:
@@ -73,11 +73,6 @@ def read_names(root: Node) -> set[str]:
     """Names below a node that are not only bound there."""
     stored = set(stored_nodes(walk(root)))
     return {n.value for n in walk(root) if isinstance(n, cst.Name) and is_variable(n) and n not in stored}
-
-
-def assigned_attributes(root: Node) -> set[str]:
-    """Attributes of `self` that are assigned below a node."""
-    return {name for leaf in stored_nodes(walk(root)) if (name := self_attribute(leaf))}
 
 
 def stored_nodes(nodes: Iterable[Node]) -> Iterator[Node]:

@@ -86,12 +86,12 @@ class _Note:
         self._state, self._node, self._start_node, self._end_node = state, node, start_node, end_node
 
     def __enter__(self) -> None:
-        if self._start_node is None and not isinstance(self._node, cst.Tuple):
+        if self._start_node is None and self._node.__class__ is not cst.Tuple:
             self._state.starts[self._node] = len(self._state.tokens)
 
     def __exit__(self, *_: object) -> None:
         state, node = self._state, self._node
         if self._start_node is not None:
             state.starts[node] = state.starts[self._start_node]
-        if not isinstance(node, cst.Tuple):
+        if node.__class__ is not cst.Tuple:
             state.ends[node] = state.ends[self._end_node] if self._end_node is not None else len(state.tokens)

@@ -45,7 +45,13 @@ def _stray_part(
         definitions += methods(cls).values()
     for definition in definitions:
         for node in tree.nodes(definition):
-            named = node.attr.value if isinstance(node, cst.Attribute) else text_of_constant(node)
-            if named in parts and not tree.within(node, roots):
+            if _name_of(node) in parts and not tree.within(node, roots):
                 return node
     return None
+
+
+def _name_of(node: Node) -> str | None:
+    """The attribute that is read or set, or a string that may name one."""
+    if node.__class__ is cst.Attribute:
+        return node.attr.value
+    return text_of_constant(node) if node.__class__ is cst.SimpleString else None

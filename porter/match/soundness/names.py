@@ -8,7 +8,7 @@ from porter.match.found import Hit
 from porter.match.soundness.check import Case, Found
 from porter.match.soundness.signature import added_parameters
 from porter.tree.functions import parameter_names
-from porter.tree.names import read_names, stored_names
+from porter.tree.names import read_names
 
 
 def free_names(hit: Hit) -> set[str]:
@@ -29,7 +29,7 @@ def hidden_name(case: Case) -> Found:
     hit, tree = case.hit, case.tree
     function = hit.match.function
     parameters = parameter_names(function)
-    local = parameters | stored_names(function)
+    local = parameters | tree.assigned(function)
     added = {parameter.name.value for parameter in added_parameters(hit)}
     for name in sorted(added & local):
         return f"`{name}` is a name this rewrite needs for itself", function
