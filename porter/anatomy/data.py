@@ -68,7 +68,12 @@ class Anatomy:
 
     def pretrained(self) -> tuple[str, ...]:
         """Classes derived from `PreTrainedModel` itself: the file's own base of its models."""
-        return tuple(name for name, bases in self.bases.items() if any(is_pretrained(base) for base in bases))
+        own = "PreTrainedModel" in self.bases  # a class of this file by that name is not the library's
+        return tuple(
+            name
+            for name, bases in self.bases.items()
+            if any(is_pretrained(base) and not (own and base == "PreTrainedModel") for base in bases)
+        )
 
     def of_role(self, role: str) -> tuple[str, ...]:
         """Classes of a role, in the order of the file."""

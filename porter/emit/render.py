@@ -35,8 +35,8 @@ def render_port(ported: Ported, place: Path) -> Rendered:
         f"run_{ported.name}.py": run_script(ported),
         "port.diff": diff(ported.source.text, code, ported.changes, ported.source.display),
     }
-    # What an encoding lacks can only be in the header, which is a comment: a path, say.
-    files = {name: text.encode(_encoding(name, module, ported), "backslashreplace") for name, text in texts.items()}
+    files = {name: _encoded(text, _encoding(name, module, ported)) for name, text in texts.items()}
+    files["port.diff"] = _encoded_diff(texts["port.diff"], ported.source.encoding)
     data = as_data(ported, module, files, place)
     files[FILE] = account(data).encode("utf-8")
     return Rendered(files, data)
@@ -45,5 +45,15 @@ def render_port(ported: Ported, place: Path) -> Rendered:
 def _encoding(name: str, module: str, ported: Ported) -> str:
     """What the source is written in, where its text goes on; a file beside it keeps its own."""
     companions = {sibling.name: sibling.encoding for sibling in ported.source.siblings}
-    own = name in (f"{module}.py", "port.diff")
-    return ported.source.encoding if own else companions.get(name, "utf-8")
+    return ported.source.encoding if name == f"{module}.py" else companions.get(name, "utf-8")
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    """What an encoding lacks can only be in the header, which is a comment: a path, say."""
+    return text.encode(encoding, "backslashreplace")
+
+
+def _encoded_diff(text: str, encoding: str) -> bytes:
+    """The lines of a diff as their file has them; the two that name the file in UTF-8, as git reads names."""
+    *names, lines = text.split("\n", 2) if text else ("",)
+    return "".join(f"{name}\n" for name in names).encode() + _encoded(lines, encoding)

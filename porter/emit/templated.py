@@ -27,6 +27,8 @@ def with_header(ported: Ported, place: Path) -> str:
     """The model code with the header after its own leading comment, which is the licence notice."""
     lines = ported.code.split("\n")
     end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    if ported.source.encoding != "utf-8":  # what declares it stays in the first two lines
+        end = max([end, *(number + 1 for number, line in enumerate(lines[:2]) if "coding" in line)])
     rules = ", ".join(rule for rule, _ in ported.rules)
     header = _render(
         "header.py.j2",

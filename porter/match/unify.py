@@ -19,7 +19,7 @@ from porter.match.same import same_code, same_constant
 from porter.rulebook import LoadedRule, Pattern
 from porter.tree import Function, Node, Statement, Tree
 from porter.tree.fields import fields, texts
-from porter.tree.functions import parameter_names, statements
+from porter.tree.functions import every_parameter, statements
 from porter.tree.names import dotted, is_variable
 from porter.tree.values import is_constant
 
@@ -52,7 +52,7 @@ class Unifier:
 
     def enter(self, function: Function) -> None:
         """Look at the code of another function from here on."""
-        self._parameters = frozenset(parameter_names(function) - {"self"})
+        self._parameters = frozenset(every_parameter(function) - {"self"})
 
     def note(self, expected: Node, found: Node | None) -> None:
         """The attempt at hand ends here."""
@@ -62,6 +62,9 @@ class Unifier:
     def unify(self, p: Node, s: Node, b: Bindings) -> Bindings | None:
         """The bindings, and what makes `p` equal to `s`; None where nothing does."""
         while type(p) is type(s) and (wrapped := _WRAPPED.get(type(p))) is not None:
+            if getattr(p, "star", None) != getattr(s, "star", None):
+                self.note(p, s)
+                return None
             p, s = getattr(p, wrapped), getattr(s, wrapped)
         if p.__class__ is cst.Ellipsis and isinstance(s, cst.BaseExpression):
             return b
@@ -171,12 +174,10 @@ class Unifier:
         name = dotted(s) if wanted is not None else None
         if wanted is None or name is None or not self._is_global(s):
             return None
-        meant = self.source.qualified(name)
-        if meant is None:
-            return None
-        if meant == wanted:
+        if self.source.qualified(name) == wanted:
             return True
-        return None if meant.split(".")[0] == wanted.split(".")[0] else False
+        packages = self.source.packages(name.split(".")[0])
+        return None if packages <= {wanted.split(".")[0]} else False
 
     def _is_global(self, node: Node) -> bool:
         """Whether the name that a chain starts with is one of the module: neither assigned here nor a parameter."""

@@ -10,12 +10,14 @@ import libcst as cst
 
 from porter.match import Application, Hit
 from porter.match.soundness.signature import added_parameters
+from porter.match.soundness.strings import enclosing_string
 from porter.rewrite.edits import Edits, Run
 from porter.rewrite.fill import Filler, Rebuild
-from porter.rewrite.layout import comments_of, leading, with_leading
+from porter.rewrite.layout import comments_of, leading, own_line, with_leading
 from porter.rewrite.parentheses import bare, fitted
 from porter.rewrite.signature import insertion_line, with_parameters
-from porter.tree import Node, Statement
+from porter.rewrite.strings import inside_string
+from porter.tree import Node, Statement, Tree
 
 Fill = Callable[[Rebuild], Filler]
 
@@ -36,7 +38,8 @@ def _collect_statements(rule: str, hit: Hit, edits: Edits, fill: Fill, rebuild: 
     for number, (segment, found) in enumerate(zip(hit.match.segments, as_found, strict=True)):
         if not segment or _says_the_same(segment, found, edits):
             continue
-        comments = tuple(_lost_comments(segment, hit, edits))
+        keeps_end = bool(found) and isinstance(found[-1], cst.SimpleStatementLine)
+        comments = tuple(_lost_comments(segment, hit, edits, keeps_end=keeps_end))
         edits.replace_run(Run(segment, partial(lambda number: cached()[number], number), comments))
         edits.record(rule, hit.site, edits.tree.line(segment[0]), _last_line(segment, found, comments, edits))
     for parameter in added_parameters(hit):
@@ -58,7 +61,7 @@ def _collect_expressions(rule: str, hit: Hit, edits: Edits, fill: Fill, rebuild:
     for number, (node, new) in enumerate(zip(nodes, found, strict=True)):
         if bare(node).deep_equals(bare(new)):
             continue
-        edits.expressions[node] = partial(_in_place_of, node, tree.parents[node], cached, number)
+        edits.expressions[node] = partial(_in_place_of, node, tree, cached, number)
         edits.record(rule, hit.site, tree.line(node), tree.places.last_line(node))
         if "#" in tree.code(node):
             comments += comments_of(bare(node), hit.holes)
@@ -84,18 +87,21 @@ class _Once:
         return self._made
 
 
-def _in_place_of(node: Any, parent: Node, filled: _Once, number: int) -> cst.BaseExpression:
+def _in_place_of(node: Any, tree: Tree, filled: _Once, number: int) -> cst.BaseExpression:
     """The new expression inside the parentheses of the old one, or in such as it needs itself."""
     new = filled()[1][number]
+    string = enclosing_string(node, tree)
+    if string is not None:
+        new = inside_string(new, string)
     if node.lpar and not isinstance(node, (cst.Tuple, cst.GeneratorExp)):
         return new.with_changes(lpar=[*node.lpar, *new.lpar], rpar=[*new.rpar, *node.rpar])
-    return fitted(new, parent, cst.Module([]).code_for_node(new))
+    return fitted(new, tree.parents[node], cst.Module([]).code_for_node(new))
 
 
 def _statement_of(node: Node, edits: Edits) -> Node:
-    """The innermost statement that holds a node."""
+    """The innermost statement that holds a node and stands in a block: not an `elif`, but the `if` it belongs to."""
     here = node
-    while not isinstance(here, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
+    while not isinstance(edits.tree.parents[here], (cst.SimpleStatementLine, cst.BaseSuite, cst.Module)):
         here = edits.tree.parents[here]
     return here
 
@@ -116,14 +122,18 @@ def _says_the_same(segment: Sequence[Statement], found: Sequence[cst.BaseStateme
     return True
 
 
-def _lost_comments(segment: Sequence[Statement], hit: Hit, edits: Edits) -> list[cst.Comment]:
-    """Comments inside a run that nothing carries: they go above what replaces it."""
+def _lost_comments(segment: Sequence[Statement], hit: Hit, edits: Edits, *, keeps_end: bool) -> list[cst.Comment]:
+    """Comments inside a run that nothing carries: they go above what replaces it.
+
+    `keeps_end`: the one behind its last line goes behind the last of the new lines.
+    """
     tree = edits.tree
     start, end = tree.places.range(segment[0])[0], tree.places.range(segment[-1])[1]
-    ends_in_block = isinstance(segment[-1], cst.BaseCompoundStatement)  # what stands behind its last line goes with it
-    if "#" not in tree.text[start:end] and not ends_in_block:
+    # What stands behind the last line of a block goes with it.
+    goes_on = isinstance(segment[-1], cst.BaseCompoundStatement) or not keeps_end
+    if "#" not in tree.text[start:end] and not goes_on:
         return []
-    carried = _carried(hit)
+    carried = _carried(hit, edits)
     found: list[cst.Comment] = []
     for number, statement in enumerate(segment):
         line: Any = tree.parents[statement]
@@ -131,7 +141,7 @@ def _lost_comments(segment: Sequence[Statement], hit: Hit, edits: Edits) -> list
             if number and line.body[0] is statement:
                 found += [above.comment for above in line.leading_lines if above.comment]
             found += comments_of(statement, carried)
-            is_last = statement is segment[-1] and line.body[-1] is statement
+            is_last = keeps_end and statement is segment[-1]
             behind = line.trailing_whitespace.comment if line.body[-1] is statement else None
             if behind and not is_last:
                 found.append(behind)
@@ -142,11 +152,13 @@ def _lost_comments(segment: Sequence[Statement], hit: Hit, edits: Edits) -> list
     return found
 
 
-def _carried(hit: Hit) -> frozenset[Node]:
+def _carried(hit: Hit, edits: Edits) -> frozenset[Node]:
     """What is put in again with the comments inside it; of the last of several arguments its comma is not."""
-    last = {rest[-1] for rest in hit.match.bindings.rests if rest and isinstance(rest[-1], cst.Arg)}
+    rests = [rest for rest in hit.match.bindings.rests if rest]
+    last = {rest[-1] for rest in rests if isinstance(rest[-1], cst.Arg)}
     values = {argument.value for argument in last if isinstance(argument, cst.Arg)}
-    return (hit.holes - last) | values
+    lines = {own_line(node, edits.tree) for rest in rests for node in rest if not isinstance(node, cst.Arg)}
+    return (hit.holes - last) | values | lines
 
 
 def _last_line(segment: Sequence[Statement], found: Sequence[object], comments: Sequence[object], edits: Edits) -> int:

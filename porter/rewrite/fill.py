@@ -8,8 +8,9 @@ from typing import Any
 import libcst as cst
 
 from porter.match import Hit
-from porter.rewrite.layout import as_lines
+from porter.rewrite.layout import as_lines, leading, own_line
 from porter.rewrite.parentheses import bare, fitted
+from porter.rewrite.strings import inside_string
 from porter.rulebook.markers import is_gap, is_open
 from porter.tree import Node, Tree
 from porter.tree.fields import fields
@@ -76,6 +77,8 @@ class Filler:
                 items = self._items(value, node)
                 if len(items) != len(value) or any(a is not b for a, b in zip(items, value, strict=True)):
                     changes[name] = items
+        if isinstance(node, cst.FormattedStringExpression) and isinstance(parent, cst.FormattedString) and changes:
+            changes["expression"] = inside_string(changes["expression"], parent)
         if isinstance(node, cst.Attribute) and node.attr.value in self.attributes:
             changes["attr"] = cst.Name(self.attributes[node.attr.value])
         return node.with_changes(**changes) if changes else node
@@ -86,10 +89,15 @@ class Filler:
             if isinstance(item, cst.Arg) and is_open(item):
                 _put_arguments(filled, [self.rebuild(node) for node in self._rest()], item)
             elif isinstance(item, cst.SimpleStatementLine) and is_gap(item.body[0]):
-                filled += [as_lines(self.rebuild(node)) for node in self._rest()]
+                filled += [self._line(node) for node in self._rest()]
             else:
                 filled.append(self._fill(item, parent))
         return filled
+
+    def _line(self, statement: Node) -> cst.BaseStatement:
+        """A statement of the source with what stands above and behind it."""
+        line = own_line(statement, self.source)
+        return as_lines(self.rebuild(statement), leading(line), getattr(line, "trailing_whitespace", None))
 
     def _rest(self) -> tuple[Node, ...]:
         return self._rests.pop(0) if self._rests else ()

@@ -16,7 +16,7 @@ from porter.match.decorators import HUB_DECORATORS
 from porter.match.soundness.signature import added_parameters
 from porter.plan import Plan
 from porter.rewrite.edits import Edits
-from porter.rewrite.layout import comment_lines, leading, with_leading
+from porter.rewrite.layout import as_lines, comment_lines, leading, with_leading
 from porter.rewrite.needed import Needed
 from porter.rewrite.ported import FRAME
 from porter.tree import Function
@@ -47,7 +47,8 @@ def _collect_class(name: str, base_class: str, attributes: list[str], plan: Plan
     node = tree.classes[name]
     for argument in node.bases:
         if is_pretrained(dotted(argument.value) or ""):
-            edits.expressions[argument.value] = partial(cst.Name, base_class)
+            old = argument.value
+            edits.expressions[old] = partial(cst.Name, base_class, lpar=old.lpar, rpar=old.rpar)
             edits.record(FRAME, name, tree.line(argument.value), tree.places.last_line(argument.value))
     if attributes:
         text = "\n".join(attributes) + "\n"
@@ -76,16 +77,28 @@ def _attributes(plan: Plan) -> list[str]:
 def _with_attributes(node: cst.ClassDef, text: str) -> cst.ClassDef:
     """The class with the attributes behind its docstring; comments stay with the statement they stand above."""
     new: list[Any] = list(cst.parse_module(text).body)
-    block = node.body
-    if not isinstance(block, cst.IndentedBlock):
-        return node.with_changes(body=cst.IndentedBlock(new))
-    at = 1 if len(block.body) > 1 and _is_docstring_line(block.body[0]) else 0
-    first = block.body[at]
+    block = _apart(node.body)
+    at = 1 if _is_docstring_line(block.body[0]) else 0
+    if at == len(block.body):
+        return node.with_changes(body=block.with_changes(body=[*block.body, *new]))
+    first: Any = block.body[at]
     lines = list(leading(first))
     blanks = next((number for number, line in enumerate(lines) if line.comment is not None), len(lines))
     new[0] = with_leading(new[0], lines[:blanks])
     body = [*block.body[:at], *new, with_leading(first, lines[blanks:]), *block.body[at + 1 :]]
     return node.with_changes(body=block.with_changes(body=body))
+
+
+def _apart(suite: cst.BaseSuite) -> cst.IndentedBlock:
+    """A block with its docstring on a line of its own."""
+    if isinstance(suite, cst.SimpleStatementSuite):
+        return cst.IndentedBlock([as_lines(s) for s in suite.body], header=suite.trailing_whitespace)
+    assert isinstance(suite, cst.IndentedBlock)
+    first = suite.body[0]
+    if not isinstance(first, cst.SimpleStatementLine) or len(first.body) == 1 or not is_docstring(first.body[0]):
+        return suite
+    rest = first.with_changes(leading_lines=(), body=first.body[1:])
+    return suite.with_changes(body=[as_lines(first.body[0], first.leading_lines), rest, *suite.body[1:]])
 
 
 def _is_docstring_line(line: object) -> bool:

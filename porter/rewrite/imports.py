@@ -64,7 +64,8 @@ def make_absolute(edits: Edits) -> None:
     for node in edits.tree.nodes(edits.tree.module) if package is not None else ():
         if isinstance(node, cst.ImportFrom) and node.relative:
             name = absolute(*module_named(node), package)
-            edits.transform(node, partial(_from_module, name or ""))
+            if name is not None:
+                edits.transform(node, partial(_from_module, name))
 
 
 def _from_module(name: str, node: cst.ImportFrom) -> cst.ImportFrom:

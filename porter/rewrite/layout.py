@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import libcst as cst
 
-from porter.tree import Node
+from porter.tree import Node, Tree
 
 Lines = Sequence[cst.EmptyLine]
 Line = TypeVar("Line", bound=cst.BaseStatement)
@@ -22,6 +22,11 @@ def without_first_blanks(lines: Lines) -> list[cst.EmptyLine]:
     """The lines from the first comment on."""
     first = next((number for number, line in enumerate(lines) if line.comment is not None), len(lines))
     return list(lines[first:])
+
+
+def without_last_blanks(lines: Lines) -> list[cst.EmptyLine]:
+    """The lines up to the last comment."""
+    return without_first_blanks(lines[::-1])[::-1]
 
 
 def with_leading(statement: Line, lines: Lines) -> Line:
@@ -46,11 +51,24 @@ def comments_of(node: Node, carried: frozenset[Node] | set[Node]) -> Iterator[cs
             yield from comments_of(bracket, frozenset())
 
 
+def apart(trailing: cst.TrailingWhitespace) -> cst.TrailingWhitespace:
+    """The end of a line, its comment behind blanks: where it stood behind a semicolon, that had them."""
+    if trailing.comment is None or trailing.whitespace.value:
+        return trailing
+    return trailing.with_changes(whitespace=cst.SimpleWhitespace("  "))
+
+
 def as_lines(statement: Node, above: Lines = (), trailing: cst.TrailingWhitespace | None = None) -> cst.BaseStatement:
     """A statement as a line of its own."""
     if isinstance(statement, cst.BaseSmallStatement):
         bare = statement.with_changes(semicolon=cst.MaybeSentinel.DEFAULT)
-        behind = trailing or cst.TrailingWhitespace()
+        behind = apart(trailing or cst.TrailingWhitespace())
         return cst.SimpleStatementLine([bare], leading_lines=above, trailing_whitespace=behind)
     assert isinstance(statement, cst.BaseCompoundStatement)
     return with_leading(statement, above)
+
+
+def own_line(statement: Node, tree: Tree) -> Node:
+    """The line that holds nothing but the statement; else the statement itself."""
+    line = tree.parents[statement]
+    return line if isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1 else statement

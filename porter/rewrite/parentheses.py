@@ -37,6 +37,10 @@ def fitted(node: Expression, parent: Node | None, code: str) -> Expression:
 def _needs_parentheses(node: cst.BaseExpression, parent: Node | None, code: str) -> bool:
     if node.lpar:
         return False
+    if isinstance(parent, cst.FormattedStringExpression) and code.startswith("{"):
+        return True  # `{{` is a brace
+    if isinstance(parent, cst.Attribute) and isinstance(node, cst.Integer):
+        return True  # `1.a` is no attribute
     if isinstance(node, cst.Tuple):
         return not isinstance(parent, _STATEMENTS)
     if isinstance(node, (cst.GeneratorExp, cst.NamedExpr, cst.Yield)):

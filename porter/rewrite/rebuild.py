@@ -8,7 +8,15 @@ from typing import Any
 import libcst as cst
 
 from porter.rewrite.edits import Edits, Run
-from porter.rewrite.layout import as_lines, comment_lines, leading, with_leading, without_first_blanks
+from porter.rewrite.layout import (
+    apart,
+    as_lines,
+    comment_lines,
+    leading,
+    with_leading,
+    without_first_blanks,
+    without_last_blanks,
+)
 from porter.tree import Node, Tree
 from porter.tree.fields import fields
 
@@ -70,34 +78,40 @@ class Rebuilder:
         body: list[cst.BaseStatement] = []
         owed: list[cst.EmptyLine] | None = None  # what stood above lines that went
         for line in block.body:
-            made = self._line(line)
+            made, left = self._line(line)
             for new in made:
                 if owed is not None:
                     new = with_leading(new, [*owed, *without_first_blanks(leading(new))])
                     owed = None
                 body.append(new)
-            if not made and self._run_of(line) in self._empty:
-                left = self._left_above(line)
+            if left is not None:
                 owed = left if owed is None else [*owed, *without_first_blanks(left)]
         changes: dict[str, Any] = {"body": body}
         if owed is not None:
-            changes["footer"] = [*owed, *without_first_blanks(block.footer)]
+            changes["footer"] = without_last_blanks([*owed, *without_first_blanks(block.footer)])
         if not body and isinstance(block, cst.IndentedBlock):
             changes["body"] = [as_lines(cst.Pass())]
         return block.with_changes(**changes)
 
-    def _line(self, line: Any) -> Sequence[cst.BaseStatement]:
-        """What a line of a block becomes: lines."""
+    def _line(self, line: Any) -> tuple[Sequence[cst.BaseStatement], list[cst.EmptyLine] | None]:
+        """What a line of a block becomes: lines; and what stays of it where nothing took its place."""
         statements = line.body if isinstance(line, cst.SimpleStatementLine) else [line]
         if not self._is_split(statements):
-            return [self.node(line)]
+            return [self.node(line)], None
         made: list[cst.BaseStatement] = []
-        for number, statement in enumerate(statements):
-            above = [] if made or number else [*leading(line)]
-            is_last = number == len(statements) - 1
+        left: list[cst.EmptyLine] | None = None
+        above = [*leading(line)]
+        for statement in statements:
+            is_last = statement is statements[-1]
             trailing = line.trailing_whitespace if is_last and isinstance(line, cst.SimpleStatementLine) else None
-            made += self._statement(statement, above, trailing)
-        return made
+            new = self._statement(statement, above, trailing)
+            run = self.edits.runs.get(statement)
+            if new:
+                above, left = [], None
+            elif run in self._empty and run.statements[0] is statement:
+                above = left = [*above, *comment_lines(self._comments_above(statement))]
+            made += new
+        return made, left
 
     def _is_split(self, statements: Sequence[Node]) -> bool:
         edits = self.edits
@@ -116,9 +130,8 @@ class Rebuilder:
             lines.append(as_lines(self.node(statement), trailing=trailing))
         else:
             lines += self._run(run)
-        comments = [*self.edits.comments_above.get(statement, ()), *(run.comments if run else ())]
         if lines:
-            lines[0] = with_leading(lines[0], [*above, *comment_lines(comments)])
+            lines[0] = with_leading(lines[0], [*above, *comment_lines(self._comments_above(statement))])
         elif run is not None:
             self._empty.add(run)
         return lines
@@ -130,20 +143,12 @@ class Rebuilder:
         if lines and isinstance(lines[-1], cst.SimpleStatementLine):
             is_end = isinstance(last, cst.SimpleStatementLine) and last.body[-1] is run.statements[-1]
             kept = last.trailing_whitespace if is_end else cst.TrailingWhitespace()  # type: ignore[attr-defined]
-            lines[-1] = lines[-1].with_changes(trailing_whitespace=kept)
+            lines[-1] = lines[-1].with_changes(trailing_whitespace=apart(kept))
         return lines
 
-    def _left_above(self, line: Any) -> list[cst.EmptyLine]:
-        """What stays of a line that went: the lines above it where a run began, and the run's comments."""
-        run = self._run_of(line)
-        first = run.statements[0]
-        if first is not line and self.edits.tree.parents[first] is not line:
-            return []
-        comments = [*self.edits.comments_above.get(first, ()), *run.comments]
-        return [*leading(line), *comment_lines(comments)]
-
-    def _run_of(self, line: Any) -> Run:
-        return self.edits.runs[line.body[0] if isinstance(line, cst.SimpleStatementLine) else line]
+    def _comments_above(self, statement: Node) -> list[cst.Comment]:
+        run = self.edits.runs.get(statement)
+        return [*self.edits.comments_above.get(statement, ()), *(run.comments if run else ())]
 
     def _check_complete(self) -> None:
         """An edit that was not made must stand in code that another one dropped: anything else is a bug."""

@@ -21,7 +21,8 @@ def with_parameters(function: Function, hit: Hit) -> Function:
         parameters = _inserted(function, parameters, added, before)
     function = function.with_changes(params=parameters)
     if after.returns is not None and function.returns is not None and added_parameters(hit):
-        annotation = function.returns.with_changes(annotation=after.returns.annotation)
+        old, new = function.returns.annotation, after.returns.annotation
+        annotation = function.returns.with_changes(annotation=new.with_changes(lpar=old.lpar, rpar=old.rpar))
         function = function.with_changes(returns=annotation)
     return function
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import libcst as cst
 
 from porter.rewrite.edits import Edits, Run
 from porter.tree import Function, Node, Tree
+from porter.tree.fields import walk
 from porter.tree.functions import methods
 from porter.tree.names import is_variable
 from porter.tree.values import text_of_constant
@@ -55,7 +57,11 @@ def find_dead(source: Tree, new: Tree, wanted: set[str]) -> Dead:
         pending += [other for used in uses[name] for other in by_key.get(used, ())]
     used = elsewhere.union(*(uses[name] for name in alive))
     gone = set(fallen)
-    imports = frozenset(name for name in new.imports if name not in used and name in used_before)
+    imports = frozenset(
+        name
+        for name, item in new.imports.items()
+        if name not in used and name in used_before and item.module != "__future__"
+    )
     return Dead(tuple(name for name in before if name in gone), imports)
 
 
@@ -73,7 +79,21 @@ def used_names(nodes: Iterable[Node], tree: Tree) -> set[str]:
             text = text_of_constant(node)
             if text is not None and text.isidentifier():
                 used |= {text, f".{text}"}
+        elif kind is cst.Annotation:
+            used |= _named_in_strings(node)
     return used
+
+
+def _named_in_strings(annotation: Node) -> set[str]:
+    """Names in annotations that are written as strings: `"list[Cache]"`."""
+    found: set[str] = set()
+    for node in walk(annotation):
+        text = text_of_constant(node) if node.__class__ is cst.SimpleString else None
+        if text is not None and not text.isidentifier():
+            with contextlib.suppress(cst.ParserSyntaxError):
+                inner = walk(cst.parse_expression(text))
+                found |= {name.value for name in inner if isinstance(name, cst.Name)}
+    return found
 
 
 def drop_definitions(edits: Edits, names: Iterable[str]) -> None:

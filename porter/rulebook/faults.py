@@ -5,8 +5,9 @@ from __future__ import annotations
 import libcst as cst
 
 from porter.rule import ROLES, Edit
-from porter.rulebook.markers import is_gap
+from porter.rulebook.markers import is_gap, is_open
 from porter.tree import Function, Node
+from porter.tree.fields import walk
 from porter.tree.functions import body_of, parameter_names, positional
 from porter.tree.names import stored_names
 
@@ -24,6 +25,10 @@ def fault_of_pair(edit: Edit, before: Function, after: Function) -> str | None:
         wanted, given = (sum(map(is_expression, body)) for body in bodies)
         if wanted != given or wanted != len(bodies[0]):
             return f"`{one}` has {wanted} expressions, `{other}` puts {given} in their place"
+    for function in (before, after):
+        calls = (node for node in walk(function) if isinstance(node, cst.Call))
+        if any(sum(map(is_open, call.args)) > 1 for call in calls):
+            return f"a call of `{function.name.value}` has two `...`: one stands for all that remains"
     role = edit.site.partition(".")[0]
     if role not in (*ROLES, "*", "function"):
         return f"no kind of class is called `{role}`: there are {', '.join(ROLES)}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import sys
+import threading
 import tokenize
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 # Levels of code inside code: of an expression, of `elif` behind `elif`. No modeling file of transformers 5.23 has more
 # than 40. LibCST 1.9 ends the process at 10,000 levels (8 MiB of stack) and takes quadratic time long before.
@@ -15,15 +16,25 @@ DEEPEST = 300
 _FRAMES_A_LEVEL = 16  # LibCST's printer: a node in a wrapper in a list, each with its parentheses
 
 
-@contextmanager
+_lock = threading.Lock()
+_inside = [0, 0]  # how many are inside `room_to_recurse`, and the limit that was before the first
+
+
+@contextlib.contextmanager
 def room_to_recurse() -> Iterator[None]:
-    """Python frames enough to walk and print what is `DEEPEST` levels deep, whatever called us."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, _frames() + DEEPEST * _FRAMES_A_LEVEL))
+    """Python frames enough to walk and print what is `DEEPEST` levels deep, whatever called us, in any thread."""
+    with _lock:
+        if not _inside[0]:
+            _inside[1] = sys.getrecursionlimit()
+        _inside[0] += 1
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _frames() + DEEPEST * _FRAMES_A_LEVEL))
     try:
         yield
     finally:
-        sys.setrecursionlimit(before)
+        with _lock:
+            _inside[0] -= 1
+            if not _inside[0]:
+                sys.setrecursionlimit(_inside[1])
 
 
 def _frames() -> int:
@@ -37,6 +48,7 @@ def deepest_statement(tree: ast.Module, text: str) -> int | None:
     """The line of a statement that nests deeper than `DEEPEST`, or None."""
     pending: list[tuple[ast.AST, int, int]] = [(tree, 0, 1)]
     behind_an_if: set[ast.AST] = set()  # who reads a chain of `elif` sees one statement: its first line is the place
+    lines = text.split("\n")
     long_texts = False
     while pending:
         node, depth, line = pending.pop()
@@ -48,7 +60,7 @@ def deepest_statement(tree: ast.Module, text: str) -> int | None:
             line = node.lineno
         if isinstance(node, ast.If):
             behind_an_if.update(item for item in node.orelse if isinstance(item, ast.If))
-        long_texts = long_texts or _may_be_many_literals(node)
+        long_texts = long_texts or _may_be_many_literals(node, lines)
         depth += 1 + _hidden_levels(node)
         for value in node.__dict__.values():
             if value.__class__ is list:
@@ -78,14 +90,14 @@ def _hidden_levels(node: ast.AST) -> int:
     return 0
 
 
-def _may_be_many_literals(node: ast.AST) -> bool:
-    """Whether the text could be more than `DEEPEST` literals one behind the other: each takes three characters."""
+def _may_be_many_literals(node: ast.AST, lines: list[str]) -> bool:
+    """Whether the text could be more than `DEEPEST` literals one behind the other: each takes two quotes."""
     if not isinstance(node, ast.JoinedStr) and not isinstance(getattr(node, "value", None), (str, bytes)):
         return False
     if not isinstance(node, ast.expr):
         return False
-    lines = (node.end_lineno or node.lineno) - node.lineno
-    return lines > DEEPEST // 4 or (node.end_col_offset or 0) - node.col_offset > 3 * DEEPEST
+    written = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+    return len(written) > 2 * DEEPEST and written.count('"') + written.count("'") > 2 * DEEPEST
 
 
 def _most_literals(text: str) -> tuple[int, int]:
@@ -104,21 +116,33 @@ def _most_literals(text: str) -> tuple[int, int]:
     return most
 
 
-def longest_statement(text: str) -> int:
-    """The line of the statement with the most tokens: where it is, when Python itself finds a text too deep to read."""
-    most, count, line, chain = (0, 1), 0, 0, (0, 0)
-    try:
+def deepest_by_tokens(text: str) -> int:
+    """The line of the statement that seems to nest deepest: for a text too deep for Python's own tree.
+
+    Code nests by what stands between two commas: a wide table has many tokens, and few of them behind each other.
+    """
+    most, line, chain = (0, 1), 0, (0, 0)
+    open_counts: list[int] = []  # tokens since the last comma, for each bracket that is open
+    with contextlib.suppress(tokenize.TokenError, SyntaxError):
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type in (tokenize.NL, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT):
                 continue
-            if not count:
-                line = token.start[0]
-                chain = (chain[0] + 1, chain[1]) if token.string == "elif" else chain
-                if token.string == "if":
-                    chain = (0, line)
-            count += 1
-            most = max(most, (count, line), chain, key=lambda found: found[0])
-            count = 0 if token.type == tokenize.NEWLINE else count
-    except (tokenize.TokenError, IndentationError):
-        pass
+            if not open_counts:
+                line, open_counts = token.start[0], [0]
+                if token.string in ("if", "elif"):
+                    chain = (chain[0] + 1, chain[1]) if token.string == "elif" else (0, line)
+            open_counts[-1] = 0 if token.string == "," else open_counts[-1] + _weight(token)
+            most = max(most, (sum(open_counts), line), chain, key=lambda found: found[0])
+            if token.type == tokenize.NEWLINE:
+                open_counts = []
+            elif token.string in ("(", "[", "{"):
+                open_counts.append(0)
+            elif token.string in (")", "]", "}") and len(open_counts) > 1:
+                open_counts.pop()
     return max(most[1], 1)
+
+
+def _weight(token: tokenize.TokenInfo) -> int:
+    """One, but for an f-string, which older Pythons have as one token: it may hold as much as its length."""
+    is_formatted = token.type == tokenize.STRING and "f" in token.string[:2].lower()
+    return len(token.string) if is_formatted else 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 
 from porter.diagnostics import Diagnostic, Refused, Span
-from porter.source.depth import DEEPEST, deepest_statement, longest_statement
+from porter.source.depth import DEEPEST, deepest_by_tokens, deepest_statement
 
 
 def check_python(text: str, display: str) -> Refused | None:
@@ -17,10 +17,16 @@ def check_python(text: str, display: str) -> Refused | None:
     fault = _layout(text, display)
     if fault is not None:
         return fault
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        place = Span(display, line, 0, line, 1)
+        return _refused(
+            "P011", "not valid Python: a null character", place, "take the null characters out of this file"
+        )
     try:
         tree = compile(text, display, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     except (RecursionError, MemoryError):
-        return _too_deep(longest_statement(text), display)
+        return _too_deep(deepest_by_tokens(text), display)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         column = max((getattr(error, "offset", None) or 1) - 1, 0)

@@ -96,13 +96,29 @@ def _read(path: Path, display: str) -> Companion | Refused:
 
 def _declared_encoding(data: bytes, display: str) -> str | Refused:
     """What `# -*- coding: ... -*-` says in one of the first two lines, read as Python reads it; else UTF-8."""
+    fault: str | None
     try:
-        return tokenize.detect_encoding(io.BytesIO(data).readline)[0]
+        encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
+        fault = _fault_of(encoding)
     except SyntaxError as error:
-        if b"coding" not in b"".join(data.splitlines(keepends=True)[:2]):
+        if b"coding" not in b"".join(data.split(b"\n", 2)[:2]):
             return "utf-8"  # the bytes are at fault: decoding them says where
-        help = "declare an encoding that Python knows, or save the file as UTF-8"
-        return Refused((Diagnostic("P005", f"`{display}`: {error.msg}", Span(display, 1, 0, 1, 1), help=help),))
+        encoding, fault = "", error.msg
+    if fault is None:
+        return encoding
+    help = "declare an encoding that Python knows, or save the file as UTF-8"
+    return Refused((Diagnostic("P005", f"`{display}`: {fault}", Span(display, 1, 0, 1, 1), help=help),))
+
+
+def _fault_of(encoding: str) -> str | None:
+    """What keeps a port from being written in an encoding: what porter adds is ASCII, and must stay what it is."""
+    ascii_text = bytes(range(128))
+    try:
+        is_ascii = ascii_text.decode(encoding) == ascii_text.decode("ascii") and "\\".encode(encoding) == b"\\"
+        "\N{SNOWMAN}".encode(encoding, "backslashreplace")
+    except (LookupError, UnicodeError):
+        is_ascii = False
+    return None if is_ascii else f"`{encoding}` is no encoding of text that holds ASCII as it is"
 
 
 def _wrong_bytes(data: bytes, error: UnicodeDecodeError, encoding: str, display: str) -> Refused:

@@ -59,6 +59,12 @@ def parameter_names(function: Function | cst.Lambda) -> set[str]:
     return {parameter.name.value for parameter in parameters_of(function)}
 
 
+def every_parameter(function: Function | cst.Lambda) -> set[str]:
+    """Names of the parameters, those of `*args` and `**kwargs` too."""
+    stars = (function.params.star_arg, function.params.star_kwarg)
+    return parameter_names(function) | {star.name.value for star in stars if isinstance(star, cst.Param)}
+
+
 def default_values(function: Function) -> dict[str, cst.BaseExpression]:
     """Default of each positional parameter that has one."""
     return {p.name.value: p.default for p in positional(function) if p.default is not None}

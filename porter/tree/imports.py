@@ -30,12 +30,12 @@ class Import:
 
 
 def absolute(module: str, level: int, package: str | None) -> str | None:
-    """The full name of a module that is imported in a file of `package` behind so many dots."""
+    """The full name of a module imported in a file of `package` behind so many dots; None where they lead out."""
     if not level:
         return module
-    if package is None:
+    parts = package.split(".") if package else []
+    if len(parts) < level:
         return None
-    parts = package.split(".")
     head = parts[: len(parts) - level + 1]
     return ".".join([*head, *([module] if module else [])])
 
@@ -46,7 +46,7 @@ def module_named(node: cst.ImportFrom) -> tuple[str, int]:
 
 
 def imports_of(statement: Node) -> Iterator[Import]:
-    """What a statement of a module imports, under `if` and `try` too."""
+    """What a statement of a module imports, under `if` and `try` too; not what a function or class does for itself."""
     if isinstance(statement, cst.ImportFrom):
         module, level = module_named(statement)
         if isinstance(statement.names, cst.ImportStar):
@@ -57,7 +57,7 @@ def imports_of(statement: Node) -> Iterator[Import]:
     elif isinstance(statement, cst.Import):
         for alias in statement.names:
             yield Import(bound_by(alias), alias.evaluated_name, 0, None, statement)
-    elif isinstance(statement, (cst.Try, cst.TryStar, cst.If)):
+    elif isinstance(statement, cst.BaseCompoundStatement):
         for suite in suites(statement):
             for inner in statements(suite):
                 yield from imports_of(inner)

@@ -16,7 +16,7 @@ from porter.diagnostics import Span
 from porter.tree.fields import Function, Node, Statement, children
 from porter.tree.functions import methods, statements
 from porter.tree.imports import Import, imports_of
-from porter.tree.names import dotted, is_variable, stored_nodes
+from porter.tree.names import is_variable, stored_nodes
 from porter.tree.order import Order
 from porter.tree.places import Places
 from porter.tree.versions import number_names
@@ -47,7 +47,17 @@ class Tree:
 
     @cached_property
     def imports(self) -> dict[str, Import]:
-        return {item.bound: item for node in self.statements for item in imports_of(node)}
+        return {name: items[-1] for name, items in self.alternatives.items()}
+
+    @cached_property
+    def alternatives(self) -> dict[str, list[Import]]:
+        """The imports that a name may be bound by outside functions and classes: the last, and conditional ones."""
+        found: dict[str, list[Import]] = {}
+        for node in self.statements:
+            is_certain = isinstance(node, (cst.Import, cst.ImportFrom))
+            for item in imports_of(node):
+                found[item.bound] = [*(() if is_certain else found.get(item.bound, ())), item]
+        return found
 
     @cached_property
     def imported_always(self) -> frozenset[str]:
@@ -59,7 +69,10 @@ class Tree:
     @cached_property
     def module_bindings(self) -> Counter[str]:
         """How often each name is bound outside functions and classes, under conditions too."""
-        found: Counter[str] = Counter(item.bound for item in self.imports.values())
+        found = Counter({name: len(items) for name, items in self.alternatives.items()})
+        if "global" in self.text:  # a function may bind it then
+            nodes = (node for node in self.nodes(self.module) if isinstance(node, cst.Global))
+            found.update(item.name.value for node in nodes for item in node.names)
         pending: list[Node] = [self.module]
         while pending:
             node = pending.pop()
@@ -112,12 +125,17 @@ class Tree:
         return {}
 
     def assigned(self, function: Function) -> frozenset[str]:
-        """Names that a function assigns."""
+        """Names that a function binds: assigned, imported or defined in it."""
         found = self._assigned.get(function)
         if found is None:
-            leaves = stored_nodes(self.nodes(function))
-            found = frozenset(leaf.value for leaf in leaves if isinstance(leaf, cst.Name))
-            self._assigned[function] = found
+            nodes = self.nodes(function)
+            names = [leaf.value for leaf in stored_nodes(nodes) if isinstance(leaf, cst.Name)]
+            for node in nodes[1:]:
+                if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
+                    names.append(node.name.value)
+                elif isinstance(node, (cst.Import, cst.ImportFrom)):
+                    names += [item.bound for item in imports_of(node)]
+            found = self._assigned[function] = frozenset(names)
         return found
 
     def is_load(self, node: Node) -> bool:
@@ -151,16 +169,17 @@ class Tree:
     def qualified(self, name: str) -> str | None:
         """What a dotted name of this module means: `torch.nn.Linear` for `nn.Linear`; None for what no import binds."""
         root, dot, rest = name.partition(".")
-        item = self.imports.get(root)
-        if item is None or self.module_bindings[root] != 1:
+        items = self.alternatives.get(root, [])
+        meanings = {item.qualified(self.package) for item in items}
+        if len(meanings) != 1 or self.module_bindings[root] != len(items):
             return None
-        full = item.qualified(self.package)
+        (full,) = meanings
         return f"{full}{dot}{rest}" if full else None
 
-    def qualified_node(self, node: Node) -> str | None:
-        """The same, for a chain of attributes on a name."""
-        name = dotted(node)
-        return self.qualified(name) if name else None
+    def packages(self, name: str) -> set[str]:
+        """Names of the packages that a name is imported from, as far as they are known."""
+        meanings = (item.qualified(self.package) for item in self.alternatives.get(name, ()))
+        return {meaning.split(".")[0] for meaning in meanings if meaning}
 
     # -- places
 

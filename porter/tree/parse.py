@@ -28,7 +28,9 @@ def parse(text: str, display: str, file: Path | None = None, package: str | None
             module = cst.parse_module(text)
             tree = Tree(display, text, module, package)
     except cst.ParserSyntaxError as error:
-        place = Span(name, error.raw_line, error.raw_column, error.raw_line, error.raw_column + 1)
+        # Its tokenizer does not say where it stopped; what it stops at is a form feed that is part of an indentation.
+        line = text[: text.index("\f")].count("\n") + 1 if "\f" in text else error.raw_line
+        place = Span(name, line, error.raw_column, line, error.raw_column + 1)
         message = f"LibCST does not read this: {error.message.splitlines()[0]}"
         return Refused((Diagnostic("P015", message, place, help="write it as older Python does"),))
     return tree

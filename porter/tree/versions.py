@@ -10,7 +10,8 @@ from __future__ import annotations
 import libcst as cst
 
 from porter.tree.fields import Function, Node, evaluated
-from porter.tree.functions import parameters_of
+from porter.tree.functions import every_parameter
+from porter.tree.imports import imports_of
 from porter.tree.names import is_variable
 
 
@@ -37,12 +38,19 @@ class _Numbering:
             if is_variable(node):
                 self._number(node)  # type: ignore[arg-type]
         elif kind is cst.FunctionDef or kind is cst.Lambda:
-            for parameter in parameters_of(node):  # type: ignore[arg-type]
-                self._next(parameter.name.value)  # another value than the name outside
+            if isinstance(node, cst.FunctionDef):
+                self._next(node.name.value)
+            for name in sorted(every_parameter(node)):  # type: ignore[arg-type]
+                self._next(name)  # another value than the name outside
             self.visit(node.body)  # type: ignore[attr-defined]
+        elif kind is cst.Import or kind is cst.ImportFrom:
+            for item in imports_of(node):
+                self._next(item.bound)
         elif kind is not cst.Annotation:
             for child in evaluated(node):
                 self.visit(child)
+            if isinstance(node, cst.ClassDef):
+                self._next(node.name.value)
             if kind in _CHANGING:
                 self._changes_in_place(node)
 

@@ -16,6 +16,7 @@ from porter.match.soundness.callers import unreached_taker
 from porter.match.soundness.check import Case, Found
 from porter.match.soundness.names import hidden_name
 from porter.match.soundness.signature import changed_parameter, decorated, derived_class, other_return
+from porter.match.soundness.strings import unfit_for_string
 from porter.match.soundness.values import constant_value, opened_value, stray_use
 from porter.tree import Node, Tree
 
@@ -31,6 +32,7 @@ CHECKS: tuple[Callable[[Case], Found], ...] = (
     derived_class,
     opened_value,
     unreached_taker,
+    unfit_for_string,
 )
 
 

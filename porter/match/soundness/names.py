@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 
+import libcst as cst
+
 from porter.match.found import Hit
 from porter.match.soundness.check import Case, Found
 from porter.match.soundness.signature import added_parameters
@@ -34,7 +36,8 @@ def hidden_name(case: Case) -> Found:
     for name in sorted(added & local):
         return f"`{name}` is a name this rewrite needs for itself", function
     ours = case.application.rule.imports
-    meant = hit.match.pattern.named
+    said = {node.value for root in hit.roots for node in tree.nodes(root) if isinstance(node, cst.Name)}
+    meant = hit.match.pattern.named & said
     for name in sorted(_unbound(hit) - parameters):
         return f"the function has no parameter `{name}`, which this rewrite hands on", function
     for name in sorted(free_names(hit) - meant):  # what `before` names too is the source's own
@@ -57,9 +60,9 @@ def _unbound(hit: Hit) -> frozenset[str]:
 
 
 def _same_import(name: str, case: Case) -> bool:
-    """The file imports the name, once, and from where the rule does or a package of the same root."""
-    theirs, ours = case.tree.imports.get(name), case.application.rule.imports[name]
-    if theirs is None or case.tree.module_bindings[name] > 1:
+    """The file imports the name, and nothing else binds it, from where the rule does or a package of the same root."""
+    theirs, ours = case.tree.alternatives.get(name, ()), case.application.rule.imports[name]
+    if not theirs or case.tree.module_bindings[name] > len(theirs):
         return False
-    roots = {theirs.module.split(".")[0], ours.module.split(".")[0]}
-    return len(roots) == 1 or theirs.level > 0 or name == "torch_npu"
+    root = ours.module.split(".")[0]
+    return name == "torch_npu" or all(item.level > 0 or item.module.split(".")[0] == root for item in theirs)
