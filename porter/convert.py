@@ -116,7 +116,8 @@ def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
         return anatomy
     if isinstance(rules, Refused):
         return rules
-    return _Read(tree, anatomy, defaults_of(source.configuration, tree, anatomy.causal), rules)
+    defaults = defaults_of(source.configuration, tree, anatomy.causal)
+    return defaults if isinstance(defaults, Refused) else _Read(tree, anatomy, defaults, rules)
 
 
 def _plan(source: Source, read: _Read, keep: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Plan | Refused:

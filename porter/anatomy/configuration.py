@@ -31,11 +31,13 @@ class ConfigDefaults:
         return None
 
 
-def defaults_of(companion: Companion | None, tree: Tree, causal: str) -> ConfigDefaults:
+def defaults_of(companion: Companion | None, tree: Tree, causal: str) -> ConfigDefaults | Refused:
     """Defaults of the configuration class that the causal class is built from, out of the file beside it."""
-    configuration = parse(companion.text, companion.name) if companion is not None else None
-    if configuration is None or isinstance(configuration, Refused):
+    if companion is None:
         return ConfigDefaults({})
+    configuration = parse(companion.text, companion.name, companion.path)
+    if isinstance(configuration, Refused):
+        return configuration
     return read_defaults(configuration, configuration_class(tree, causal))
 
 

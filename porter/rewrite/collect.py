@@ -11,9 +11,10 @@ import libcst as cst
 from porter.match import Application, Hit
 from porter.match.soundness.signature import added_parameters
 from porter.match.soundness.strings import enclosing_string
+from porter.rewrite.comments import lost_comments
 from porter.rewrite.edits import Edits, Run
 from porter.rewrite.fill import Filler, Rebuild
-from porter.rewrite.layout import comments_of, leading, own_line, with_leading
+from porter.rewrite.layout import comments_of, leading, with_leading
 from porter.rewrite.parentheses import bare, fitted
 from porter.rewrite.signature import insertion_line, with_parameters
 from porter.rewrite.strings import inside_string
@@ -39,7 +40,7 @@ def _collect_statements(rule: str, hit: Hit, edits: Edits, fill: Fill, rebuild: 
         if not segment or _says_the_same(segment, found, edits):
             continue
         keeps_end = bool(found) and isinstance(found[-1], cst.SimpleStatementLine)
-        comments = tuple(_lost_comments(segment, hit, edits, keeps_end=keeps_end))
+        comments = tuple(lost_comments(segment, hit, edits.tree, keeps_end=keeps_end))
         edits.replace_run(Run(segment, partial(lambda number: cached()[number], number), comments))
         edits.record(rule, hit.site, edits.tree.line(segment[0]), _last_line(segment, found, comments, edits))
     for parameter in added_parameters(hit):
@@ -120,45 +121,6 @@ def _says_the_same(segment: Sequence[Statement], found: Sequence[cst.BaseStateme
         if not old.deep_equals(new):
             return False
     return True
-
-
-def _lost_comments(segment: Sequence[Statement], hit: Hit, edits: Edits, *, keeps_end: bool) -> list[cst.Comment]:
-    """Comments inside a run that nothing carries: they go above what replaces it.
-
-    `keeps_end`: the one behind its last line goes behind the last of the new lines.
-    """
-    tree = edits.tree
-    start, end = tree.places.range(segment[0])[0], tree.places.range(segment[-1])[1]
-    # What stands behind the last line of a block goes with it.
-    goes_on = isinstance(segment[-1], cst.BaseCompoundStatement) or not keeps_end
-    if "#" not in tree.text[start:end] and not goes_on:
-        return []
-    carried = _carried(hit, edits)
-    found: list[cst.Comment] = []
-    for number, statement in enumerate(segment):
-        line: Any = tree.parents[statement]
-        if isinstance(line, cst.SimpleStatementLine):
-            if number and line.body[0] is statement:
-                found += [above.comment for above in line.leading_lines if above.comment]
-            found += comments_of(statement, carried)
-            is_last = keeps_end and statement is segment[-1]
-            behind = line.trailing_whitespace.comment if line.body[-1] is statement else None
-            if behind and not is_last:
-                found.append(behind)
-        else:
-            lines = leading(statement)
-            whole = list(comments_of(statement, carried))
-            found += whole if number else whole[sum(above.comment is not None for above in lines) :]
-    return found
-
-
-def _carried(hit: Hit, edits: Edits) -> frozenset[Node]:
-    """What is put in again with the comments inside it; of the last of several arguments its comma is not."""
-    rests = [rest for rest in hit.match.bindings.rests if rest]
-    last = {rest[-1] for rest in rests if isinstance(rest[-1], cst.Arg)}
-    values = {argument.value for argument in last if isinstance(argument, cst.Arg)}
-    lines = {own_line(node, edits.tree) for rest in rests for node in rest if not isinstance(node, cst.Arg)}
-    return (hit.holes - last) | values | lines
 
 
 def _last_line(segment: Sequence[Statement], found: Sequence[object], comments: Sequence[object], edits: Edits) -> int:

@@ -114,7 +114,7 @@ def _fault_of(encoding: str) -> str | None:
     """What keeps a port from being written in an encoding: what porter adds is ASCII, and must stay what it is."""
     ascii_text = bytes(range(128))
     try:
-        is_ascii = ascii_text.decode(encoding) == ascii_text.decode("ascii") and "\\".encode(encoding) == b"\\"
+        is_ascii = "\\".encode(encoding) == b"\\" and ascii_text.decode(encoding) == ascii_text.decode("ascii")
         "\N{SNOWMAN}".encode(encoding, "backslashreplace")
     except (LookupError, UnicodeError):
         is_ascii = False

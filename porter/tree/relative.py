@@ -20,14 +20,11 @@ from porter.tree.parse import parse
 def lost_imports(text: str, display: str, there: Collection[str]) -> Diagnostic | None:
     """P009: the first import of a file that cannot work beside the modules `there`, and the lines of the others.
 
+    Of a file that is no Python, what is wrong with it: the port could not import it either.
     Only what runs whenever the module is imported: an import under `try` or `if` may fail, or never run.
     """
-    if "import" not in text:
-        return None
     tree = parse(text, display)
-    if isinstance(tree, Refused):
-        return None  # whoever parses the file for itself has the better message
-    return lost_imports_of(tree, there)
+    return tree.diagnostics[0] if isinstance(tree, Refused) else lost_imports_of(tree, there)
 
 
 def lost_imports_of(tree: Tree, there: Collection[str]) -> Diagnostic | None:
