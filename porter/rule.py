@@ -22,7 +22,7 @@ class Edit:
     """One place a rule changes.
 
     site:    `<role>.<method>` (`norm.forward`, `attention.__init__`), `*.<method>`, `function` (any module function),
-             `bases` (the base classes of every class) or `*` (every function).
+             or `*` (every function).
     unit:    `function` takes a whole body; `statements` a run of statements with `...` for what stays between;
              `expression` every occurrence; `expressions` several, each once, with statements to run before the first.
     private: locals of the pattern whose meaning the edit changes: nothing that stays may touch them.

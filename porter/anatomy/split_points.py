@@ -25,7 +25,7 @@ class SplitPoints:
     module: str  # "modeling_llama"
     layer_class: str  # "LlamaDecoderLayer"
     row_parallel: tuple[str, ...]  # ("self_attn.o_proj", "mlp.down_proj")
-    checked_against: str | None  # "base_model_tp_plan of LlamaConfig"
+    checked_against: str | None  # "base_model_tp_plan"
     notes: tuple[str, ...]
 
 

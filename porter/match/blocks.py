@@ -39,9 +39,8 @@ class BlockUnifier(Unifier):
 
     def block(self, wanted: Sequence[Statement], found: Sequence[Statement], b: Bindings) -> Bindings | None:
         """The block of a compound: what its `...` stands for is kept, to be written again."""
-        for bindings, run in self._run(wanted, 0, found, 0, b, whole=True):
-            gaps = tuple(taken for statement, taken in run if is_gap(statement))
-            return replace(bindings, rests=(*bindings.rests, *gaps))
+        for bindings, _ in self._run(wanted, 0, found, 0, b, whole=True, inner=True):
+            return bindings
         return None
 
     def _run(
@@ -52,6 +51,7 @@ class BlockUnifier(Unifier):
         at: int,
         bindings: Bindings,
         whole: bool,
+        inner: bool = False,
     ) -> Iterator[tuple[Bindings, Run]]:
         """Match the pattern from its statement `first` on with the block from `at` on."""
         if first == len(pattern):
@@ -63,7 +63,8 @@ class BlockUnifier(Unifier):
         head = pattern[first]
         if is_gap(head):
             for end in range(at, len(block) + 1):
-                for found, tail in self._run(pattern, first + 1, block, end, bindings, whole):
+                kept = replace(bindings, rests=(*bindings.rests, tuple(block[at:end]))) if inner else bindings
+                for found, tail in self._run(pattern, first + 1, block, end, kept, whole, inner):
                     yield found, [(head, tuple(block[at:end])), *tail]
             return
         if at == len(block):
@@ -73,6 +74,6 @@ class BlockUnifier(Unifier):
         result = self.unify(head, block[at], bindings)
         if result is not None:
             self.matched = before + 1
-            for found, tail in self._run(pattern, first + 1, block, at + 1, result, whole):
+            for found, tail in self._run(pattern, first + 1, block, at + 1, result, whole, inner):
                 yield found, [(head, (block[at],)), *tail]
         self.matched = before

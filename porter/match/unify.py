@@ -61,12 +61,13 @@ class Unifier:
 
     def unify(self, p: Node, s: Node, b: Bindings) -> Bindings | None:
         """The bindings, and what makes `p` equal to `s`; None where nothing does."""
+        is_index = p.__class__ is cst.SubscriptElement  # there `...` is what Python means by it
         while type(p) is type(s) and (wrapped := _WRAPPED.get(type(p))) is not None:
             if getattr(p, "star", None) != getattr(s, "star", None):
                 self.note(p, s)
                 return None
             p, s = getattr(p, wrapped), getattr(s, wrapped)
-        if p.__class__ is cst.Ellipsis and isinstance(s, cst.BaseExpression):
+        if p.__class__ is cst.Ellipsis and isinstance(s, cst.BaseExpression) and not is_index:
             return b
         if isinstance(p, cst.Assign) and isinstance(s, (cst.Assign, cst.AnnAssign)):
             result = self._assignment(p, s, b)

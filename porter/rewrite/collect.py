@@ -15,7 +15,7 @@ from porter.rewrite.comments import lost_comments
 from porter.rewrite.edits import Edits, Run
 from porter.rewrite.fill import Filler, Rebuild
 from porter.rewrite.layout import comments_of, leading, with_leading
-from porter.rewrite.parentheses import bare, fitted
+from porter.rewrite.parentheses import bare, enclosed, fitted
 from porter.rewrite.signature import insertion_line, with_parameters
 from porter.rewrite.strings import inside_string
 from porter.tree import Node, Statement, Tree
@@ -96,6 +96,8 @@ def _in_place_of(node: Any, tree: Tree, filled: _Once, number: int) -> cst.BaseE
         new = inside_string(new, string)
     if node.lpar and not isinstance(node, (cst.Tuple, cst.GeneratorExp)):
         return new.with_changes(lpar=[*node.lpar, *new.lpar], rpar=[*new.rpar, *node.rpar])
+    if node.lpar and isinstance(tree.parents[node], cst.BaseSmallStatement) and not new.lpar:
+        return enclosed(new)  # `return(x, y)`: the brackets stood for a blank
     return fitted(new, tree.parents[node], cst.Module([]).code_for_node(new))
 
 

@@ -77,7 +77,11 @@ class Filler:
                 items = self._items(value, node)
                 if len(items) != len(value) or any(a is not b for a, b in zip(items, value, strict=True)):
                     changes[name] = items
-        if isinstance(node, cst.FormattedStringExpression) and isinstance(parent, cst.FormattedString) and changes:
+        if (
+            isinstance(node, cst.FormattedStringExpression)
+            and isinstance(parent, cst.FormattedString)
+            and "expression" in changes
+        ):
             changes["expression"] = inside_string(changes["expression"], parent)
         if isinstance(node, cst.Attribute) and node.attr.value in self.attributes:
             changes["attr"] = cst.Name(self.attributes[node.attr.value])
@@ -109,11 +113,14 @@ class Filler:
         if bound is not None and version == 0:
             filled = self.rebuild(bound)
             assert isinstance(filled, cst.BaseExpression)
-            return fitted(bare(filled), parent, self.source.code(bound))
+            new = bare(filled)
+            return fitted(
+                new, parent, self.source.code(bound) if filled is bound else cst.Module([]).code_for_node(new)
+            )
         name = self.bindings.names.get(node.value) or self._fresh.get(node.value)
         if name is not None:
             return node.with_changes(value=name)
-        return bare(bound) if bound is not None and is_target else node
+        return bare(bound) if bound is not None and (is_target or version) else node
 
     def _new_locals(self) -> set[str]:
         known = {*self.bindings.names, *self.bindings.metas, *parameter_names(self.after), *_SAID}

@@ -22,6 +22,7 @@ from porter.rewrite.needed import Needed, needed_by
 from porter.rewrite.ported import FRAME, Change
 from porter.rewrite.rebuild import Rebuilder
 from porter.rewrite.sweep import definition, drop_definitions, find_dead
+from porter.source.python import check_python
 from porter.tree import Node, Tree
 
 
@@ -52,7 +53,11 @@ def rewrite(plan: Plan) -> Rewritten:
     module, swept = _finished(plan.tree, new, needed)
     changes = {*edits.changes, *_changes_of(swept, plan.tree)}
     ordered = sorted(changes, key=lambda change: (change.start, change.end, change.rule, change.site))
-    return Rewritten(module.code, tuple(ordered), exported_names(module))
+    code = module.code
+    fault = check_python(code, plan.tree.display)
+    if fault is not None:
+        raise AssertionError(f"the rewritten text is not Python: {fault.diagnostics[0]}")
+    return Rewritten(code, tuple(ordered), exported_names(module))
 
 
 class _Later:

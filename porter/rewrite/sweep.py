@@ -11,7 +11,7 @@ import libcst as cst
 
 from porter.rewrite.edits import Edits, Run
 from porter.tree import Function, Node, Tree
-from porter.tree.fields import walk
+from porter.tree.fields import children, walk
 from porter.tree.functions import methods
 from porter.tree.names import is_variable
 from porter.tree.values import text_of_constant
@@ -36,8 +36,7 @@ def find_dead(source: Tree, new: Tree, wanted: set[str]) -> Dead:
     used_before = used_names(source.nodes(source.module), source)
     uses = {name: used_names(new.nodes(function), new) for name, function in alive.items()}
     users = Counter(name for names in uses.values() for name in names)
-    inside = {node for function in alive.values() for node in new.nodes(function)}
-    elsewhere = used_names((node for node in new.nodes(new.module) if node not in inside), new) | wanted
+    elsewhere = used_names(_outside(new.module, frozenset(alive.values())), new) | wanted
     fallen: list[str] = []
     by_key: dict[str, list[str]] = {}
     for name in alive:
@@ -106,6 +105,16 @@ def definition(tree: Tree, name: str) -> Function:
     """A function, or a method as `Class.name`."""
     cls, dot, method = name.partition(".")
     return methods(tree.classes[cls])[method] if dot else tree.functions[name]
+
+
+def _outside(root: Node, functions: frozenset[Node]) -> Iterator[Node]:
+    """Every node that is in none of the functions. One node of a rule may stand in several places of a new tree."""
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if node not in functions:
+            yield node
+            pending += children(node)
 
 
 def _definitions(tree: Tree) -> Iterator[tuple[str, Function]]:

@@ -81,8 +81,9 @@ def _declares_rule(node: Node) -> bool:
 
 def _without_after(tree: Tree, taken: tuple[Taken, ...]) -> list[Pattern]:
     """Every `given` and every `not` of a rule: what it takes, then its own."""
-    own = Taken(tree, tuple(f for name, f in tree.functions.items() if name.startswith(PREFIXES)))
-    return [Pattern(f.name.value, f, None, each.file) for each in (*taken, own) for f in each.functions]
+    own = (tree, tuple(f for name, f in tree.functions.items() if name.startswith(PREFIXES)))
+    every = [*((each.file, each.functions) for each in taken), own]
+    return [Pattern(f.name.value, f, None, file) for file, functions in every for f in functions]
 
 
 def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[LoadedEdit, ...] | Refused:

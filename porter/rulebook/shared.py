@@ -29,6 +29,7 @@ class Taken:
 
     file: Tree = field(compare=False, repr=False)
     functions: tuple[Function, ...] = field(compare=False, repr=False)
+    texts: tuple[str, ...] = field(repr=False)  # the functions as they are written
 
 
 class SharedFiles:
@@ -37,6 +38,7 @@ class SharedFiles:
     def __init__(self, rules: Path) -> None:
         self._rules = rules
         self._read: dict[str, Tree | Refused] = {}
+        self._texts: dict[Function, str] = {}
 
     def taken_by(self, rule: Tree) -> tuple[Taken, ...] | Refused:
         """What a rule file takes. What is not there is located in it; what is broken, in the shared file."""
@@ -57,8 +59,17 @@ class SharedFiles:
                     return broken(rule, alias, fault)
                 known.add(bound_by(alias))
             wanted = {bound_by(alias) for alias in aliases}
-            taken.append(Taken(file, tuple(f for name, f in file.functions.items() if name in wanted)))
+            functions = tuple(f for name, f in file.functions.items() if name in wanted)
+            taken.append(Taken(file, functions, tuple(map(self._text, functions))))
         return tuple(taken)
+
+    def _text(self, function: Function) -> str:
+        """A top-level function as it is written, without what stands above it."""
+        text = self._texts.get(function)
+        if text is None:
+            alone = function.with_changes(leading_lines=(), decorators=())
+            text = self._texts[function] = cst.Module([]).code_for_node(alone).rstrip("\n")
+        return text
 
     def _file(self, rule: Tree, node: cst.ImportFrom) -> Tree | Refused:
         module, level = module_named(node)
@@ -99,15 +110,9 @@ def identity(rule: Tree, taken: tuple[Taken, ...]) -> str:
     """sha256 of a rule: of its file, and of every function it takes."""
     digest = hashlib.sha256(rule.text.encode())
     for shared in taken:
-        for function in shared.functions:
-            digest.update(_text(function).encode())
+        for text in shared.texts:
+            digest.update(text.encode())
     return digest.hexdigest()
-
-
-def _text(function: Function) -> str:
-    """A top-level function as it is written, without what stands above it."""
-    alone = function.with_changes(leading_lines=(), decorators=())
-    return cst.Module([]).code_for_node(alone).rstrip("\n")
 
 
 def broken(tree: Tree, node: Node, message: str) -> Refused:

@@ -23,7 +23,7 @@ _LAYOUT = frozenset(
         *("leading_lines", "lines_after_decorators", "header", "footer", "trailing_whitespace", "leading_whitespace"),
         *("lpar", "rpar", "lbracket", "rbracket", "lbrace", "rbrace", "comma", "semicolon", "equal", "dot", "colon"),
         *("first_colon", "second_colon", "posonly_ind", "indent", "separator", "trailing_comma", "start", "end"),
-        *("default_indent", "default_newline", "has_trailing_newline", "encoding", "type_parameters"),
+        *("default_indent", "default_newline", "has_trailing_newline", "encoding"),
     }
 )
 # What a field may hold that is no node. Kinds are compared: `isinstance` is slow, for LibCST's classes are abstract.
@@ -41,12 +41,20 @@ _TEXT: dict[type[Node], tuple[str, ...]] = {
     cst.Nonlocal: ("names",),
     cst.MatchKeywordElement: ("key",),
 }
+# Where LibCST's own order is not that of the text.
+_WRITTEN: dict[type[Node], tuple[str, ...]] = {
+    cst.FunctionDef: ("decorators", "asynchronous", "type_parameters", "params", "returns", "body"),
+    cst.ClassDef: ("decorators", "type_parameters", "bases", "keywords", "body"),
+    cst.MatchCase: ("pattern", "guard", "body"),
+    cst.IfExp: ("body", "test", "orelse"),
+}
 # What Python evaluates last stands last: a walk in this order meets a value before the names it is bound to.
 _ORDER: dict[type[Node], tuple[str, ...]] = {
     cst.Assign: ("value", "targets"),
     cst.AnnAssign: ("value", "target", "annotation"),
     cst.AugAssign: ("value", "operator", "target"),
     cst.NamedExpr: ("value", "target"),
+    cst.IfExp: ("test", "body", "orelse"),
     cst.For: ("iter", "target", "body", "orelse", "asynchronous"),
     cst.CompFor: ("iter", "target", "ifs", "inner_for_in", "asynchronous"),
     cst.ListComp: ("for_in", "elt"),
@@ -63,6 +71,8 @@ def fields(kind: type[Node]) -> tuple[str, ...]:
     names = (field.name for field in dataclasses.fields(kind))
     if kind is cst.NotEqual:
         return ()  # `!=` or `<>`
+    if kind in _WRITTEN:
+        return _WRITTEN[kind]
     return tuple(n for n in names if n not in _LAYOUT and n not in text and not n.startswith("whitespace"))
 
 

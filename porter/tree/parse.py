@@ -15,8 +15,8 @@ from porter.tree.module import Tree
 def parse(text: str, display: str, file: Path | None = None, package: str | None = None) -> Tree | Refused:
     """Parse one file; lines that end in CR LF are read as lines. `file` is how a message about its syntax names it.
 
-    P011 to P014 are Python's own verdict (see `porter.source.python`); P015 is syntax that Python reads and LibCST does
-    not.
+    P011 is Python's own verdict, P012 to P014 are limits of porter's (see `porter.source.python`); P015 is syntax that
+    Python reads and LibCST does not.
     """
     text = text.replace("\r\n", "\n")
     name = str(file or display)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import libcst as cst
 
 from porter.tree.fields import Function, Node, evaluated
-from porter.tree.functions import every_parameter
+from porter.tree.functions import every_parameter, parameters_of
 from porter.tree.imports import imports_of
 from porter.tree.names import is_variable
 
@@ -22,6 +22,7 @@ def number_names(function: Function, stored: frozenset[Node] | set[Node], versio
 
 
 _CHANGING = frozenset({cst.Call, cst.Attribute, cst.Subscript})
+_COMPREHENSIONS = frozenset({cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp})
 
 
 class _Numbering:
@@ -30,19 +31,21 @@ class _Numbering:
     def __init__(self, stored: frozenset[Node] | set[Node], versions: dict[Node, int]) -> None:
         self.stored = stored
         self.versions = versions
-        self.current: dict[str, int] = {}
+        self.current: dict[str, int] = {}  # the version that a name has here
+        self.last: dict[str, int] = {}  # the last that was given to it
 
     def visit(self, node: Node) -> None:
         kind = node.__class__
         if kind is cst.Name:
             if is_variable(node):
                 self._number(node)  # type: ignore[arg-type]
-        elif kind is cst.FunctionDef or kind is cst.Lambda:
-            if isinstance(node, cst.FunctionDef):
-                self._next(node.name.value)
-            for name in sorted(every_parameter(node)):  # type: ignore[arg-type]
-                self._next(name)  # another value than the name outside
-            self.visit(node.body)  # type: ignore[attr-defined]
+        elif isinstance(node, (cst.FunctionDef, cst.Lambda)):
+            self._function(node)
+        elif kind in _COMPREHENSIONS:
+            outside = dict(self.current)
+            for child in evaluated(node):
+                self.visit(child)
+            self.current = outside
         elif kind is cst.Import or kind is cst.ImportFrom:
             for item in imports_of(node):
                 self._next(item.bound)
@@ -54,13 +57,29 @@ class _Numbering:
             if kind in _CHANGING:
                 self._changes_in_place(node)
 
+    def _function(self, node: Function | cst.Lambda) -> None:
+        """Decorators and defaults belong to the code outside, parameters and what the body binds do not."""
+        if isinstance(node, cst.FunctionDef):
+            for decorator in node.decorators:
+                self.visit(decorator)
+        for parameter in parameters_of(node):
+            if parameter.default is not None:
+                self.visit(parameter.default)
+        if isinstance(node, cst.FunctionDef):
+            self._next(node.name.value)
+        outside = dict(self.current)
+        for name in sorted(every_parameter(node)):
+            self._next(name)
+        self.visit(node.body)
+        self.current = outside
+
     def _number(self, node: cst.Name) -> None:
         if node in self.stored:
             self._next(node.value)
         self.versions[node] = self.current.get(node.value, 0)
 
     def _next(self, name: str) -> None:
-        self.current[name] = self.current.get(name, 0) + 1
+        self.last[name] = self.current[name] = self.last.get(name, 0) + 1
 
     def _changes_in_place(self, node: Node) -> None:
         changed: Node | None = None

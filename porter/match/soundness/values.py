@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import libcst as cst
 
+from porter.match.found import Hit
 from porter.match.soundness.check import Case, Found
 from porter.match.soundness.passing import looked_into, made_elsewhere
+from porter.tree import Node, Tree
 from porter.tree.names import is_variable
 
 
@@ -25,12 +27,30 @@ def stray_use(case: Case) -> Found:
     """A private value is used by code that stays."""
     hit, tree = case.hit, case.tree
     private = {value for (name, _), value in hit.match.bindings.locals.items() if name in hit.edit.private}
-    for node in tree.nodes(hit.match.function) if private else ():
-        if isinstance(node, cst.Name) and tree.is_load(node):
-            is_private = (node.value, tree.versions.get(node, 0)) in private
-            if is_private and not tree.within(node, hit.roots):
-                return f"`{node.value}` is used here, in a layout or place the rewrite changes", node
+    if not private:
+        return None
+    names, loop = {name for name, _ in private}, _loop_around(hit, tree)
+    for node in tree.nodes(hit.match.function):
+        if not isinstance(node, cst.Name) or node.value not in names or tree.within(node, hit.roots):
+            continue
+        version = tree.versions.get(node, 0)
+        is_read = tree.is_load(node)
+        if isinstance(tree.parents[node], cst.AugAssign) and not is_read:
+            version, is_read = version - 1, True  # read before it is set
+        goes_round = loop is not None and tree.within(node, frozenset({loop}))
+        if is_read and ((node.value, version) in private or goes_round):
+            return f"`{node.value}` is used here, in a layout or place the rewrite changes", node
     return None
+
+
+def _loop_around(hit: Hit, tree: Tree) -> Node | None:
+    """The outermost loop of the function that the hit stands in: its next round may read what this one left."""
+    found: Node | None = None
+    here: Node | None = next(iter(hit.roots))
+    while here is not None and here is not hit.match.function:
+        found = here if isinstance(here, (cst.For, cst.While)) and here not in hit.roots else found
+        here = tree.parents.get(here)
+    return found
 
 
 def opened_value(case: Case) -> Found:
