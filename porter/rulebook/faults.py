@@ -25,10 +25,6 @@ def fault_of_pair(edit: Edit, before: Function, after: Function) -> str | None:
         wanted, given = (sum(map(is_expression, body)) for body in bodies)
         if wanted != given or wanted != len(bodies[0]):
             return f"`{one}` has {wanted} expressions, `{other}` puts {given} in their place"
-    for function in (before, after):
-        calls = (node for node in walk(function) if isinstance(node, cst.Call))
-        if any(sum(map(is_open, call.args)) > 1 for call in calls):
-            return f"a call of `{function.name.value}` has two `...`: one stands for all that remains"
     role = edit.site.partition(".")[0]
     if role not in (*ROLES, "*", "function"):
         return f"no kind of class is called `{role}`: there are {', '.join(ROLES)}"
@@ -39,6 +35,14 @@ def fault_of_pair(edit: Edit, before: Function, after: Function) -> str | None:
         lost = stored_names(before) - stored_names(after) - set(edit.private) - {"_"}
         if lost:
             return f"`{one}` assigns {', '.join(sorted(lost))} and `{other}` does not; name them private"
+    return None
+
+
+def fault_of_calls(function: Function) -> str | None:
+    """What is wrong with the `...` in calls of a function, in words."""
+    calls = (node for node in walk(function) if isinstance(node, cst.Call))
+    if any(sum(map(is_open, call.args)) > 1 for call in calls):
+        return f"a call of `{function.name.value}` has two `...`: one stands for all that remains"
     return None
 
 

@@ -9,7 +9,7 @@ import libcst as cst
 
 from porter.diagnostics import Refused
 from porter.rule import UNITS, Edit, Rule
-from porter.rulebook.faults import fault_of_pair
+from porter.rulebook.faults import fault_of_calls, fault_of_pair
 from porter.rulebook.loaded import LoadedEdit, LoadedRule, Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
 from porter.tree import Node, Tree
@@ -105,6 +105,8 @@ def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[Loaded
             if after is None:
                 return broken(tree, before, f"`{name}` has no `after{suffix}`")
             fault = fault_of_pair(edit, before, after)
+            if "..." in tree.text:
+                fault = fault or fault_of_calls(before) or fault_of_calls(after)
             if fault:
                 return broken(tree, after, fault)
             patterns.append(Pattern(name, before, after, tree))

@@ -163,3 +163,10 @@ def test_a_shipped_rule_says_why_what_it_costs_and_what_it_asks(path):
     for heading in ("Why:", "Numerics:", "Contract:"):
         assert heading in rule.document
     assert rule.summary and "->" in rule.summary
+
+
+def test_two_open_places_in_one_call_are_a_message(tmp_path):
+    text = edited(("f(x)", "f(x, ..., **...)"), ("g(x)", "g(x, ..., **...)"))
+    refused = load_rules(folder_with(tmp_path, text))
+    assert isinstance(refused, Refused)
+    assert "a call of `before` has two `...`" in render(refused.diagnostics[0])
