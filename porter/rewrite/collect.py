@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import libcst as cst
 
@@ -23,8 +23,18 @@ from porter.tree import Node, Statement, Tree
 Fill = Callable[[Rebuild], Filler]
 
 
-def collect(application: Application, hit: Hit, edits: Edits, rebuild: Rebuild) -> None:
-    """Add the edits of one hit. `rebuild` gives a node of the source with all edits in it, once those are known."""
+class Later(Protocol):
+    """Gives a node of the source with all edits in it, once those are known."""
+
+    def __call__(self, node: Node) -> Node: ...
+
+    def changes(self, nodes: Iterable[Node]) -> bool:
+        """Whether an edit is at one of the nodes, or inside it."""
+        ...
+
+
+def collect(application: Application, hit: Hit, edits: Edits, rebuild: Later) -> None:
+    """Add the edits of one hit."""
     attributes = dict(application.attributes) | hit.match.bindings.attributes
     fill: Fill = partial(Filler, hit, edits.tree, attributes)
     if hit.match.expressions:
@@ -33,9 +43,9 @@ def collect(application: Application, hit: Hit, edits: Edits, rebuild: Rebuild) 
         _collect_statements(application.rule.name, hit, edits, fill, rebuild)
 
 
-def _collect_statements(rule: str, hit: Hit, edits: Edits, fill: Fill, rebuild: Rebuild) -> None:
+def _collect_statements(rule: str, hit: Hit, edits: Edits, fill: Fill, rebuild: Later) -> None:
     as_found = fill(lambda node: node).segments()
-    cached = _Once(lambda: fill(rebuild).segments())
+    cached = _Once(lambda: fill(rebuild).segments() if rebuild.changes(hit.holes) else as_found)
     for number, (segment, found) in enumerate(zip(hit.match.segments, as_found, strict=True)):
         if not segment or _says_the_same(segment, found, edits):
             continue
@@ -54,10 +64,11 @@ def _collect_statements(rule: str, hit: Hit, edits: Edits, fill: Fill, rebuild: 
             edits.record(rule, hit.site, edits.tree.line(returns), edits.tree.places.last_line(returns))
 
 
-def _collect_expressions(rule: str, hit: Hit, edits: Edits, fill: Fill, rebuild: Rebuild) -> None:
+def _collect_expressions(rule: str, hit: Hit, edits: Edits, fill: Fill, rebuild: Later) -> None:
     nodes, tree = hit.match.expressions, edits.tree
-    cached = _Once(lambda: fill(rebuild).expressions(len(nodes)))
-    prelude, found = fill(lambda node: node).expressions(len(nodes))
+    as_found = fill(lambda node: node).expressions(len(nodes))
+    cached = _Once(lambda: fill(rebuild).expressions(len(nodes)) if rebuild.changes(hit.holes) else as_found)
+    prelude, found = as_found
     comments: list[cst.Comment] = []
     for number, (node, new) in enumerate(zip(nodes, found, strict=True)):
         if bare(node).deep_equals(bare(new)):

@@ -30,6 +30,10 @@ class Rebuilder:
         self._empty: set[Run] = set()  # runs that nothing takes the place of
         self._spine = _above(edits.tree, edits.touched())
 
+    def changes(self, node: Node) -> bool:
+        """Whether an edit is at the node or below it."""
+        return node in self._spine
+
     def module(self) -> cst.Module:
         """The whole module, with every edit."""
         module = self.node(self.edits.tree.module)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import libcst as cst
 
@@ -48,7 +47,7 @@ def rewrite(plan: Plan) -> Rewritten:
     make_absolute(edits)
     edits.settle()
     rebuilder = Rebuilder(edits)
-    later.rebuild = rebuilder.node
+    later.rebuilder = rebuilder
     new = Tree(plan.tree.display, "", rebuilder.module(), plan.tree.package)
     module, swept = _finished(plan.tree, new, needed)
     changes = {*edits.changes, *_changes_of(swept, plan.tree)}
@@ -63,10 +62,13 @@ def rewrite(plan: Plan) -> Rewritten:
 class _Later:
     """What gives a node with the edits in it: known once all edits are."""
 
-    rebuild: Any = None
+    rebuilder: Rebuilder
 
     def __call__(self, node: Node) -> Node:
-        return self.rebuild(node)
+        return self.rebuilder.node(node)
+
+    def changes(self, nodes: Iterable[Node]) -> bool:
+        return any(map(self.rebuilder.changes, nodes))
 
 
 def _finished(source: Tree, new: Tree, needed: dict[str, Needed]) -> tuple[cst.Module, tuple[str, ...]]:

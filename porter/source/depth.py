@@ -54,7 +54,7 @@ def deepest_statement(tree: ast.Module, text: str) -> int | None:
         node, depth, line = pending.pop()
         if depth > DEEPEST:
             return line
-        if isinstance(node, ast.expr) and _is_short(node, DEEPEST - depth):
+        if isinstance(node, (ast.expr, ast.stmt)) and _is_short(node, DEEPEST - depth):
             continue
         if isinstance(node, ast.stmt) and node not in behind_an_if:
             line = node.lineno
@@ -73,9 +73,10 @@ def deepest_statement(tree: ast.Module, text: str) -> int | None:
     return None
 
 
-def _is_short(node: ast.expr, characters: int) -> bool:
-    """Whether an expression stands on one line in so few characters: each level takes one at least."""
-    return node.lineno == node.end_lineno and (node.end_col_offset or 0) - node.col_offset <= characters
+def _is_short(node: ast.expr | ast.stmt, characters: int) -> bool:
+    """Whether a piece of code stands on one line in so few characters: each level takes one at least."""
+    is_short = node.lineno == node.end_lineno and (node.end_col_offset or 0) - node.col_offset <= characters
+    return is_short and not getattr(node, "decorator_list", None)  # the place of a definition does not hold those
 
 
 def _hidden_levels(node: ast.AST) -> int:
