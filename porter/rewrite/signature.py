@@ -16,9 +16,7 @@ def with_parameters(function: Function, hit: Hit) -> Function:
     assert after is not None
     parameters = function.params
     for added in added_parameters(hit):
-        ours = positional(after)
-        before = [_name_in_source(parameter, hit) for parameter in ours[: ours.index(added)]]
-        parameters = _inserted(function, parameters, added, before)
+        parameters = _inserted(function, parameters, added, _names_before(added, hit))
     function = function.with_changes(params=parameters)
     if after.returns is not None and function.returns is not None and added_parameters(hit):
         old, new = function.returns.annotation, after.returns.annotation
@@ -29,12 +27,16 @@ def with_parameters(function: Function, hit: Hit) -> Function:
 
 def insertion_line(hit: Hit, added: cst.Param, tree: Tree) -> int:
     """The line of the source in which the parameter before the added one ends."""
-    after, function = hit.match.pattern.after, hit.match.function
+    anchor = _anchor(positional(hit.match.function), _names_before(added, hit), added)
+    return tree.places.last_line(anchor.default or anchor.annotation or anchor)
+
+
+def _names_before(added: cst.Param, hit: Hit) -> list[str]:
+    """What the parameters before the added one are called in the source."""
+    after = hit.match.pattern.after
     assert after is not None
     ours = positional(after)
-    before = [_name_in_source(parameter, hit) for parameter in ours[: ours.index(added)]]
-    anchor = _anchor(positional(function), before, added)
-    return tree.places.last_line(anchor.default or anchor.annotation or anchor)
+    return [_name_in_source(parameter, hit) for parameter in ours[: ours.index(added)]]
 
 
 def _name_in_source(parameter: cst.Param, hit: Hit) -> str:
