@@ -14,6 +14,15 @@ from porter.source.depth import DEEPEST, deepest_by_tokens, deepest_statement
 
 def check_python(text: str, display: str) -> Refused | None:
     """P011 for what is not Python, P012 and P013 for layout that a port cannot keep, P014 for what nests too deep."""
+    read = without_last_functions(text, display, ())
+    return read if isinstance(read, Refused) else None
+
+
+def without_last_functions(text: str, display: str, prefixes: tuple[str, ...]) -> str | Refused:
+    """The text without the functions at its end whose names start with one of `prefixes`; errors of `check_python`.
+
+    What is left out is Python for certain, and of any depth.
+    """
     fault = _layout(text, display)
     if fault is not None:
         return fault
@@ -34,8 +43,20 @@ def check_python(text: str, display: str) -> Refused | None:
         help = "mend the syntax of this file; porter reads Python as this interpreter does"
         return _refused("P011", message, Span(display, line, column, line, column + 1), help)
     assert isinstance(tree, ast.Module)
-    deep = deepest_statement(tree, text)
-    return None if deep is None else _too_deep(deep, display)
+    rest = _take_last_functions(tree, text, prefixes)
+    deep = deepest_statement(tree, rest)
+    return rest if deep is None else _too_deep(deep, display)
+
+
+def _take_last_functions(tree: ast.Module, text: str, prefixes: tuple[str, ...]) -> str:
+    """Take the functions at the end that are named so out of Python's tree; the text that is left."""
+    first = None
+    while tree.body and isinstance(tree.body[-1], ast.FunctionDef) and tree.body[-1].name.startswith(prefixes):
+        first = tree.body.pop()
+    if first is None:
+        return text
+    line = min(node.lineno for node in (first, *first.decorator_list))
+    return "".join(f"{written}\n" for written in text.split("\n")[: line - 1])
 
 
 def _layout(text: str, display: str) -> Refused | None:

@@ -8,24 +8,28 @@ import libcst as cst
 
 from porter.diagnostics import Diagnostic, Refused, Span
 from porter.source.depth import room_to_recurse
-from porter.source.python import check_python
+from porter.source.python import without_last_functions
 from porter.tree.module import Tree
 
 
-def parse(text: str, display: str, file: Path | None = None, package: str | None = None) -> Tree | Refused:
+def parse(
+    text: str, display: str, file: Path | None = None, package: str | None = None, unread: tuple[str, ...] = ()
+) -> Tree | Refused:
     """Parse one file; lines that end in CR LF are read as lines. `file` is how a message about its syntax names it.
+
+    Functions at the end of the file whose names start with one of `unread` are left out of the tree, for speed.
 
     P011 is Python's own verdict, P012 to P014 are limits of porter's (see `porter.source.python`); P015 is syntax that
     Python reads and LibCST does not.
     """
     text = text.replace("\r\n", "\n")
     name = str(file or display)
-    fault = check_python(text, name)
-    if fault is not None:
-        return fault
+    read = without_last_functions(text, name, unread)
+    if isinstance(read, Refused):
+        return read
     try:
         with room_to_recurse():
-            module = cst.parse_module(text)
+            module = cst.parse_module(read)
             tree = Tree(display, text, module, package)
     except cst.ParserSyntaxError as error:
         # Its tokenizer does not say where it stopped; what it stops at is a form feed that is part of an indentation.

@@ -116,8 +116,8 @@ MUTATIONS: dict[str, tuple[tuple[str, ...], Callable[..., Any], Holds]] = {
         bytes_are_read_as_declared,
     ),
     "source: Python is not asked": (
-        ("porter.tree.parse.check_python",),
-        lambda *_: None,
+        ("porter.tree.parse.without_last_functions",),
+        lambda text, *_: text,
         a_syntax_error_is_pythons_own,
     ),
     "tree: a name has one value": (("porter.tree.module.number_names",), all_zero, another_value_is_not_matched),
