@@ -50,9 +50,13 @@ def without_last_functions(text: str, display: str, prefixes: tuple[str, ...]) -
 
 def _take_last_functions(tree: ast.Module, text: str, prefixes: tuple[str, ...]) -> str:
     """Take the functions at the end that are named so out of Python's tree; the text that is left."""
-    first = None
-    while tree.body and isinstance(tree.body[-1], ast.FunctionDef) and tree.body[-1].name.startswith(prefixes):
-        first = tree.body.pop()
+    first: ast.FunctionDef | None = None
+    while tree.body:
+        last = tree.body[-1]
+        if not (isinstance(last, ast.FunctionDef) and last.name.startswith(prefixes)):
+            break
+        first = last
+        tree.body.pop()
     if first is None:
         return text
     line = min(node.lineno for node in (first, *first.decorator_list))
