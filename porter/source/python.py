@@ -59,7 +59,7 @@ def _take_last_functions(tree: ast.Module, text: str, prefixes: tuple[str, ...])
         tree.body.pop()
     if first is None:
         return text
-    line = min(node.lineno for node in (first, *first.decorator_list))
+    line = min([first.lineno, *(decorator.lineno for decorator in first.decorator_list)])
     return "".join(f"{written}\n" for written in text.split("\n")[: line - 1])
 
 
