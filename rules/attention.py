@@ -29,16 +29,12 @@ from rules.shared.rotary import (
     given_apply_rotary_pos_emb,
     given_apply_rotary_pos_emb__cast_back,
     given_apply_rotary_pos_emb__partial,
-    given_apply_rotary_pos_emb__partial_joined,
     given_apply_rotary_pos_emb__partial_repeated,
-    given_apply_rotary_pos_emb__partial_returned,
     given_apply_rotary_pos_emb__repeated,
     given_apply_rotary_pos_emb__repeated_wide,
     given_apply_rotary_pos_emb__wide,
-    given_apply_rotary_pos_emb__wide_products,
     given_rotate_half,
     given_rotate_half__interleaved,
-    given_rotate_half__interleaved_named,
 )
 
 rule = Rule(

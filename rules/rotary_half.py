@@ -2,7 +2,9 @@
 
 Why:      five kernels a tensor become one. `npu_apply_rotary_pos_emb` takes q and k at once, but writes them in place
           in eager mode, takes head_dim 64 and 128 only, and costs two copies in a graph.
-Numerics: fp32 inside, one rounding: at least as close to fp32 as the source.
+          Of heads that turn in part, the rest is joined again, as in the source.
+Numerics: fp32 inside, one rounding: at least as close to fp32 as the source. Where the source rotates in fp32 the op
+          gets fp32, for it would round cos and sin to the dtype of q and k.
 Contract: torch_npu.npu_rotary_mul, mode half: q and k 4-D with an even head_dim below 896; cos and sin of the same
           rank, their heads dimension 1.
 """
@@ -30,17 +32,7 @@ def after(q, k, cos, sin, unsqueeze_dim):
     return torch_npu.npu_rotary_mul(q, cos, sin), torch_npu.npu_rotary_mul(k, cos, sin)
 
 
-def not_negative_angle(q, k, cos, sin, unsqueeze_dim):
-    """The rotation by the negative angle."""
-    cos = cos.unsqueeze(unsqueeze_dim)
-    sin = sin.unsqueeze(unsqueeze_dim)
-    q_embed = (q * cos) - (rotate_half(q) * sin)
-    k_embed = (k * cos) - (rotate_half(k) * sin)
-    return q_embed, k_embed
-
-
-def not_partial(q, k, cos, sin, unsqueeze_dim):
-    """Only the first cos.shape[-1] channels turn."""
+def before__partial(q, k, cos, sin, unsqueeze_dim):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     rotary_dim = cos.shape[-1]
@@ -51,7 +43,76 @@ def not_partial(q, k, cos, sin, unsqueeze_dim):
     return torch.cat([q_embed, q_pass], dim=-1), torch.cat([k_embed, k_pass], dim=-1)
 
 
+def after__partial(q, k, cos, sin, unsqueeze_dim):
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    rotary_dim = cos.shape[-1]
+    q_rot, q_pass = q[..., :rotary_dim], q[..., rotary_dim:]
+    k_rot, k_pass = k[..., :rotary_dim], k[..., rotary_dim:]
+    q_embed = torch_npu.npu_rotary_mul(q_rot, cos, sin)
+    k_embed = torch_npu.npu_rotary_mul(k_rot, cos, sin)
+    return torch.cat([q_embed, q_pass], dim=-1), torch.cat([k_embed, k_pass], dim=-1)
+
+
+def before__cast_back(q, k, cos, sin, unsqueeze_dim):
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    q_embed = (q * cos) + (rotate_half(q) * sin)
+    k_embed = (k * cos) + (rotate_half(k) * sin)
+    return q_embed.to(q.dtype), k_embed.to(k.dtype)
+
+
+def before__wide(q, k, cos, sin, unsqueeze_dim):
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    q_embed = (q.float() * cos) + (rotate_half(q.float()) * sin)
+    k_embed = (k.float() * cos) + (rotate_half(k.float()) * sin)
+    return q_embed.to(q.dtype), k_embed.to(k.dtype)
+
+
+def after__wide(q, k, cos, sin, unsqueeze_dim):
+    cos = cos.unsqueeze(unsqueeze_dim).float()
+    sin = sin.unsqueeze(unsqueeze_dim).float()
+    q_embed = torch_npu.npu_rotary_mul(q.float(), cos, sin)
+    k_embed = torch_npu.npu_rotary_mul(k.float(), cos, sin)
+    return q_embed.to(q.dtype), k_embed.to(k.dtype)
+
+
+def after__cast_back(q, k, cos, sin, unsqueeze_dim):
+    cos = cos.unsqueeze(unsqueeze_dim).float()
+    sin = sin.unsqueeze(unsqueeze_dim).float()
+    q_embed = torch_npu.npu_rotary_mul(q.float(), cos, sin)
+    k_embed = torch_npu.npu_rotary_mul(k.float(), cos, sin)
+    return q_embed.to(q.dtype), k_embed.to(k.dtype)
+
+
+def not_negative_angle(q, k, cos, sin, unsqueeze_dim):
+    """The rotation by the negative angle."""
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    q_embed = (q * cos) - (rotate_half(q) * sin)
+    k_embed = (k * cos) - (rotate_half(k) * sin)
+    return q_embed, k_embed
+
+
+def not_partial_at_the_end(q, k, cos, sin, unsqueeze_dim):
+    """The last channels turn, and the first ones stay."""
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    rotary_dim = cos.shape[-1]
+    q_pass, q_rot = q[..., :-rotary_dim], q[..., -rotary_dim:]
+    k_pass, k_rot = k[..., :-rotary_dim], k[..., -rotary_dim:]
+    q_embed = (q_rot * cos) + (rotate_half(q_rot) * sin)
+    k_embed = (k_rot * cos) + (rotate_half(k_rot) * sin)
+    return torch.cat([q_pass, q_embed], dim=-1), torch.cat([k_pass, k_embed], dim=-1)
+
+
 def proof(draw):
     angle = draw.uniform(2, 7, 32)
     cos, sin = torch.cat((angle.cos(), angle.cos()), -1), torch.cat((angle.sin(), angle.sin()), -1)
     return dict(q=draw.normal(2, 7, 4, 64), k=draw.normal(2, 7, 2, 64), cos=cos, sin=sin, unsqueeze_dim=2)
+
+
+def proof__partial(draw):
+    whole = proof(draw)
+    return {**whole, "q": draw.normal(2, 7, 4, 96), "k": draw.normal(2, 7, 2, 96)}

@@ -89,13 +89,13 @@ def verify(directory: Path, level: str, quick: bool, config: str | None, soc: st
 def _unknown_rules(names: tuple[str, ...]) -> Refused | None:
     """A misspelt rule is found before torch is loaded; so is a broken one."""
     from porter.diagnostics import nearest
-    from porter.rulebook import load_rules
+    from porter.rulebook import load_rules, names_to_prove
     from porter.shipped import shipped
 
     loaded = load_rules(shipped("rules"))
     if isinstance(loaded, Refused):
         return loaded
-    known = [rule.name for rule in loaded]
+    known = names_to_prove(loaded)
     for name in names:
         if name not in known:
             close = " or ".join(f"`{other}`" for other in nearest(name, known))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import libcst as cst
 
 from porter.match.bindings import Bindings, Match
-from porter.match.blocks import BlockUnifier
+from porter.match.value import ValueUnifier
 from porter.rulebook.faults import is_expression
 from porter.tree import Function, Node
 from porter.tree.functions import blocks, body_of, in_one_block
@@ -17,7 +17,7 @@ from porter.tree.names import last_name
 _NAMES = (cst.Name, cst.Attribute)
 
 
-class PatternMatcher(BlockUnifier):
+class PatternMatcher(ValueUnifier):
     """Finds one pattern; `miss` is the deepest mismatch of all that was tried."""
 
     def find(self, function: Function, unit: str, start: Bindings | None = None) -> list[Match]:
@@ -27,6 +27,7 @@ class PatternMatcher(BlockUnifier):
             return []
         if unit == "function":
             found = next(self.matches(body_of(function), 0, opened, whole=True), None)
+            found = found or self.same_value(function, opened)
             return [replace(found, function=function)] if found else []
         if unit == "expression":
             return list(self._expressions(function, opened))
@@ -92,7 +93,7 @@ class PatternMatcher(BlockUnifier):
 
     def _candidates(self, function: Function, wanted: Node) -> Iterator[cst.BaseExpression]:
         """Expressions of the body that are read and of the kind that is wanted; a name may be written with dots."""
-        kinds = _NAMES if isinstance(wanted, _NAMES) else (type(wanted),)
+        kinds = set(_NAMES) if isinstance(wanted, _NAMES) else self.others.kinds(wanted)
         names = self._names_of(wanted)
         for node in self.source.nodes(function.body):
             is_candidate = node.__class__ in kinds and node not in self.source.stored

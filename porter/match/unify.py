@@ -16,7 +16,9 @@ import libcst as cst
 from porter.match.arguments import pair_arguments
 from porter.match.bindings import Bindings, Miss
 from porter.match.same import same_code, same_constant
+from porter.match.spellings import OtherSpellings
 from porter.rulebook import LoadedRule, Pattern
+from porter.rulebook.identities import Spelling
 from porter.tree import Function, Node, Statement, Tree
 from porter.tree.fields import fields, texts
 from porter.tree.functions import every_parameter, statements
@@ -39,7 +41,7 @@ _UNCOUNTED = (cst.ComparisonTarget, cst.DictElement, cst.Else, cst.Arg)
 class Unifier:
     """Matches nodes of one pattern of one rule; keeps the deepest mismatch of all attempts in `miss`."""
 
-    def __init__(self, rule: LoadedRule, pattern: Pattern, source: Tree) -> None:
+    def __init__(self, rule: LoadedRule | None, pattern: Pattern, source: Tree) -> None:
         self.pattern = pattern
         self.source = source
         self.miss: Miss | None = None
@@ -47,7 +49,8 @@ class Unifier:
         self.matched, self.total = 0, 0  # statements of the pattern
         star = pattern.before.params.star_kwarg
         self.kwargs = star.name.value if star is not None else None
-        self._attributes = frozenset(rule.declared.attributes)
+        self._attributes = frozenset(rule.declared.attributes if rule is not None else ())
+        self.others = OtherSpellings(rule, pattern, self._spelled)
         self._parameters: frozenset[str] = frozenset()  # of the function at hand: they hide globals of the same name
 
     def enter(self, function: Function) -> None:
@@ -69,6 +72,29 @@ class Unifier:
             p, s = getattr(p, wrapped), getattr(s, wrapped)
         if p.__class__ is cst.Ellipsis and isinstance(s, cst.BaseExpression) and not is_index:
             return b
+        p, s = self.resolved(p, s)
+        depth = self.depth
+        result = self._as_written(p, s, b)
+        if result is None and type(p) in self.others.by_kind:
+            for pairs in self.others.pairs(p, s, self.source):
+                self.depth = depth
+                result = self.all(pairs, b)
+                if result is not None:
+                    break
+        return result
+
+    def resolved(self, p: Node, s: Node) -> tuple[Node, Node]:
+        """What is compared where values are, and not the steps to them."""
+        return p, s
+
+    def _spelled(self, spelling: Spelling, node: Node, tree: Tree) -> dict[str, cst.BaseExpression] | None:
+        """What the identity's parameters stand for in `node`; None where that is no such spelling."""
+        reader = Unifier(None, spelling.identity, tree)
+        reader._parameters = self._parameters if tree is self.source else frozenset()
+        bound = reader.unify(spelling.expression, node, Bindings())
+        return bound.metas if bound is not None else None
+
+    def _as_written(self, p: Node, s: Node, b: Bindings) -> Bindings | None:
         if isinstance(p, cst.Assign) and isinstance(s, (cst.Assign, cst.AnnAssign)):
             result = self._assignment(p, s, b)
         elif isinstance(p, cst.Name) and is_variable(p) and isinstance(s, cst.BaseExpression):

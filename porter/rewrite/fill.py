@@ -32,9 +32,7 @@ class Filler:
         self.attributes = attributes
         self._pattern = hit.match.pattern
         self._rests = list(self.bindings.rests)
-        function = hit.match.function
-        taken = {node.value for node in source.nodes(function) if isinstance(node, cst.Name)}
-        taken |= parameter_names(function)
+        taken = _names_kept(hit, source) | parameter_names(hit.match.function)
         self._fresh = {name: _free_name(name, taken) for name in sorted(self._new_locals())}
 
     def segments(self) -> list[list[cst.BaseStatement]]:
@@ -123,8 +121,16 @@ class Filler:
         return bare(bound) if bound is not None and (is_target or version) else node
 
     def _new_locals(self) -> set[str]:
-        known = {*self.bindings.names, *self.bindings.metas, *parameter_names(self.after), *_SAID}
+        named = {name for name, bound in self.bindings.metas.items() if isinstance(bound, cst.Name)}
+        known = {*self.bindings.names, *named, *(parameter_names(self.after) - set(self.bindings.metas)), *_SAID}
         return set(self._pattern.assigned_after) - known
+
+
+def _names_kept(hit: Hit, source: Tree) -> set[str]:
+    """Names in the code of a function that stays: of a body that is replaced as a whole, what metavariables stand for."""
+    is_whole = hit.edit.unit == "function"
+    roots = hit.match.bindings.metas.values() if is_whole else (hit.match.function,)
+    return {node.value for root in roots for node in source.nodes(root) if isinstance(node, cst.Name)}
 
 
 def _put_arguments(filled: list[Any], arguments: list[Any], marker: cst.Arg) -> None:

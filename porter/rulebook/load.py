@@ -10,7 +10,9 @@ import libcst as cst
 from porter.diagnostics import Refused
 from porter.rule import UNITS, Edit, Rule
 from porter.rulebook.faults import fault_of_calls, fault_of_pair
-from porter.rulebook.loaded import LoadedEdit, LoadedRule, Pattern
+from porter.rulebook.identities import Identities, load_identities
+from porter.rulebook.loaded import LoadedEdit, LoadedRule
+from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
 from porter.tree import Node, Tree
 from porter.tree.collector import paused_collector
@@ -26,10 +28,13 @@ def load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
 def _load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
     loaded: list[LoadedRule] = []
     shared = SharedFiles(directory)
+    identities = load_identities(directory)
+    if isinstance(identities, Refused):
+        return identities
     for path in sorted(directory.glob("*.py")):
         if path.name.startswith("_"):
             continue
-        rule = load_rule(path, shared)
+        rule = load_rule(path, shared, identities)
         if isinstance(rule, Refused):
             return rule
         loaded.append(rule)
@@ -41,7 +46,9 @@ def _load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
     return tuple(loaded)
 
 
-def load_rule(path: Path, shared: SharedFiles | None = None) -> LoadedRule | Refused:
+def load_rule(
+    path: Path, shared: SharedFiles | None = None, identities: Identities | None = None
+) -> LoadedRule | Refused:
     """Read one rule file without importing it. Errors are P030, with the span in the rule file or in one it shares."""
     tree = read_rule_file(path, f"{path.parent.name}/{path.name}")
     if isinstance(tree, Refused):
@@ -70,7 +77,10 @@ def load_rule(path: Path, shared: SharedFiles | None = None) -> LoadedRule | Ref
             wanted = pattern.name.removeprefix("given_").split("__")[0]
             given[wanted] = (*given.get(wanted, ()), pattern)
     negatives = tuple(pattern for pattern in alone if pattern.name.startswith("not_"))
-    return LoadedRule(path.stem, rule, edits, given, negatives, tree, taken, identity(tree, taken), document)
+    sha256 = identity(tree, taken)
+    return LoadedRule(
+        path.stem, rule, edits, given, negatives, tree, taken, sha256, document, identities or Identities()
+    )
 
 
 def _declares_rule(node: Node) -> bool:

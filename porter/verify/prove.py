@@ -27,13 +27,15 @@ import torch
 from porter.diagnostics import Diagnostic, Refused, nearest
 from porter.match import PatternMatcher
 from porter.npu import current_chip
-from porter.rulebook import LoadedEdit, LoadedRule, Pattern, load_rules
+from porter.rulebook import IDENTITIES, LoadedEdit, LoadedRule, Pattern, load_rules, names_to_prove
+from porter.rulebook.identities import Identities
 from porter.rulebook.markers import is_gap
 from porter.shipped import shipped
 from porter.tree import Function
 from porter.tree.functions import body_of
 from porter.verify.draw import Draw
 from porter.verify.executable import Executable, call, execute
+from porter.verify.identities import faults_of
 from porter.verify.rounding import Figures, compare
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -87,7 +89,7 @@ def prove(
     rules = load_rules(rules_dir or shipped("rules"))
     if isinstance(rules, Refused):
         return rules
-    known = [rule.name for rule in rules]
+    known = names_to_prove(rules)
     for name in names:
         if name not in known:
             close = nearest(name, known)
@@ -95,6 +97,8 @@ def prove(
             return Refused((Diagnostic("P042", f"no rule `{name}` to prove", help=advice),))
     chosen = [rule for rule in rules if not names or rule.name in names]
     proofs = []
+    if IDENTITIES in known and (not names or IDENTITIES in names):
+        proofs.append(prove_identities(rules[0].identities, seeds))
     for index, rule in enumerate(chosen):
         if progress is not None:
             progress(rule.name, index, len(chosen))
@@ -102,6 +106,15 @@ def prove(
     if progress is not None:
         progress("", len(chosen), len(chosen))
     return tuple(proofs)
+
+
+def prove_identities(identities: Identities, seeds: int = 64) -> Proof:
+    """Prove that the spellings of each value are one value, bit for bit."""
+    faults = list(faults_of(identities, seeds))
+    count = sum(map(len, identities.spellings))
+    claim = f"{count} spellings of {len(identities.spellings)} values: {'differ' if faults else 'the same bits'}"
+    figures = {"draws": seeds, "spellings": count}
+    return Proof(IDENTITIES, "failed" if faults else "passed", figures, "; ".join(faults), f"{claim}; kernel: not run")
 
 
 def prove_rule(rule: LoadedRule, seeds: int = 64) -> Proof:

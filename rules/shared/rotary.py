@@ -18,13 +18,6 @@ def given_rotate_half__interleaved(x):
     return torch.stack((-x2, x1), dim=-1).flatten(-2)
 
 
-def given_rotate_half__interleaved_named(x):
-    x1 = x[..., ::2]
-    x2 = x[..., 1::2]
-    rot_x = torch.stack([-x2, x1], dim=-1).flatten(-2)
-    return rot_x
-
-
 def given_apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
@@ -51,15 +44,6 @@ def given_apply_rotary_pos_emb__wide(q, k, cos, sin, unsqueeze_dim):
     q_embed = (q * cos) + (rotate_half(q) * sin)
     k_embed = (k * cos) + (rotate_half(k) * sin)
     return q_embed.to(dtype=dtype), k_embed.to(dtype=dtype)
-
-
-def given_apply_rotary_pos_emb__wide_products(q, k, cos, sin, unsqueeze_dim):
-    dtype = q.dtype
-    cos = cos.unsqueeze(unsqueeze_dim)
-    sin = sin.unsqueeze(unsqueeze_dim)
-    q_embed = (q.float() * cos) + (rotate_half(q.float()) * sin)
-    k_embed = (k.float() * cos) + (rotate_half(k.float()) * sin)
-    return q_embed.to(dtype), k_embed.to(dtype)
 
 
 def given_apply_rotary_pos_emb__repeated(q, k, cos, sin, unsqueeze_dim):
@@ -109,25 +93,3 @@ def given_apply_rotary_pos_emb__partial_repeated(q, k, cos, sin, unsqueeze_dim):
     q_embed = torch.cat([q_embed, q_pass], dim=-1)
     k_embed = torch.cat([k_embed, k_pass], dim=-1)
     return q_embed, k_embed
-
-
-def given_apply_rotary_pos_emb__partial_joined(q, k, cos, sin, unsqueeze_dim):
-    cos = cos.unsqueeze(unsqueeze_dim)
-    sin = sin.unsqueeze(unsqueeze_dim)
-    rotary_dim = cos.shape[-1]
-    q_rot, q_pass = q[..., :rotary_dim], q[..., rotary_dim:]
-    k_rot, k_pass = k[..., :rotary_dim], k[..., rotary_dim:]
-    q_embed = torch.cat([(q_rot * cos) + (rotate_half(q_rot) * sin), q_pass], dim=-1)
-    k_embed = torch.cat([(k_rot * cos) + (rotate_half(k_rot) * sin), k_pass], dim=-1)
-    return q_embed, k_embed
-
-
-def given_apply_rotary_pos_emb__partial_returned(q, k, cos, sin, unsqueeze_dim):
-    cos = cos.unsqueeze(unsqueeze_dim)
-    sin = sin.unsqueeze(unsqueeze_dim)
-    rot_dim = cos.shape[-1]
-    q, q_pass = q[..., :rot_dim], q[..., rot_dim:]
-    k, k_pass = k[..., :rot_dim], k[..., rot_dim:]
-    q_embed = (q * cos) + (rotate_half(q) * sin)
-    k_embed = (k * cos) + (rotate_half(k) * sin)
-    return torch.cat((q_embed, q_pass), dim=-1), torch.cat((k_embed, k_pass), dim=-1)

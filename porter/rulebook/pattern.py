@@ -1,0 +1,103 @@
+"""One `before` and its `after`, and what matching asks of them: each worked out when it is first asked for, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import libcst as cst
+
+from porter.rulebook.markers import is_gap
+from porter.tree import Function, Node, Tree
+from porter.tree.fields import walk
+from porter.tree.functions import body_of, parameter_names
+from porter.tree.names import dotted, read_names, self_attribute, stored_nodes
+from porter.tree.straight import Straight, straight_line
+from porter.tree.versions import number_names
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One `before` and its `after`; None for a `given` and a `not`. `file` is where `before` stands."""
+
+    name: str
+    before: Function = field(compare=False, repr=False)
+    after: Function | None = field(compare=False, repr=False)
+    file: Tree = field(compare=False, repr=False)
+
+    @cached_property
+    def metavariables(self) -> frozenset[str]:
+        """Parameters of `before`: each stands for an expression."""
+        return frozenset(parameter_names(self.before) - {"self"})
+
+    @cached_property
+    def _nodes(self) -> tuple[Node, ...]:
+        return tuple(walk(self.before))
+
+    @cached_property
+    def _nodes_after(self) -> tuple[Node, ...]:
+        return tuple(walk(self.after)) if self.after else ()
+
+    @cached_property
+    def stored(self) -> frozenset[Node]:
+        """Nodes of either side that are bound."""
+        return frozenset((*stored_nodes(self._nodes), *stored_nodes(self._nodes_after)))
+
+    @cached_property
+    def assigned(self) -> frozenset[str]:
+        """Names that `before` assigns: its locals."""
+        return frozenset(leaf.value for leaf in stored_nodes(self._nodes) if isinstance(leaf, cst.Name))
+
+    @cached_property
+    def assigned_after(self) -> frozenset[str]:
+        """Names that `after` assigns."""
+        return frozenset(leaf.value for leaf in stored_nodes(self._nodes_after) if isinstance(leaf, cst.Name))
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Every name of `before`."""
+        return frozenset(node.value for node in self._nodes if isinstance(node, cst.Name))
+
+    @cached_property
+    def read_after(self) -> frozenset[str]:
+        """Names that the statements of `after` read."""
+        body = body_of(self.after) if self.after else ()
+        return frozenset(name for statement in body for name in read_names(statement))
+
+    @cached_property
+    def attributes(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Attributes of `self` that `before` assigns, and those that `after` does."""
+        before, after = (map(self_attribute, stored_nodes(nodes)) for nodes in (self._nodes, self._nodes_after))
+        return frozenset(filter(None, before)), frozenset(filter(None, after))
+
+    @cached_property
+    def versions(self) -> dict[Node, int]:
+        """The version of every `Name` of either side."""
+        versions: dict[Node, int] = {}
+        for side in (self.before, self.after):
+            if side is not None:
+                number_names(side, self.stored, versions)
+        return versions
+
+    @cached_property
+    def straight(self) -> Straight | None:
+        """`before` as what it computes, where it is one value in a straight line with nothing left open."""
+        is_open = any(is_gap(statement) for statement in body_of(self.before))
+        return None if is_open else straight_line(self.before, self.versions)
+
+    @cached_property
+    def meanings(self) -> dict[Node, str]:
+        """Global names of `before`, and chains of attributes on them -> what they mean by the imports of their file."""
+        own = self.metavariables | self.assigned
+        found: dict[Node, str] = {}
+        for node in self._nodes:
+            name = dotted(node)
+            meaning = self.file.qualified(name) if name and name.split(".")[0] not in own else None
+            if meaning is not None:
+                found[node] = meaning
+        return found
+
+    @cached_property
+    def place(self) -> str:
+        """Where `before` stands, as messages name it: `rules/norm_rms.py:25`."""
+        return f"{self.file.display}:{self.file.line(self.before)}"
