@@ -23,6 +23,10 @@ class OtherSpellings:
         self._bind = bind
         self._known: dict[Node, list[tuple[dict[str, cst.BaseExpression], tuple[Spelling, ...]]]] = {}
 
+    def forget(self) -> None:
+        """Read the nodes of the pattern anew."""
+        self._known.clear()
+
     def pairs(self, p: Node, s: Node, source: Tree) -> Iterator[list[tuple[Node, Node]]]:
         """For each way in which `p` and `s` may be one value: what of `p` must then be what of `s`."""
         known = self._known.get(p)

@@ -89,10 +89,14 @@ class Unifier:
 
     def _spelled(self, spelling: Spelling, node: Node, tree: Tree) -> dict[str, cst.BaseExpression] | None:
         """What the identity's parameters stand for in `node`; None where that is no such spelling."""
-        reader = Unifier(None, spelling.identity, tree)
+        reader = self.reader(spelling, tree)
         reader._parameters = self._parameters if tree is self.source else frozenset()
         bound = reader.unify(spelling.expression, node, Bindings())
         return bound.metas if bound is not None else None
+
+    def reader(self, spelling: Spelling, tree: Tree) -> Unifier:
+        """What reads code of a tree, the pattern's or the source's, as a spelling."""
+        return Unifier(None, spelling.identity, tree)
 
     def _as_written(self, p: Node, s: Node, b: Bindings) -> Bindings | None:
         if isinstance(p, cst.Assign) and isinstance(s, (cst.Assign, cst.AnnAssign)):

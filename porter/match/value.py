@@ -6,7 +6,9 @@ import libcst as cst
 
 from porter.match.bindings import Bindings, Match
 from porter.match.blocks import BlockUnifier
-from porter.tree import Function, Node
+from porter.match.unify import Unifier
+from porter.rulebook.identities import Spelling
+from porter.tree import Function, Node, Tree
 from porter.tree.fields import walk
 from porter.tree.functions import body_of
 from porter.tree.names import is_variable
@@ -25,10 +27,9 @@ class ValueUnifier(BlockUnifier):
         if ours is None or theirs is None:
             return None
         self.depth, self.matched, self._values = 0, 0, (ours, theirs)
-        try:
-            bound = self.unify(ours.value, theirs.value, start)
-        finally:
-            self._values = None
+        self.others.forget()  # what a node is a spelling of: its locals are looked through now
+        bound = self.unify(ours.value, theirs.value, start)
+        self._values = None
         if bound is None or any(self._names_a_local(node) for node in bound.metas.values()):
             return None
         return Match(self.pattern, function, bound, segments=(tuple(body_of(function)),))
@@ -47,5 +48,23 @@ class ValueUnifier(BlockUnifier):
             return None
         return self.unify(one.whole, other.whole, b)
 
+    def reader(self, spelling: Spelling, tree: Tree) -> Unifier:
+        if self._values is None:
+            return super().reader(spelling, tree)
+        if tree is self.source:
+            return _Reader(spelling, tree, self._values[1], tree.versions)
+        return _Reader(spelling, tree, self._values[0], self.pattern.versions)
+
     def _names_a_local(self, root: Node) -> bool:
         return any(is_variable(node) and self.source.versions.get(node, 0) > 0 for node in walk(root))
+
+
+class _Reader(Unifier):
+    """Reads code as a spelling of one value, and looks through the locals of the function it stands in."""
+
+    def __init__(self, spelling: Spelling, tree: Tree, straight: Straight, versions: dict[Node, int]) -> None:
+        super().__init__(None, spelling.identity, tree)
+        self._straight, self._versions = straight, versions
+
+    def resolved(self, p: Node, s: Node) -> tuple[Node, Node]:
+        return p, self._straight.resolved(s, self._versions)
