@@ -127,7 +127,7 @@ class Filler:
 
 
 def _names_kept(hit: Hit, source: Tree) -> set[str]:
-    """Names in the code of a function that stays: of a body that is replaced as a whole, what metavariables stand for."""
+    """Names in the code that stays: of a body that is replaced as a whole, in what metavariables stand for."""
     is_whole = hit.edit.unit == "function"
     roots = hit.match.bindings.metas.values() if is_whole else (hit.match.function,)
     return {node.value for root in roots for node in source.nodes(root) if isinstance(node, cst.Name)}

@@ -1,7 +1,7 @@
 """Proof of the identities of a folder of rules: every spelling gives the same bits, in every floating dtype.
 
-`proof_same_<value>(draw)` gives the arguments; without one, every parameter is a tensor of shape (2, 7, 64). Infinities,
-NaN, zeros of both signs and the smallest numbers are among its values. The payload of a NaN does not count.
+`proof_same_<value>(draw)` gives the arguments; without one, every parameter is a tensor of shape (2, 7, 64).
+Infinities, NaN, zeros of both signs and the smallest numbers are among its values. The payload of a NaN does not count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Spellings of one value: every shipped one is seen through, near misses are not, and what is said to be one is proved."""
+"""Spellings of one value: every shipped one is seen through, near misses are not, and each is proved."""
 
 from __future__ import annotations
 
@@ -88,11 +88,19 @@ return (x * torch.rsqrt(v + e)).to(d)"""
     [
         (INLINE, "a = x[..., :1]\nb = x[..., 1:]\nreturn torch.cat([-b, a], dim=-1)", "x, e"),
         (INLINE, "b, a = x[..., 1:], x[..., :1]\ny = torch.cat((-b, a), -1)\nreturn y", "x, e"),
-        (NORMED, "y = x.to(torch.float32)\nreturn (torch.rsqrt((y * y).mean(dim=-1, keepdim=True) + e) * y).type_as(x)", "x, e"),
-        (NORMED, "y: torch.Tensor = x.float()\nn = torch.rsqrt(e + torch.mean(y**2, -1, keepdim=True)) * y\nreturn n.to(dtype=x.dtype)", "x, e"),
+        (
+            NORMED,
+            "y = x.to(torch.float32)\nreturn (torch.rsqrt((y * y).mean(dim=-1, keepdim=True) + e) * y).type_as(x)",
+            "x, e",
+        ),
+        (
+            NORMED,
+            "y: T = x.float()\nn = torch.rsqrt(e + torch.mean(y**2, -1, keepdim=True)) * y\nreturn n.to(dtype=x.dtype)",
+            "x, e",
+        ),
         ("a, b = x.chunk(2, -1)\nreturn a * b", "first, second = x.chunk(2, -1)\ny = second * first\nreturn y", "x, e"),
     ],
-)  # fmt: skip
+)
 def test_functions_are_what_they_compute(tmp_path, before, source, given):
     (match,) = found(tmp_path, before, source, given=given, parameters="x, e")
     assert len(match.segments) == 1  # the whole body

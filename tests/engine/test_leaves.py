@@ -62,3 +62,45 @@ def test_the_rule_is_left_out(rule, pairs):
 
 def test_these_rules_take_llama_as_it_is():
     assert rules_of(port(varied())) >= {case.values[0] for case in CASES}
+
+
+PLAIN = """    q_embed = (q * cos) + (rotate_half(q) * sin)
+    k_embed = (k * cos) + (rotate_half(k) * sin)
+    return q_embed, k_embed
+"""
+PARTIAL = """    width = cos.shape[-1]
+    q_turned, k_turned = q[..., :width], k[..., :width]
+    q_turned = (rotate_half(q_turned) * sin) + (q_turned * cos)
+    k_turned = (rotate_half(k_turned) * sin) + (k_turned * cos)
+    q = torch.cat((q_turned, q[..., width:]), -1)
+    return q, torch.cat((k_turned, k[..., width:]), -1)
+"""
+WIDE = """    return (
+        ((q.float() * cos) + (rotate_half(q.to(torch.float32)) * sin)).type_as(q),
+        ((k.float() * cos) + (rotate_half(k.to(torch.float32)) * sin)).type_as(k),
+    )
+"""
+
+
+@pytest.mark.parametrize("body", [PARTIAL, WIDE, WIDE.replace(".float()", "").replace(".to(torch.float32)", "")])
+def test_a_rotation_is_what_it_computes(body):
+    ported = port(varied((PLAIN, body)))
+    assert "rotary_half" in rules_of(ported)
+    assert ported.code.count("torch_npu.npu_rotary_mul(") == 2
+    function = ported.code.split("def apply_rotary_pos_emb")[1].split("\nclass ")[0]
+    assert "rotate_half" not in function and "_ = " not in function  # no local of the source is in the way of a name
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("q[..., width:]), -1)", "2 * q[..., width:]), -1)"),
+        ("torch.cat((q_turned, q[..., width:]), -1)", "torch.cat((q[..., width:], q_turned), -1)"),
+        ("q[..., :width], k[..., :width]", "q[..., :width], k[..., -width:]"),
+        ("width = cos.shape[-1]", "width = cos.shape[-2]"),
+        ("(rotate_half(q_turned) * sin) +", "(rotate_half(q_turned) * sin) -"),
+    ],
+)
+def test_another_rotation_of_a_part_is_left(pair):
+    assert pair[0] in PARTIAL
+    assert "rotary_half" not in rules_of(port(varied((PLAIN, PARTIAL.replace(*pair)))))
