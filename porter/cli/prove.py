@@ -92,7 +92,7 @@ def _unknown_rules(names: tuple[str, ...]) -> Refused | None:
     from porter.rulebook import load_rules, names_to_prove
     from porter.shipped import shipped
 
-    loaded = load_rules(shipped("rules"))
+    loaded = load_rules(shipped("rules"), proving=True)
     if isinstance(loaded, Refused):
         return loaded
     known = names_to_prove(loaded)

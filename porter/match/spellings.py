@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import libcst as cst
 
 from porter.rulebook import LoadedRule, Pattern
-from porter.rulebook.identities import Spelling
+from porter.rulebook.identities import Spelling, form_of
 from porter.tree import Node, Tree
 
 # What the parameters of an identity stand for, when `node` of a tree is that spelling.
@@ -18,7 +18,7 @@ class OtherSpellings:
     """The identities that nodes of one pattern are spellings of; found when first asked for."""
 
     def __init__(self, rule: LoadedRule | None, pattern: Pattern, bind: Bind) -> None:
-        self.by_kind = rule.identities.by_kind if rule is not None else {}
+        self._by_form = rule.identities.by_form if rule is not None else {}
         self._pattern = pattern
         self._bind = bind
         self._known: dict[Node, list[tuple[dict[str, cst.BaseExpression], tuple[Spelling, ...]]]] = {}
@@ -32,19 +32,20 @@ class OtherSpellings:
         known = self._known.get(p)
         if known is None:
             known = self._known[p] = list(self._spelled(p))
+        form = form_of(s) if known else None
         for wanted, others in known:
             for other in others:
-                found = self._bind(other, s, source) if type(other.expression) is type(s) else None
+                found = self._bind(other, s, source) if other.form == form else None
                 if found is not None:
                     yield [(wanted[name], found[name]) for name in wanted]
 
     def kinds(self, wanted: Node) -> set[type]:
         """Kinds of nodes that may be the value of a node of the pattern."""
-        others = [other for spelling, others in self.by_kind.get(type(wanted), ()) for other in others]
+        others = [other for _, others in self._by_form.get(form_of(wanted), ()) for other in others]
         return {type(wanted), *(type(other.expression) for other in others)}
 
     def _spelled(self, p: Node) -> Iterator[tuple[dict[str, cst.BaseExpression], tuple[Spelling, ...]]]:
-        for spelling, others in self.by_kind.get(type(p), ()):
+        for spelling, others in self._by_form.get(form_of(p), ()):
             bound = self._bind(spelling, p, self._pattern.file)
             if bound is not None:
                 yield bound, others

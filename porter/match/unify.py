@@ -75,7 +75,7 @@ class Unifier:
         p, s = self.resolved(p, s)
         depth = self.depth
         result = self._as_written(p, s, b)
-        if result is None and type(p) in self.others.by_kind:
+        if result is None:
             for pairs in self.others.pairs(p, s, self.source):
                 self.depth = depth
                 result = self.all(pairs, b)

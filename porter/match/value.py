@@ -12,7 +12,7 @@ from porter.tree import Function, Node, Tree
 from porter.tree.fields import walk
 from porter.tree.functions import body_of
 from porter.tree.names import is_variable
-from porter.tree.straight import Straight, straight_line
+from porter.tree.straight import Straight
 
 
 class ValueUnifier(BlockUnifier):
@@ -23,7 +23,7 @@ class ValueUnifier(BlockUnifier):
     def same_value(self, function: Function, start: Bindings) -> Match | None:
         """The whole of a function, where its value is the pattern's; what it binds can be said without its locals."""
         ours = self.pattern.straight
-        theirs = straight_line(function, self.source.versions) if ours is not None else None
+        theirs = self.source.straight(function) if ours is not None else None
         if ours is None or theirs is None:
             return None
         self.depth, self.matched, self._values = 0, 0, (ours, theirs)

@@ -15,12 +15,24 @@ import libcst as cst
 from porter.diagnostics import Refused
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import SHARED, broken, read_rule_file
-from porter.tree import Tree
+from porter.tree import Node, Tree
 from porter.tree.functions import body_of, parameter_names
 from porter.tree.names import read_names
 
 FILE = "identities.py"
 _PREFIX = "same_"
+
+
+Form = tuple[type, object]
+
+
+def form_of(node: Node) -> Form:
+    """What tells most expressions apart at a glance: the kind, and the operator or the last name of what is called."""
+    kind = node.__class__
+    if kind is cst.Call:
+        func = node.func  # type: ignore[attr-defined]
+        return kind, func.attr.value if isinstance(func, cst.Attribute) else getattr(func, "value", None)
+    return kind, type(node.operator) if kind is cst.BinaryOperation else None  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,10 @@ class Spelling:
     expression: cst.BaseExpression
     index: int
 
+    @cached_property
+    def form(self) -> Form:
+        return form_of(self.expression)
+
 
 @dataclass(frozen=True)
 class Identities:
@@ -39,14 +55,14 @@ class Identities:
     spellings: tuple[tuple[Spelling, ...], ...] = ()
 
     @cached_property
-    def by_kind(self) -> dict[type, tuple[tuple[Spelling, tuple[Spelling, ...]], ...]]:
-        """Kind of node -> each spelling that is one, with the other spellings of the same value."""
-        found: dict[type, list[tuple[Spelling, tuple[Spelling, ...]]]] = {}
+    def by_form(self) -> dict[Form, tuple[tuple[Spelling, tuple[Spelling, ...]], ...]]:
+        """Form of a node -> each spelling of that form, with the other spellings of the same value."""
+        found: dict[Form, list[tuple[Spelling, tuple[Spelling, ...]]]] = {}
         for alike in self.spellings:
             for spelling in alike:
                 others = tuple(other for other in alike if other is not spelling)
-                found.setdefault(type(spelling.expression), []).append((spelling, others))
-        return {kind: tuple(items) for kind, items in found.items()}
+                found.setdefault(spelling.form, []).append((spelling, others))
+        return {form: tuple(items) for form, items in found.items()}
 
 
 def load_identities(rules: Path) -> Identities | Refused:

@@ -19,22 +19,22 @@ from porter.tree.collector import paused_collector
 from porter.tree.values import constant, is_constant
 
 
-def load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
-    """Load every `*.py` of a folder, by name. Errors are P030, located in the file."""
+def load_rules(directory: Path, *, proving: bool = False) -> tuple[LoadedRule, ...] | Refused:
+    """Load every `*.py` of a folder, by name: `proving` with what each must not match. Errors are P030, located."""
     with paused_collector():
-        return _load_rules(directory)
+        return _load_rules(directory, proving)
 
 
-def _load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
+def _load_rules(directory: Path, proving: bool) -> tuple[LoadedRule, ...] | Refused:
     loaded: list[LoadedRule] = []
-    shared = SharedFiles(directory)
+    shared = SharedFiles(directory, proving=proving)
     identities = load_identities(directory)
     if isinstance(identities, Refused):
         return identities
     for path in sorted(directory.glob("*.py")):
         if path.name.startswith("_"):
             continue
-        rule = load_rule(path, shared, identities)
+        rule = load_rule(path, shared, identities, proving=proving)
         if isinstance(rule, Refused):
             return rule
         loaded.append(rule)
@@ -47,10 +47,14 @@ def _load_rules(directory: Path) -> tuple[LoadedRule, ...] | Refused:
 
 
 def load_rule(
-    path: Path, shared: SharedFiles | None = None, identities: Identities | None = None
+    path: Path,
+    shared: SharedFiles | None = None,
+    identities: Identities | None = None,
+    *,
+    proving: bool = False,
 ) -> LoadedRule | Refused:
     """Read one rule file without importing it. Errors are P030, with the span in the rule file or in one it shares."""
-    tree = read_rule_file(path, f"{path.parent.name}/{path.name}")
+    tree = read_rule_file(path, f"{path.parent.name}/{path.name}", proving=proving)
     if isinstance(tree, Refused):
         return tree
     declaration = next((node for node in tree.statements if _declares_rule(node)), None)
@@ -67,7 +71,7 @@ def load_rule(
     edits = _load_edits(tree, rule, declaration)
     if isinstance(edits, Refused):
         return edits
-    taken = (shared or SharedFiles(path.parent)).taken_by(tree)
+    taken = (shared or SharedFiles(path.parent, proving=proving)).taken_by(tree)
     if isinstance(taken, Refused):
         return taken
     alone = _without_after(tree, taken)

@@ -21,7 +21,8 @@ from porter.tree.imports import bound_by, module_named
 
 RULES, SHARED = "rules", "shared"
 PREFIXES = ("given_", "not_")
-_PROOF = ("proof", "_")  # what is run and never matched: half of the text of the rules
+_PROOF = ("proof", "_")  # what is run and never matched: with the cases below, half of the text of the rules
+_CASES = "not_"  # what a rule must not match: for who proves it
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,15 @@ class Taken:
 
     file: Tree = field(compare=False, repr=False)
     functions: tuple[Function, ...] = field(compare=False, repr=False)
-    texts: tuple[str, ...] = field(repr=False)  # the functions as they are written
 
 
 class SharedFiles:
-    """The shared files of one folder of rules, each read once."""
+    """The shared files of one folder of rules, each read once; without their `not_*` where no rule is to be proved."""
 
-    def __init__(self, rules: Path) -> None:
+    def __init__(self, rules: Path, *, proving: bool = False) -> None:
         self._rules = rules
+        self._proving = proving
         self._read: dict[str, Tree | Refused] = {}
-        self._texts: dict[Function, str] = {}
 
     def taken_by(self, rule: Tree) -> tuple[Taken, ...] | Refused:
         """What a rule file takes. What is not there is located in it; what is broken, in the shared file."""
@@ -55,22 +55,14 @@ class SharedFiles:
             if not aliases:
                 return broken(rule, node, f"`{file.display}` has no `*`")
             for alias in aliases:
-                fault = _fault(alias, file, known)
+                fault = _fault(alias, file, known) if self._proving or not _is_case(alias) else None
                 if fault is not None:
                     return broken(rule, alias, fault)
                 known.add(bound_by(alias))
             wanted = {bound_by(alias) for alias in aliases}
             functions = tuple(f for name, f in file.functions.items() if name in wanted)
-            taken.append(Taken(file, functions, tuple(map(self._text, functions))))
+            taken.append(Taken(file, functions))
         return tuple(taken)
-
-    def _text(self, function: Function) -> str:
-        """A top-level function as it is written, without what stands above it."""
-        text = self._texts.get(function)
-        if text is None:
-            alone = function.with_changes(leading_lines=(), decorators=())
-            text = self._texts[function] = cst.Module([]).code_for_node(alone).rstrip("\n")
-        return text
 
     def _file(self, rule: Tree, node: cst.ImportFrom) -> Tree | Refused:
         module, level = module_named(node)
@@ -82,7 +74,7 @@ class SharedFiles:
         if not path.is_file():
             return broken(rule, node, f"there is no `{display}`")
         if name not in self._read:
-            self._read[name] = _read_shared(path, display)
+            self._read[name] = _read_shared(path, display, self._proving)
         return self._read[name]
 
 
@@ -96,24 +88,20 @@ def is_of_rules(module: str, level: int) -> bool:
     return level > 0 or module.split(".")[0] == RULES
 
 
-def read_rule_file(path: Path, display: str) -> Tree | Refused:
-    """Read and parse one file. Errors have their place in it."""
+def read_rule_file(path: Path, display: str, *, proving: bool = False) -> Tree | Refused:
+    """Read and parse one file: `proving` with the `not_*` at its end. Errors have their place in it."""
     data = path.read_bytes()
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         place = Span(display, data.count(b"\n", 0, error.start) + 1, 0, 1, 1)
         return Refused((Diagnostic("P030", "broken rule: not UTF-8 text", place, help="mend the rule file"),))
-    return parse(text, display, path, unread=_PROOF)
+    return parse(text, display, path, unread=_PROOF if proving else (*_PROOF, _CASES))
 
 
 def identity(rule: Tree, taken: tuple[Taken, ...]) -> str:
-    """sha256 of a rule: of its file, and of every function it takes."""
-    digest = hashlib.sha256(rule.text.encode())
-    for shared in taken:
-        for text in shared.texts:
-            digest.update(text.encode())
-    return digest.hexdigest()
+    """sha256 of a rule: of its file, and of every file it takes functions from."""
+    return hashlib.sha256("".join(file.text for file in (rule, *(each.file for each in taken))).encode()).hexdigest()
 
 
 def broken(tree: Tree, node: Node, message: str) -> Refused:
@@ -132,8 +120,12 @@ def _fault(alias: cst.ImportAlias, file: Tree, known: set[str]) -> str | None:
     return f"there is another `{name}` in this rule" if name in known else None
 
 
-def _read_shared(path: Path, display: str) -> Tree | Refused:
-    tree = read_rule_file(path, display)
+def _is_case(alias: cst.ImportAlias) -> bool:
+    return alias.evaluated_name.startswith(_CASES)
+
+
+def _read_shared(path: Path, display: str, proving: bool) -> Tree | Refused:
+    tree = read_rule_file(path, display, proving=proving)
     if isinstance(tree, Refused):
         return tree
     for node in tree.statements:

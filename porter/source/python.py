@@ -14,12 +14,12 @@ from porter.source.depth import DEEPEST, deepest_by_tokens, deepest_statement
 
 def check_python(text: str, display: str) -> Refused | None:
     """P011 for what is not Python, P012 and P013 for layout that a port cannot keep, P014 for what nests too deep."""
-    read = without_last_functions(text, display, ())
+    read = without_last_definitions(text, display, ())
     return read if isinstance(read, Refused) else None
 
 
-def without_last_functions(text: str, display: str, prefixes: tuple[str, ...]) -> str | Refused:
-    """The text without the functions at its end whose names start with one of `prefixes`; errors of `check_python`.
+def without_last_definitions(text: str, display: str, prefixes: tuple[str, ...]) -> str | Refused:
+    """The text without the definitions at its end whose names start with one of `prefixes`; errors of `check_python`.
 
     What is left out is Python for certain, and of any depth.
     """
@@ -43,17 +43,17 @@ def without_last_functions(text: str, display: str, prefixes: tuple[str, ...]) -
         help = "mend the syntax of this file; porter reads Python as this interpreter does"
         return _refused("P011", message, Span(display, line, column, line, column + 1), help)
     assert isinstance(tree, ast.Module)
-    rest = _take_last_functions(tree, text, prefixes)
+    rest = _take_last_definitions(tree, text, prefixes)
     deep = deepest_statement(tree, rest)
     return rest if deep is None else _too_deep(deep, display)
 
 
-def _take_last_functions(tree: ast.Module, text: str, prefixes: tuple[str, ...]) -> str:
-    """Take the functions at the end that are named so out of Python's tree; the text that is left."""
-    first: ast.FunctionDef | None = None
+def _take_last_definitions(tree: ast.Module, text: str, prefixes: tuple[str, ...]) -> str:
+    """Take the definitions at the end that are named so out of Python's tree; the text that is left."""
+    first: ast.FunctionDef | ast.ClassDef | None = None
     while tree.body:
         last = tree.body[-1]
-        if not (isinstance(last, ast.FunctionDef) and last.name.startswith(prefixes)):
+        if not (isinstance(last, (ast.FunctionDef, ast.ClassDef)) and last.name.startswith(prefixes)):
             break
         first = last
         tree.body.pop()

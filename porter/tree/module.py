@@ -19,6 +19,7 @@ from porter.tree.imports import Import, imports_of
 from porter.tree.names import is_variable, stored_nodes
 from porter.tree.order import Order
 from porter.tree.places import Places
+from porter.tree.straight import Straight, straight_line
 from porter.tree.versions import number_names
 
 
@@ -180,6 +181,16 @@ class Tree:
         """Names of the packages that a name is imported from, as far as they are known."""
         meanings = (item.qualified(self.package) for item in self.alternatives.get(name, ()))
         return {meaning.split(".")[0] for meaning in meanings if meaning}
+
+    def straight(self, function: Function) -> Straight | None:
+        """A function as what it computes, where it is one value in a straight line."""
+        if function not in self._straight:
+            self._straight[function] = straight_line(function, self.versions)
+        return self._straight[function]
+
+    @cached_property
+    def _straight(self) -> dict[Function, Straight | None]:
+        return {}
 
     # -- places
 

@@ -8,7 +8,7 @@ import libcst as cst
 
 from porter.diagnostics import Diagnostic, Refused, Span
 from porter.source.depth import room_to_recurse
-from porter.source.python import without_last_functions
+from porter.source.python import without_last_definitions
 from porter.tree.module import Tree
 
 
@@ -17,14 +17,14 @@ def parse(
 ) -> Tree | Refused:
     """Parse one file; lines that end in CR LF are read as lines. `file` is how a message about its syntax names it.
 
-    Functions at the end of the file whose names start with one of `unread` are left out of the tree, for speed.
+    Definitions at the end of the file whose names start with one of `unread` are left out of the tree, for speed.
 
     P011 is Python's own verdict, P012 to P014 are limits of porter's (see `porter.source.python`); P015 is syntax that
     Python reads and LibCST does not.
     """
     text = text.replace("\r\n", "\n")
     name = str(file or display)
-    read = without_last_functions(text, name, unread)
+    read = without_last_definitions(text, name, unread)
     if isinstance(read, Refused):
         return read
     try:

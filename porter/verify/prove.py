@@ -86,7 +86,7 @@ def prove(
     progress: Progress | None = None,
 ) -> tuple[Proof, ...] | Refused:
     """Prove the named rules, or all. Refused for a rule file that does not load (P030) or an unknown name (P042)."""
-    rules = load_rules(rules_dir or shipped("rules"))
+    rules = load_rules(rules_dir or shipped("rules"), proving=True)
     if isinstance(rules, Refused):
         return rules
     known = names_to_prove(rules)

@@ -87,7 +87,7 @@ def write_rule(
 
 
 def loaded_rule(path: Path) -> LoadedRule:
-    rule = load_rule(path)
+    rule = load_rule(path, proving=True)
     assert isinstance(rule, LoadedRule), "\n".join(render(d) for d in rule.diagnostics)
     return rule
 

@@ -116,7 +116,7 @@ MUTATIONS: dict[str, tuple[tuple[str, ...], Callable[..., Any], Holds]] = {
         bytes_are_read_as_declared,
     ),
     "source: Python is not asked": (
-        ("porter.tree.parse.without_last_functions",),
+        ("porter.tree.parse.without_last_definitions",),
         lambda text, *_: text,
         a_syntax_error_is_pythons_own,
     ),
