@@ -19,6 +19,7 @@ from torch import distributed, nn
 from porter.parallel.divide import CannotShard, check_divides
 from porter.parallel.launch import import_deepspeed
 from porter.parallel.rows import check_merges, keep_own_sizes, merges_in, order_by_rank
+from porter.runtime.adapters import has_adapters
 from porter.runtime.parts import is_apart, put_together
 from porter.runtime.registry import injection_policy
 
@@ -105,9 +106,11 @@ def _inject(model: Any, policy: dict[type, tuple[str, ...]], world_size: int) ->
 
 
 def _check_adapters(model: Any) -> None:
-    put_together(model)  # a merge that was taken apart for an adapter which is gone
-    if is_apart(model) or getattr(model, "_hf_peft_config_loaded", False) or hasattr(model, "merge_and_unload"):
+    if has_adapters(model):
         raise CannotShard("the model has adapters, which are not split over ranks: merge them into the weights first")
+    put_together(model)
+    if is_apart(model):
+        raise CannotShard("a merged projection is apart, and its parts are no plain linears: load the model again")
 
 
 def _check_model(model: Any) -> None:

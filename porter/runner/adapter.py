@@ -90,7 +90,9 @@ def _put_on(model: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
 
 def _check_shared(tuned: Any, folder: Path) -> None:
     """Refuse an adapter on a weight that another module has too: merged, it would change both."""
-    adapted, holders, place = set(), {}, ""
+    adapted: set[str] = set()
+    holders: dict[int, dict[str, None]] = {}
+    place = ""
     for path, module in tuned.named_modules():  # parents come before what is in them
         if not (place in adapted and path.startswith(f"{place}.")):
             place = path

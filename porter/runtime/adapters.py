@@ -52,38 +52,59 @@ class TakesAdapters(nn.Module):
     def peft_config(self) -> None:
         if self.__dict__.pop(_CONFIGS, None) is None:
             raise AttributeError(f"{type(self).__name__} has no adapters: `peft_config` is not set")
+        _unwrap_empty(self)
         put_together(self)
 
     def load_adapter(self, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers. ValueError for tensors of the adapter that have no place, or another shape, here."""
+        """As in transformers. ValueError for tensors of the adapter that have no place here; then it is not added."""
         own, before = self.__dict__.get("_weight_conversions"), set(self.__dict__.get(_CONFIGS, ()))
-        info = super().load_adapter(*args, **kwargs)
-        self._weight_conversions = own  # for the weights that `save_pretrained` writes, not for the adapter's
         try:
-            _refuse_leftovers([*info.unexpected_keys, *(key for key, *_ in info.mismatched_keys)])
-        except ValueError:
-            self.delete_adapter([name for name in self.peft_config if name not in before])
+            info = super().load_adapter(*args, **kwargs)
+            refuse_leftovers([*info.unexpected_keys, *(key for key, *_ in info.mismatched_keys)])
+        except Exception:
+            added = [name for name in self.__dict__.get(_CONFIGS, ()) if name not in before]
+            if added:
+                self._hf_peft_config_loaded = True
+                self.delete_adapter(added)
             raise
+        finally:
+            self._weight_conversions = own  # for the weights that `save_pretrained` writes, not for the adapter's
         return info
 
-    def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, *reports: Any
-    ) -> None:
-        if not strict:  # PEFT loads an adapter so, and torch drops what has no place
-            _refuse_leftovers(self._leftovers(state_dict, prefix))
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *reports)
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        if prefix:  # part of PEFT's model, which drops in silence what has no place
+            refuse_leftovers(self._leftovers(state_dict, prefix))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _leftovers(self, keys: Iterable[str], prefix: str) -> list[str]:
-        """Of an adapter, every key below `prefix` that is none of the model's; else those of merged parts."""
-        if _CONFIGS in self.__dict__:
-            own = self.state_dict(prefix=prefix)
-            return [key for key in keys if key.startswith(prefix) and key not in own]
+        if _CONFIGS not in self.__dict__:
+            return self.lost_parts(keys, prefix)
+        own = self.state_dict(prefix=prefix)
+        return [key for key in keys if key.startswith(prefix) and key not in own]
+
+    def lost_parts(self, keys: Iterable[str], prefix: str = "") -> list[str]:
+        """Of a state dict's `keys`, those that name a part whose rows are merged here."""
         owned = [(merge, path) for merge in merges_of(self) for path, _ in merge.owners(self)]
         parts = tuple(f"{prefix}{path}.{part}." for merge, path in owned for part in merge.parts)
         return [key for key in keys if key.startswith(parts)] if parts else []
 
 
-def _refuse_leftovers(keys: list[str]) -> None:
+def has_adapters(model: nn.Module) -> bool:
+    """Whether PEFT is on `model` or on a port inside it."""
+    return any(_CONFIGS in vars(module) for module in model.modules())
+
+
+def _unwrap_empty(model: nn.Module) -> None:
+    """PEFT's layers that have lost their last adapter, which `delete_adapter` leaves, give way to what they wrapped."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, BaseTunerLayer) and not child._get_available_adapters():
+                setattr(module, name, child.get_base_layer())
+
+
+def refuse_leftovers(keys: list[str]) -> None:
     if keys:
         more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
         raise ValueError(

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import PrefixChange, WeightConverter
 
-from porter.runtime.adapters import TakesAdapters
+from porter.runtime.adapters import TakesAdapters, refuse_leftovers
 from porter.runtime.cache import StaticKVCache, check_kv_cache
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict, without_merges
 
@@ -74,8 +74,14 @@ class PortedPreTrainedModel(TakesAdapters, PreTrainedModel):
         return super().save_pretrained(save_directory, *args, **kwargs)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Takes the source model's state dict too: its q, k, v, gate and up are merged on the way."""
-        return super().load_state_dict(merged_state_dict(self, state_dict), strict=strict, assign=assign)
+        """Takes the source model's state dict too: its q, k, v, gate and up are merged on the way.
+
+        ValueError, also if not `strict`, for one part of a merge without the others: it would be dropped.
+        """
+        merged = merged_state_dict(self, state_dict)
+        if not strict:
+            refuse_leftovers(self.lost_parts(merged))
+        return super().load_state_dict(merged, strict=strict, assign=assign)
 
 
 def _check_conversions(own: Any, merges: list[WeightConverter]) -> None:

@@ -63,12 +63,15 @@ def _apart(model: nn.Module) -> Any:
 
 def _take_apart(owner: nn.Module, merge: RowMerge) -> None:
     merged: Any = getattr(owner, merge.name)
-    parts = {part: nn.Linear(merged.in_features, 0, merged.bias is not None, device="meta") for part in merge.parts}
+    sizes = [rows.shape[0] for rows in merge.split(owner, merged.weight.data)]
+    parts = {
+        part: nn.Linear(merged.in_features, size, merged.bias is not None, device="meta")
+        for part, size in zip(merge.parts, sizes, strict=True)
+    }
     for kind, parameter in list(merged.named_parameters(recurse=False)):
         for part, rows in zip(parts.values(), merge.split(owner, parameter.data), strict=True):
             # set as they are: PEFT may build its modules in a context that gives new parameters no memory
             part._parameters[kind] = _like(rows, parameter)
-            part.out_features = rows.shape[0]
         merged._parameters[kind] = _like(parameter.data.new_empty(0), parameter)
     for part in parts.values():
         part.training = merged.training
