@@ -7,7 +7,9 @@ are read. PEFT is imported only here, and only for an adapter.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,6 @@ def check_adapter(adapter: str | Path | None, model_class: Any, checkpoint: Path
         message = f"the adapter in `{folder}` does not fill what its configuration puts on this model"
         note = f"{len(missing)} tensors are missing, e.g. {missing[0]}"
         raise CannotRun("P095", message, "give an adapter that was made for this model, whole", note)
-    _check_shared(tuned, folder)
     if _weights(_merge(tuned, folder)) != before:
         raise _not_mergeable(folder, "it changes the layers of the model, not only their weights")
 
@@ -69,6 +70,8 @@ def _put_on(model: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
         raise CannotRun("P094", f"an adapter needs PEFT, which cannot be imported: {error}", help) from None
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
+        if config.peft_type is None:
+            raise ValueError("its configuration has no `peft_type`")
     except Exception as error:  # whatever is wrong with the file: PEFT raises no narrower one
         message = f"the adapter in `{folder}` cannot be read: {_first_line(error)}"
         raise CannotRun("P094", message, "copy the adapter again") from error
@@ -77,15 +80,24 @@ def _put_on(model: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
     if config.is_prompt_learning or not (isinstance(tuner, type) and issubclass(tuner, BaseTuner)):
         raise _not_mergeable(folder, f"{kind} adds to the prompt or to the cache, not to weights")
     config.inference_mode = True
+    with _fitting(folder):
+        tuned = peft.PeftModel(model, config, **options)
+    _check_shared(tuned, folder)
+    with _fitting(folder):
+        result = tuned.load_adapter(str(folder), "default", torch_device="cpu", **options)
+    return tuned.eval(), list(result.missing_keys)
+
+
+@contextlib.contextmanager
+def _fitting(folder: Path) -> Iterator[None]:
+    """PEFT without its warnings; whatever torch, PEFT or the port raise is an adapter that does not fit."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tuned = peft.PeftModel(model, config, **options)
-            result = tuned.load_adapter(str(folder), "default", torch_device="cpu", **options)
-    except Exception as error:  # torch, PEFT and the port each raise their own
+            yield
+    except Exception as error:
         message = f"the adapter in `{folder}` does not fit the checkpoint: {_first_line(error)}"
         raise CannotRun("P095", message, "give an adapter that was made for this model") from error
-    return tuned.eval(), list(result.missing_keys)
 
 
 def _check_shared(tuned: Any, folder: Path) -> None:
