@@ -32,10 +32,19 @@ class SideBySide:
 
 
 def take_apart(model: nn.Module) -> None:
-    """Every merge inside `model` as the source's modules. RuntimeError, before any changes, where one has hooks."""
+    """Every merge inside `model` as the source's modules.
+
+    RuntimeError, before anything changes, where one has hooks, or weights that accelerate keeps elsewhere.
+    """
     owned = [(merge, path, owner) for merge in merges_of(model) for path, owner in merge.owners(model)]
     for merge, path, owner in owned:
-        if _has_hooks(getattr(owner, merge.name)):
+        merged: Any = getattr(owner, merge.name)
+        if merged.weight.is_meta and getattr(model, "hf_device_map", None):
+            raise RuntimeError(
+                f"`{path}.{merge.name}` is offloaded, and cannot be taken apart to {', '.join(merge.parts)}: load the "
+                "port whole, add the adapter, merge it, save, and load that with a device_map"
+            )
+        if _has_hooks(merged):
             raise RuntimeError(
                 f"`{path}.{merge.name}` has hooks, which would be lost when {', '.join(merge.parts)} become modules of "
                 "their own: remove them, add the adapter, and hook the parts"

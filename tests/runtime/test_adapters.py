@@ -316,6 +316,19 @@ def test_hooks_on_a_merged_projection_are_not_lost(pairs):
     assert is_merged(port)
 
 
+def test_offloaded_weights_are_refused(pairs, tmp_path):
+    source, port = pairs("llama")
+    write_adapter(source, lora(), tmp_path / "adapter").unload()
+    port.save_pretrained(tmp_path / "checkpoint")
+    parts = ["embed_tokens", "layers.0", "layers.1", "layers.2", "norm", "rotary_emb"]
+    places = {f"model.{part}": "disk" if part == "layers.1" else "cpu" for part in parts} | {"lm_head": "cpu"}
+    offloaded = type(port).from_pretrained(
+        tmp_path / "checkpoint", device_map=places, offload_folder=tmp_path / "offload"
+    )
+    with pytest.raises(RuntimeError, match=r"layers.1.self_attn.qkv` is offloaded"):
+        load_on(offloaded, tmp_path / "adapter")
+
+
 def test_one_part_of_a_merge_is_not_dropped_in_silence(pairs):
     source, port = pairs("llama")
     part = {key: value for key, value in source.state_dict().items() if "q_proj" in key}
