@@ -72,15 +72,13 @@ class TakesAdapters(nn.Module):
         return info
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        if prefix:  # part of PEFT's model, which drops in silence what has no place
-            refuse_leftovers(self._leftovers(state_dict, prefix))
+        if prefix and _CONFIGS in self.__dict__:  # PEFT fills its model, and drops in silence what has no place
+            own = self.state_dict(prefix=prefix)
+            refuse_leftovers([key for key in state_dict if key.startswith(prefix) and key not in own])
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def _leftovers(self, keys: Iterable[str], prefix: str) -> list[str]:
-        if _CONFIGS not in self.__dict__:
-            return self.lost_parts(keys, prefix)
-        own = self.state_dict(prefix=prefix)
-        return [key for key in keys if key.startswith(prefix) and key not in own]
+        lost = self.lost_parts(state_dict, prefix) if prefix else []
+        if lost:  # part of a model that nobody put the adapter on: torch raises its list of errors, strict or not
+            args[-1].append(_leftovers(lost))
 
     def lost_parts(self, keys: Iterable[str], prefix: str = "") -> list[str]:
         """Of a state dict's `keys`, those that name a part whose rows are merged here."""
@@ -105,9 +103,14 @@ def _unwrap_empty(model: nn.Module) -> None:
 
 
 def refuse_leftovers(keys: list[str]) -> None:
+    """ValueError where there are keys of a state dict that have no place."""
     if keys:
-        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-        raise ValueError(
-            f"`{keys[0]}`{more} would be dropped: this model has no such place. An adapter fits the model it was made "
-            "for, and is put on the port itself, not on a module around it"
-        )
+        raise ValueError(_leftovers(keys))
+
+
+def _leftovers(keys: list[str]) -> str:
+    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return (
+        f"`{keys[0]}`{more} would be dropped: this model has no such place. An adapter fits the model it was made for, "
+        "and is put on the port itself, not on a module around it"
+    )

@@ -1,9 +1,10 @@
-"""Adapters of every kind that PEFT puts on linears, embeddings and norms, with random weights, made on the source."""
+"""Adapters of every kind that PEFT puts on linears, embeddings and norms, random, made on the source; what to ask."""
 
 import warnings
 
 import peft
 import torch
+from safetensors.torch import load_file
 
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 NORMS = ["input_layernorm", "post_attention_layernorm", "norm"]
@@ -74,3 +75,30 @@ def load_on(model, folder, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return peft.PeftModel.from_pretrained(model, folder, **options).eval()
+
+
+IDS = torch.tensor([[5, 9, 3, 7, 8, 41, 2], [44, 3, 12, 9, 5, 6, 33]])
+
+
+@torch.no_grad()
+def logits(model, ids=IDS, **options):
+    return model(input_ids=ids, **options).logits
+
+
+def tokens(model):
+    return model.generate(input_ids=IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=12, do_sample=False)
+
+
+def error(ours, theirs):
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def assert_same_file(one, other, name):
+    one, other = (load_file(folder / name) for folder in (one, other))
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def is_merged(port):
+    layer = port.get_decoder().layers[0]
+    children = [*dict(layer.self_attn.named_children()), *dict(layer.mlp.named_children())]
+    return "qkv" in children and "gate_up" in children and not set(SEVEN[:3]) & set(children)

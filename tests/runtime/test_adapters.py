@@ -1,92 +1,24 @@
-"""Adapters of the source, put on a port by PEFT as it is: exact, alive and merged and saved, or refused."""
+"""Adapters of the source, put on a port by PEFT as it is: exact, alive and merged, and saved as there."""
 
 import copy
-import functools
 import io
 
-import peft
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from porter.convert import convert
-from porter.diagnostics import Refused
-from porter.emit import emit
-from porter.runtime import block_products, load_model_class, put_together
-from porter.source import load_source
-from tests.runtime.adapter_kinds import KINDS, SEVEN, load_on, lora, put_on, write_adapter
-
-IDS = torch.tensor([[5, 9, 3, 7, 8, 41, 2], [44, 3, 12, 9, 5, 6, 33]])
-SIZES = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.2,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": None,
-}
-SOURCES = {
-    "llama": (LlamaForCausalLM, LlamaConfig, {"attention_bias": True}),
-    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"head_dim": 16}),
-}
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """By name: makes a source and its port, both from one checkpoint, where every bias and norm counts."""
-
-    def make(name):
-        folder, port_class = prepared(name)
-        return SOURCES[name][0].from_pretrained(folder).eval(), port_class.from_pretrained(folder).eval()
-
-    @functools.cache
-    def prepared(name):
-        root = tmp_path_factory.mktemp(name)
-        ported = convert(load_source(f"transformers.models.{name}"), name=name)
-        assert not isinstance(ported, Refused) and not isinstance(emit(ported, root / "models" / name), Refused)
-        source_class, config_class, options = SOURCES[name]
-        torch.manual_seed(0)
-        source = source_class(config_class(**SIZES, **options))
-        with torch.no_grad():
-            for parameter in source.parameters():
-                if parameter.ndim == 1:
-                    parameter.add_(torch.randn_like(parameter) * 0.2)
-        source.save_pretrained(root / "checkpoint")
-        return root / "checkpoint", load_model_class(name, root / "models")
-
-    return make
-
-
-@torch.no_grad()
-def logits(model, ids=IDS, **options):
-    return model(input_ids=ids, **options).logits
-
-
-def tokens(model):
-    return model.generate(input_ids=IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=12, do_sample=False)
-
-
-def error(ours, theirs):
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
-def assert_same_file(one, other, name):
-    one, other = (load_file(folder / name) for folder in (one, other))
-    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-
-
-def is_merged(port):
-    layer = port.get_decoder().layers[0]
-    children = [*dict(layer.self_attn.named_children()), *dict(layer.mlp.named_children())]
-    return "qkv" in children and "gate_up" in children and not set(SEVEN[:3]) & set(children)
-
+from porter.runtime import block_products
+from tests.runtime.adapter_kinds import (
+    KINDS,
+    assert_same_file,
+    error,
+    is_merged,
+    load_on,
+    logits,
+    lora,
+    put_on,
+    tokens,
+    write_adapter,
+)
 
 # every kind on one model, and those that q, k and v with biases may take otherwise on another
 ON_QWEN2 = [kind for kind in KINDS if kind in ("LoRA on all seven", "LoRA on q and v", "DoRA", "IA3") or "bias" in kind]
@@ -239,105 +171,3 @@ def test_products_by_blocks_stay_products_by_blocks(pairs, monkeypatch, tmp_path
     assert block_products(port) == 13
     merged = load_on(port, tmp_path).merge_and_unload()
     assert error(logits(merged), want) < 1e-5 and block_products(port) == 0
-
-
-# -- what cannot be exact
-
-
-def test_a_foreign_cache_is_refused(pairs, tmp_path):
-    source, port = pairs("llama")
-    write_adapter(source, peft.PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"), tmp_path)
-    tuned = load_on(port, tmp_path)
-    for attempt in (logits, tokens):
-        with pytest.raises(TypeError, match="past_key_values is a DynamicCache"):
-            attempt(tuned)
-
-
-def test_a_kind_that_goes_around_the_modules_is_refused(pairs):
-    _, port = pairs("llama")
-    config = peft.AdaptionPromptConfig(adapter_len=4, adapter_layers=2, task_type="CAUSAL_LM")
-    with pytest.raises(AttributeError, match="q_proj"):
-        peft.get_peft_model(port, config)
-
-
-@pytest.mark.parametrize("way", ["PeftModel", "load_adapter"])
-def test_an_adapter_of_a_deeper_model_is_refused(pairs, way, tmp_path):
-    source, port = pairs("llama")
-    plain = logits(source)
-    deeper = LlamaForCausalLM(LlamaConfig(**{**SIZES, "num_hidden_layers": 5, "attention_bias": True}))
-    write_adapter(deeper, lora(), tmp_path)
-    with pytest.raises(ValueError, match=r"layers\.[34]\..* and 27 more would be dropped"):
-        load_on(port, tmp_path) if way == "PeftModel" else port.load_adapter(tmp_path)
-    assert error(logits(port), plain) < 1e-5
-
-
-@pytest.mark.parametrize("targets", [["query_key_value"], ["qkv"], r".*W_pack"])
-def test_a_target_that_is_not_there_is_refused_and_the_port_works_on(pairs, targets, tmp_path):
-    source, port = pairs("llama")
-    with pytest.raises(ValueError, match="not found in the base model"):
-        peft.get_peft_model(port, lora(targets))
-    assert error(logits(port), logits(source)) < 1e-5
-    put_together(port)
-    assert is_merged(port) and error(logits(port), logits(source)) < 1e-5
-    port.save_pretrained(tmp_path)
-    assert error(logits(LlamaForCausalLM.from_pretrained(tmp_path)), logits(source)) < 1e-5
-
-
-class Around(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.inner = model
-
-    def forward(self, **inputs):
-        return self.inner(**inputs)
-
-
-def test_an_adapter_of_a_module_around_the_port_is_refused(pairs, tmp_path):
-    source, port = map(Around, pairs("llama"))
-    write_adapter(source, lora(), tmp_path)
-    with pytest.raises(ValueError, match="put on the port itself, not on a module around it"):
-        load_on(port, tmp_path)
-
-
-def test_a_peft_that_does_not_ask_first_is_refused(pairs):
-    _, port = pairs("llama")
-    with pytest.raises(RuntimeError, match=r"`model.layers.0.self_attn.qkv` is still one projection"):
-        port.peft_config = {"default": lora()}
-    with pytest.raises(AttributeError, match="no adapters"):
-        del port.peft_config
-    assert is_merged(port)
-
-
-def test_hooks_on_a_merged_projection_are_not_lost(pairs):
-    _, port = pairs("llama")
-    port.model.layers[1].self_attn.qkv.register_forward_hook(lambda *_: None)
-    with pytest.raises(RuntimeError, match=r"layers.1.self_attn.qkv` has hooks"):
-        peft.get_peft_model(port, lora())
-    assert is_merged(port)
-
-
-def test_offloaded_weights_are_refused(pairs, tmp_path):
-    source, port = pairs("llama")
-    write_adapter(source, lora(), tmp_path / "adapter").unload()
-    port.save_pretrained(tmp_path / "checkpoint")
-    parts = ["embed_tokens", "layers.0", "layers.1", "layers.2", "norm", "rotary_emb"]
-    places = {f"model.{part}": "disk" if part == "layers.1" else "cpu" for part in parts} | {"lm_head": "cpu"}
-    offloaded = type(port).from_pretrained(
-        tmp_path / "checkpoint", device_map=places, offload_folder=tmp_path / "offload"
-    )
-    with pytest.raises(RuntimeError, match=r"layers.1.self_attn.qkv` is offloaded"):
-        load_on(offloaded, tmp_path / "adapter")
-
-
-def test_one_part_of_a_merge_is_not_dropped_in_silence(pairs):
-    source, port = pairs("llama")
-    part = {key: value for key, value in source.state_dict().items() if "q_proj" in key}
-    with pytest.raises(ValueError, match=r"q_proj.weight` and 5 more would be dropped"):
-        port.load_state_dict(part, strict=False)
-
-
-def test_training_is_refused_at_the_first_gradient(pairs):
-    _, port = pairs("llama")
-    tuned = peft.get_peft_model(port, lora())
-    with pytest.raises(NotImplementedError, match="a port is for inference: train the source model"):
-        tuned(input_ids=IDS, labels=IDS).loss.backward()
