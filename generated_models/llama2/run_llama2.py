@@ -20,6 +20,7 @@ PROMPTS = ["Once upon a time", "The three primary colours are"]
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_path", required=True, help="folder of the checkpoint, as downloaded")
+    parser.add_argument("--adapter", type=Path, help="folder of a PEFT adapter, merged into the weights while loading")
     parser.add_argument("--prompt", action="append", help="may be given several times: one batch")
     parser.add_argument("--execute_mode", choices=("eager", "dynamo"), default="dynamo")
     parser.add_argument("--backend", help="what compiles in dynamo mode; by default the first that can")
@@ -36,6 +37,7 @@ def main():
     logging.basicConfig(level=logging.INFO, format="%(message)s")  # the runner logs answers and times
     arguments = parse_arguments()
     config = {
+        "adapter": arguments.adapter,
         "input_padding": arguments.input_padding,
         "input_max_len": arguments.input_max_len,
         "max_new_tokens": arguments.max_new_tokens,

@@ -22,6 +22,7 @@ _DTYPES = ("float16", "bfloat16", "float32")
 @click.command()
 @click.argument("name")
 @click.option("--model-path", metavar="P", required=True, type=click.Path(path_type=Path), help="Its checkpoint.")
+@click.option("--adapter", metavar="DIR", type=click.Path(path_type=Path), help="A PEFT adapter, merged while loading.")
 @models_option
 @click.option("--prompt", "prompts", multiple=True, help="May be repeated: one batch.")
 @click.option("--prompts-file", metavar="F", type=click.Path(path_type=Path, dir_okay=False), help="A prompt a line.")

@@ -19,6 +19,8 @@ from torch import distributed, nn
 from porter.parallel.divide import CannotShard, check_divides
 from porter.parallel.launch import import_deepspeed
 from porter.parallel.rows import check_merges, keep_own_sizes, merges_in, order_by_rank
+from porter.runtime.adapters import has_adapters
+from porter.runtime.parts import is_apart, put_together
 from porter.runtime.registry import injection_policy
 
 Policy = tuple[str, str, Sequence[str]]  # module, layer class, row-parallel outputs: an entry of the registry
@@ -51,6 +53,7 @@ def shard(
     if world_size == present == 1:
         return model
     _, layer_class, outputs = injection_policy(policy, models) if isinstance(policy, str) else policy
+    _check_adapters(model)
     layers = [module for module in model.modules() if type(module).__name__ == layer_class]
     owned = list(merges_in(model, layers))
     _check_model(model)
@@ -100,6 +103,14 @@ def _inject(model: Any, policy: dict[type, tuple[str, ...]], world_size: int) ->
         if buffer is not None:
             module._buffers[name] = buffer.to(engine.module.device)
     return engine.module
+
+
+def _check_adapters(model: Any) -> None:
+    if has_adapters(model):
+        raise CannotShard("the model has adapters, which are not split over ranks: merge them into the weights first")
+    put_together(model)
+    if is_apart(model):
+        raise CannotShard("a merged projection is apart, and its parts are no plain linears: load the model again")
 
 
 def _check_model(model: Any) -> None:

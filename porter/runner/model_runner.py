@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LogitsProcessorList, StoppingCriteriaList, StopStringCriteria
 
+from porter.runner.adapter import check_adapter, merge_adapter
 from porter.runner.answers import Answer, Answers
 from porter.runner.backends import choose_backend
 from porter.runner.checkpoint import check_checkpoint
@@ -98,7 +99,8 @@ class LlmModelRunner:
         if self.model is not None:
             return
         self._init_tokenizer()
-        self.model = self.shard_model(self.load_model()).eval()
+        check_adapter(self.settings.adapter, self.model_class, self.model_path)
+        self.model = self.shard_model(merge_adapter(self.load_model(), self.settings.adapter)).eval()
         block_products(self.model)
         own = self.model.generation_config
         self._strings, own.stop_strings = own.stop_strings, None  # one criterion for them: `RowStops`
@@ -106,7 +108,7 @@ class LlmModelRunner:
     def execute_model(self, prompts: str | Sequence[str], **config: Any) -> Answers:
         """Answer the prompts as one batch; `config` changes settings for this call. Raises CannotRun for bad prompts.
 
-        A model that is loaded keeps its dtype, device and registry: other ones here are a ValueError.
+        A model that is loaded keeps its dtype, device, adapter and registry: other ones here are a ValueError.
         """
         settings = self._settings_of_call(config)
         listed = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -225,7 +227,7 @@ class LlmModelRunner:
 
     def _settings_of_call(self, config: dict[str, Any]) -> Settings:
         settings = self.settings.updated(**config)
-        for name in ("dtype", "device", "models"):
+        for name in ("dtype", "device", "models", "adapter"):
             if self.model is not None and getattr(settings, name) != getattr(self.settings, name):
                 raise ValueError(f"the model is loaded: make a new runner for another {name}")
         if self.model is None:

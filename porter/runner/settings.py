@@ -31,6 +31,7 @@ class Settings:
     backend:        what compiles in dynamo mode: `max-autotune` or `npugraph_ex` on an NPU, elsewhere `inductor`,
                     `aot_eager`, `eager`, or a dynamo backend; None is the first that can serve the device.
     cache_folder:   where TorchAir keeps compiled graphs for the next process; None keeps none.
+    adapter:        folder of a PEFT adapter, merged into the weights when they are loaded; None is none.
     models:         folder of the registry; None is `generated_models` of the current folder, if it holds one, else the
                     one beside porter.
     """
@@ -52,6 +53,7 @@ class Settings:
     warm_up: bool | None = None
     backend: Backend | None = None
     cache_folder: Path | None = None
+    adapter: str | Path | None = None
     models: Path | None = None
 
     def updated(self, **config: Any) -> Settings:

@@ -1,5 +1,5 @@
 """What generated model files and the runner share: static KV cache, masks, padding, rotary tables, merged weights,
-products by blocks, registry.
+adapters, products by blocks, registry.
 
 Contract: imports torch and transformers, and `torch_npu` where there is one; nothing is registered or patched.
 
@@ -13,6 +13,7 @@ from porter.runtime.cursor import CacheFull
 from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
 from porter.runtime.padding import left_pad, position_ids_from_mask
+from porter.runtime.parts import put_together
 from porter.runtime.products import block_products
 from porter.runtime.registry import UnknownModel, injection_policy, load_model_class, registered
 from porter.runtime.rotary import tabulate_rotary
@@ -34,6 +35,7 @@ __all__ = [
     "npu_sliding_window_causal_mask",
     "position_ids_from_mask",
     "prepare_kv_cache",
+    "put_together",
     "registered",
     "tabulate_rotary",
 ]

@@ -13,13 +13,14 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import PrefixChange, WeightConverter
 
+from porter.runtime.adapters import TakesAdapters, refuse_leftovers
 from porter.runtime.cache import StaticKVCache, check_kv_cache
-from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict
+from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict, without_merges
 
 _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 
-class PortedPreTrainedModel(PreTrainedModel):
+class PortedPreTrainedModel(TakesAdapters, PreTrainedModel):
     """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged.
 
     `source_is_custom_code`: the class it was made from is none of transformers' own.
@@ -58,25 +59,29 @@ class PortedPreTrainedModel(PreTrainedModel):
         _check_conversions(load_config.weight_mapping or (), merges)
         load_config = dataclasses.replace(load_config, weight_mapping=[*(load_config.weight_mapping or ()), *merges])
         loaded = PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
-        # transformers remembers the converters that matched; a checkpoint of merged weights matches none of ours, and
-        # is saved in the original layout all the same
-        others = [used for used in getattr(model, "_weight_conversions", None) or () if used not in merges]
-        model._weight_conversions = [*others, *merges]
+        model._weight_conversions = without_merges(model._weight_conversions)  # saving asks again what is merged
         return loaded
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         """Write the original layout. `save_original_format=False` writes the merged one, which loads here too."""
-        if getattr(self, "_weight_conversions", None) is None:  # built from a config: what transformers would revert
-            own = get_model_conversion_mapping(self, add_legacy=False)
-            self._weight_conversions = [
-                *(conversion for conversion in own if not isinstance(conversion, PrefixChange)),
-                *merge_converters(self),
-            ]
+        own = getattr(self, "_weight_conversions", None)
+        if own is None:  # built from a config: what transformers would revert
+            mapped = get_model_conversion_mapping(self, add_legacy=False)
+            own = [conversion for conversion in mapped if not isinstance(conversion, PrefixChange)]
+        # transformers remembers the converters that matched; a checkpoint of merged weights matches none of ours, and
+        # is saved in the original layout all the same
+        self._weight_conversions = [*without_merges(own), *merge_converters(self)]
         return super().save_pretrained(save_directory, *args, **kwargs)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Takes the source model's state dict too: its q, k, v, gate and up are merged on the way."""
-        return super().load_state_dict(merged_state_dict(self, state_dict), strict=strict, assign=assign)
+        """Takes the source model's state dict too: its q, k, v, gate and up are merged on the way.
+
+        ValueError, also if not `strict`, for one part of a merge without the others: it would be dropped.
+        """
+        merged = merged_state_dict(self, state_dict)
+        if not strict:
+            refuse_leftovers(self.lost_parts(merged))
+        return super().load_state_dict(merged, strict=strict, assign=assign)
 
 
 def _check_conversions(own: Any, merges: list[WeightConverter]) -> None:

@@ -7,7 +7,7 @@ registered for the process: the source class of the same name loads as before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,15 @@ class SplitRows(ConversionOps):
 def merges_of(model: nn.Module) -> list[RowMerge]:
     """The `weight_merges` of the model and of every model inside it."""
     return list(dict.fromkeys(merge for module in model.modules() for merge in getattr(module, "weight_merges", ())))
+
+
+def without_merges(conversions: Iterable[Any]) -> list[Any]:
+    """Those of `conversions` that `merge_converters` did not make."""
+    return [
+        conversion
+        for conversion in conversions
+        if not any(isinstance(operation, MergeRows) for operation in getattr(conversion, "operations", ()))
+    ]
 
 
 def merge_converters(model: nn.Module) -> list[WeightConverter]:

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from porter.bench.demo_checkpoint import make_demo_checkpoint
 from tests.cli.conftest import ROOT
+from tests.runtime.adapter_kinds import lora, write_adapter
 from tests.verify.conftest import write_checkpoint_code
 
 TEXT = ["porter turns a model into a model. " * 20]
@@ -95,6 +96,7 @@ def test_usage_errors(run, words):
         (("--prompt", "a " * 50, "--input-max-len", 4), "P085"),
         (("--prompts-file", "/nowhere"), "P085"),
         (("--prompt", "a", "--execute-mode", "dynamo", "--backend", "max-autotune"), "P086"),
+        (("--prompt", "a", "--adapter", "/nowhere"), "P094"),
     ],
 )
 def test_what_cannot_run_is_a_diagnostic(run, words, code, as_json):
@@ -104,6 +106,17 @@ def test_what_cannot_run_is_a_diagnostic(run, words, code, as_json):
         assert json.loads(done.out)["diagnostics"][0]["code"] == code
     else:
         assert done.out == "" and f"error[{code}]: " in done.err and "  = help: " in done.err
+
+
+def test_an_adapter_answers_as_on_the_source(run, checkpoint, expected, tmp_path):
+    source = LlamaForCausalLM.from_pretrained(checkpoint)
+    tuned = write_adapter(source, lora(), tmp_path / "adapter")
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    ids = torch.tensor([tokenizer(PROMPT)["input_ids"]])
+    tokens = tuned.generate(input_ids=ids, max_new_tokens=8, do_sample=False)
+    done = run("--prompt", PROMPT, "--adapter", tmp_path / "adapter", "--json")
+    (answer,) = json.loads(done.out)["answers"]
+    assert answer["token_ids"] == tokens[0, ids.shape[1] :].tolist() and answer["text"] != expected
 
 
 def test_a_misspelt_name_and_a_missing_folder(run, porter_here, checkpoint, tmp_path):

@@ -1,0 +1,116 @@
+"""Adapters on a port, by PEFT as it is: LoRA and its kin apply to q, k, v, gate and up exactly as on the source.
+
+PEFT's tuners keep their configurations in `peft_config` of the model: they look for it before they wrap a module, write
+it when all are wrapped, and delete it when the last is unwrapped. A port answers on each of the three:
+
+    read      its merged projections are taken apart, so that PEFT sees the modules of the source
+    written   a projection that is still merged is an error: an adapter would be half of what it says
+    deleted   projections whose parts are plain again are put together, with the weights PEFT left in them
+
+Contract: without adapters a port is what it was built as. With them it has the modules of its source, so what PEFT
+does to those it does here, and what it saves is the source's. An adapter's tensor that has no place is an error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from porter.runtime.parts import put_together, take_apart
+from porter.runtime.weights import merges_of
+
+_CONFIGS = "_adapter_configs"
+
+
+class TakesAdapters(nn.Module):
+    """The part of a port that PEFT, and transformers' own `load_adapter`, talk to."""
+
+    @property
+    def peft_config(self) -> Any:
+        """Configurations by adapter name, as PEFT wrote them. AttributeError where there are none."""
+        found = self.__dict__.get(_CONFIGS)
+        if found is None:
+            if "peft" in sys.modules:  # whoever else asks whether there are adapters changes nothing
+                take_apart(self)
+            raise AttributeError(f"{type(self).__name__} has no adapters: `peft_config` is not set")
+        return found
+
+    @peft_config.setter
+    def peft_config(self, configs: Any) -> None:
+        merged = [f"{path}.{merge.name}" for merge in merges_of(self) for path, _ in merge.owners(self)]
+        if merged:
+            raise RuntimeError(
+                f"this release of PEFT did not ask for `peft_config` before it wrapped modules: `{merged[0]}` is still "
+                "one projection, and adapters of its parts would be dropped. Use peft 0.21"
+            )
+        self.__dict__[_CONFIGS] = configs
+
+    @peft_config.deleter
+    def peft_config(self) -> None:
+        if self.__dict__.pop(_CONFIGS, None) is None:
+            raise AttributeError(f"{type(self).__name__} has no adapters: `peft_config` is not set")
+        _unwrap_empty(self)
+        put_together(self)
+
+    def load_adapter(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers. ValueError for tensors of the adapter that have no place here; then it is not added."""
+        own, before = self.__dict__.get("_weight_conversions"), set(self.__dict__.get(_CONFIGS, ()))
+        try:
+            info = super().load_adapter(*args, **kwargs)
+            refuse_leftovers([*info.unexpected_keys, *(key for key, *_ in info.mismatched_keys)])
+        except Exception:
+            added = [name for name in self.__dict__.get(_CONFIGS, ()) if name not in before]
+            if added:
+                self._hf_peft_config_loaded = True
+                self.delete_adapter(added)
+            raise
+        finally:
+            self._weight_conversions = own  # for the weights that `save_pretrained` writes, not for the adapter's
+        return info
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        if prefix and _CONFIGS in self.__dict__:  # PEFT fills its model, and drops in silence what has no place
+            own = self.state_dict(prefix=prefix)
+            refuse_leftovers([key for key in state_dict if key.startswith(prefix) and key not in own])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        lost = self.lost_parts(state_dict, prefix) if prefix else []
+        if lost:  # part of a model that nobody put the adapter on: torch raises its list of errors, strict or not
+            args[-1].append(_leftovers(lost))
+
+    def lost_parts(self, keys: Iterable[str], prefix: str = "") -> list[str]:
+        """Of a state dict's `keys`, those that name a part whose rows are merged here."""
+        owned = [(merge, path) for merge in merges_of(self) for path, _ in merge.owners(self)]
+        parts = tuple(f"{prefix}{path}.{part}." for merge, path in owned for part in merge.parts)
+        return [key for key in keys if key.startswith(parts)] if parts else []
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """Whether PEFT is on `model` or on a port inside it."""
+    return any(_CONFIGS in vars(module) for module in model.modules())
+
+
+def _unwrap_empty(model: nn.Module) -> None:
+    """PEFT's layers that have lost their last adapter, which `delete_adapter` leaves, give way to what they wrapped."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, BaseTunerLayer) and not child._get_available_adapters():
+                setattr(module, name, child.get_base_layer())
+
+
+def refuse_leftovers(keys: list[str]) -> None:
+    """ValueError where there are keys of a state dict that have no place."""
+    if keys:
+        raise ValueError(_leftovers(keys))
+
+
+def _leftovers(keys: list[str]) -> str:
+    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return (
+        f"`{keys[0]}`{more} would be dropped: this model has no such place. An adapter fits the model it was made for, "
+        "and is put on the port itself, not on a module around it"
+    )
