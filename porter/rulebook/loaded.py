@@ -129,6 +129,14 @@ class LoadedRule:
         return self.tree.display
 
     @cached_property
+    def relied(self) -> frozenset[str]:
+        """Last names of all that its code imports and names, of what it has a `given_*` of, of classes it is kept from."""
+        patterns = [pattern for loaded in self.edits for pattern in loaded.patterns]
+        patterns += [pattern for variants in self.given.values() for pattern in variants]
+        meant = (meaning.rpartition(".")[2] for pattern in patterns for meaning in pattern.meanings.values())
+        return frozenset([*meant, *self.given, *(name for name in self.declared.absent if name[0].isupper())])
+
+    @cached_property
     def imports(self) -> dict[str, Import]:
         """What an `after` may need: the file's imports, without what it takes from shared files."""
         return {n: i for n, i in self.tree.imports.items() if not is_of_rules(i.module, i.level)}

@@ -18,6 +18,7 @@ from porter.tree.functions import methods, statements
 from porter.tree.imports import Import, imports_of
 from porter.tree.names import is_variable, stored_nodes
 from porter.tree.order import Order
+from porter.tree.patches import Patch, patches_of
 from porter.tree.places import Places
 from porter.tree.versions import number_names
 
@@ -165,6 +166,11 @@ class Tree:
             if isinstance(node, cst.Attribute):
                 found.setdefault(node.attr.value, []).append(node)
         return found
+
+    @cached_property
+    def patches(self) -> tuple[Patch, ...]:
+        """What the module changes of things that it did not make there."""
+        return tuple(patches_of(self))
 
     def qualified(self, name: str) -> str | None:
         """What a dotted name of this module means: `torch.nn.Linear` for `nn.Linear`; None for what no import binds."""

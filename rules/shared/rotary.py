@@ -25,7 +25,7 @@ def given_rotate_half__interleaved_named(x):
     return rot_x
 
 
-def given_apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     q_embed = (q * cos) + (rotate_half(q) * sin)
@@ -33,7 +33,7 @@ def given_apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim):
     return q_embed, k_embed
 
 
-def given_apply_rotary_pos_emb__cast_back(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__cast_back(q, k, cos, sin, *, unsqueeze_dim=1):
     q_type, k_type = q.dtype, k.dtype
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
@@ -42,7 +42,7 @@ def given_apply_rotary_pos_emb__cast_back(q, k, cos, sin, unsqueeze_dim):
     return q_embed.to(q_type), k_embed.to(k_type)
 
 
-def given_apply_rotary_pos_emb__wide(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__wide(q, k, cos, sin, *, unsqueeze_dim=1):
     dtype = q.dtype
     q = q.float()
     k = k.float()
@@ -53,7 +53,7 @@ def given_apply_rotary_pos_emb__wide(q, k, cos, sin, unsqueeze_dim):
     return q_embed.to(dtype=dtype), k_embed.to(dtype=dtype)
 
 
-def given_apply_rotary_pos_emb__wide_products(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__wide_products(q, k, cos, sin, *, unsqueeze_dim=1):
     dtype = q.dtype
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
@@ -62,7 +62,7 @@ def given_apply_rotary_pos_emb__wide_products(q, k, cos, sin, unsqueeze_dim):
     return q_embed.to(dtype), k_embed.to(dtype)
 
 
-def given_apply_rotary_pos_emb__repeated(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__repeated(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     cos = cos[..., : cos.shape[-1] // 2].repeat_interleave(2, dim=-1)
@@ -72,7 +72,7 @@ def given_apply_rotary_pos_emb__repeated(q, k, cos, sin, unsqueeze_dim):
     return q_embed, k_embed
 
 
-def given_apply_rotary_pos_emb__repeated_wide(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__repeated_wide(q, k, cos, sin, *, unsqueeze_dim=1):
     dtype = q.dtype
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
@@ -83,7 +83,7 @@ def given_apply_rotary_pos_emb__repeated_wide(q, k, cos, sin, unsqueeze_dim):
     return q_embed.to(dtype), k_embed.to(dtype)
 
 
-def given_apply_rotary_pos_emb__partial(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__partial(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     rotary_dim = cos.shape[-1]
@@ -96,7 +96,7 @@ def given_apply_rotary_pos_emb__partial(q, k, cos, sin, unsqueeze_dim):
     return q_embed, k_embed
 
 
-def given_apply_rotary_pos_emb__partial_repeated(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__partial_repeated(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     cos = cos[..., : cos.shape[-1] // 2].repeat_interleave(2, dim=-1)
@@ -111,7 +111,7 @@ def given_apply_rotary_pos_emb__partial_repeated(q, k, cos, sin, unsqueeze_dim):
     return q_embed, k_embed
 
 
-def given_apply_rotary_pos_emb__partial_joined(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__partial_joined(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     rotary_dim = cos.shape[-1]
@@ -122,7 +122,7 @@ def given_apply_rotary_pos_emb__partial_joined(q, k, cos, sin, unsqueeze_dim):
     return q_embed, k_embed
 
 
-def given_apply_rotary_pos_emb__partial_returned(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__partial_returned(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     rot_dim = cos.shape[-1]
