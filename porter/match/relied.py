@@ -35,19 +35,11 @@ class Unmet:
 
 def unmet(rule: LoadedRule, match: Match, subject: Subject) -> Unmet | None:
     """The first function that the match relies on and that is not as the rule has it; None where all are."""
-    for name, called in {**_unnamed(rule), **match.bindings.relied}.items():
-        found = _unmet(rule, name, called, subject.tree, subject)
+    for name, called in {**dict.fromkeys(rule.demanded), **match.bindings.relied}.items():
+        found = _unmet(rule, name, called or name, subject.tree, subject)
         if found is not None:
             return found
     return None
-
-
-def _unnamed(rule: LoadedRule) -> dict[str, str]:
-    """Functions that no pattern of the rule names: the module must define them, under their own name."""
-    patterns = [pattern for loaded in rule.edits for pattern in loaded.patterns]
-    patterns += [pattern for variants in rule.given.values() for pattern in variants]
-    named = frozenset().union(*(pattern.named for pattern in patterns))
-    return {name: name for name in rule.given if name not in named}
 
 
 def _unmet(rule: LoadedRule, name: str, called: str, tree: Tree, subject: Subject) -> Unmet | None:

@@ -17,9 +17,10 @@ from porter.match.subject import Place, Subject
 from porter.tree import Node, Tree
 from porter.tree.fields import plain
 from porter.tree.functions import methods, statements
-from porter.tree.names import self_attribute, stored_names, targets
+from porter.tree.names import BINDERS, self_attribute, stored_names, targets
 from porter.tree.values import text_of_constant
 
+_STRINGS = (cst.SimpleString, cst.ConcatenatedString)
 ROOTS = ("torch.nn.Module", "torch.nn.modules.module.Module")
 
 
@@ -63,7 +64,7 @@ def _in_class(name: str, cls: cst.ClassDef, tree: Tree, subject: Subject) -> Ite
             value = statement.value if isinstance(statement, (cst.Assign, cst.AnnAssign)) else None
             yield Setting(tree.code(statement).splitlines()[0], value, at(statement))
     for node in tree.nodes(cls):
-        for leaf in targets(node):
+        for leaf in targets(node) if node.__class__ in BINDERS else ():
             if self_attribute(leaf) == name:
                 yield Setting(_text(node, tree), _value(node, tree), at(leaf))
 
@@ -89,12 +90,14 @@ def _in_foreign_bases(name: str, definition: Definition, subject: Subject) -> It
 
 
 def _from_outside(name: str, node: Node, tree: Tree) -> Iterator[Setting]:
-    for leaf in targets(node):
-        if isinstance(leaf, cst.Attribute) and leaf.attr.value == name and self_attribute(leaf) is None:
-            yield Setting(_text(node, tree), _value(node, tree), leaf)
-    if isinstance(node, cst.Arg) and plain(node.keyword) == name:
-        yield Setting(f"{name}={tree.code(node.value)}", node.value, node.value)
-    elif text_of_constant(node) == name:
+    kind = node.__class__
+    if kind in BINDERS:
+        for leaf in targets(node):
+            if isinstance(leaf, cst.Attribute) and leaf.attr.value == name and self_attribute(leaf) is None:
+                yield Setting(_text(node, tree), _value(node, tree), leaf)
+    elif kind is cst.Arg and plain(node.keyword) == name:  # type: ignore[attr-defined]
+        yield Setting(f"{name}={tree.code(node.value)}", node.value, node.value)  # type: ignore[attr-defined]
+    elif kind in _STRINGS and text_of_constant(node) == name:
         yield Setting(tree.code(node), None, node)
 
 

@@ -129,11 +129,20 @@ class LoadedRule:
         return self.tree.display
 
     @cached_property
+    def _befores(self) -> tuple[Pattern, ...]:
+        """What the rule replaces, then what it only asks for."""
+        given = (pattern for variants in self.given.values() for pattern in reversed(variants))
+        return (*(pattern for loaded in self.edits for pattern in loaded.patterns), *given)
+
+    @cached_property
+    def demanded(self) -> tuple[str, ...]:
+        """Functions with a `given_*` that no other code of the rule names: a module must define them by that name."""
+        return tuple(name for name in self.given if not any(name in pattern.named for pattern in self._befores))
+
+    @cached_property
     def relied(self) -> frozenset[str]:
         """Last names of all that its code imports and names, of what it has a `given_*` of, of classes it is kept from."""
-        patterns = [pattern for loaded in self.edits for pattern in loaded.patterns]
-        patterns += [pattern for variants in self.given.values() for pattern in variants]
-        meant = (meaning.rpartition(".")[2] for pattern in patterns for meaning in pattern.meanings.values())
+        meant = (meaning.rpartition(".")[2] for pattern in self._befores for meaning in pattern.meanings.values())
         return frozenset([*meant, *self.given, *(name for name in self.declared.absent if name[0].isupper())])
 
     @cached_property

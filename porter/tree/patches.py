@@ -54,9 +54,9 @@ def patches_of(tree: Tree) -> Iterator[Patch]:
             if found.changed is not None:
                 yield found
     for node in tree.nodes(tree.module):
-        if isinstance(node, cst.Call):
+        if node.__class__ is cst.Call:
             yield from _by_call(node, tree)
-        elif isinstance(node, cst.Attribute) and dotted(node) == "sys.modules":
+        elif node.__class__ is cst.Attribute and node.attr.value == "modules" and dotted(node) == "sys.modules":
             yield Patch(ANYTHING, (), node)
 
 

@@ -18,7 +18,7 @@ def patched(case: Case) -> Found:
     hit, tree, anatomy = case.hit, case.tree, case.anatomy
     family = {hit.owner, *anatomy.subclasses(hit.owner), *anatomy.bases[hit.owner]} if hit.owner else set()
     methods = {other.match.function.name.value for other in case.application.hits if other.owner}
-    relied = case.application.rule.relied
+    relied = case.application.rule.relied if tree.patches else frozenset()
     for patch in tree.patches:
         text = tree.code(patch.node).splitlines()[0]
         if patch.root == ANYTHING:
@@ -36,7 +36,7 @@ def patched_beside(case: Case) -> Found:
     """The same in a file beside, which runs before the model does."""
     if case.hit is not case.application.hits[0]:
         return None  # it hangs on the rule, not on the hit
-    relied = case.application.rule.relied
+    relied = case.application.rule.relied if case.beside else frozenset()
     for companion in case.beside:
         if not any(name in companion.text for name in relied):
             continue
@@ -51,7 +51,9 @@ def patched_beside(case: Case) -> Found:
 def table_handed_on(case: Case) -> Found:
     """A table that the rule relies on is given to code that may change it, or to another name."""
     tree = case.tree
-    tables = {name for name in case.application.rule.relied if name.isupper()}
+    if case.hit is not case.application.hits[0]:
+        return None
+    tables = {item.name for item in case.application.rule.imports.values() if item.name and item.name.isupper()}
     bound = {item.bound for items in tree.alternatives.values() for item in items if item.name in tables}
     for node in tree.nodes(tree.module) if bound else ():
         if node.__class__ is cst.Name and node.value in bound and not _is_looked_up(node, tree):
