@@ -23,8 +23,7 @@ from porter.runtime import (
     npu_sliding_window_causal_mask,
     prepare_kv_cache,
 )
-
-from rules.shared.attention import (
+from rules.shared.eager_attention import (
     given_eager_attention_forward,
     given_eager_attention_forward__as_long_as_the_keys,
     given_eager_attention_forward__masked,
@@ -61,8 +60,8 @@ rule = Rule(
         Edit("mask", site="*", unit="expression", opaque=True),
     ),
     scope="module",
-    # What the interface does beside the function that is checked: sdpa is causal by itself only where the module is, and
-    # drops out whatever it is told to.
+    # What the interface does beside the function that is checked: sdpa is causal only where the module is, and drops
+    # out whatever it is told to.
     guards={
         "dropout": (0.0, 0),
         "self.is_causal": (True,),
@@ -148,9 +147,7 @@ def before_cache(self, use_cache, cache, attention_mask, **kwargs):
 
 
 def after_cache(self, use_cache, cache, attention_mask, **kwargs):
-    cache = prepare_kv_cache(
-        self.config, cache, use_cache, attention_mask=attention_mask, **kwargs
-    )
+    cache = prepare_kv_cache(self.config, cache, use_cache, attention_mask=attention_mask, **kwargs)
 
 
 def before_mask(self):
@@ -197,9 +194,7 @@ def not_kernel_that_caches_before_rotary(self, q, k, v, cos, sin, mask, cache, s
 
 def _prefill_and_decode(draw, kernel, cache_edit, mask_edit, window=None):
     """A padded prefill of 7 and two decode steps: the outputs of real positions."""
-    config = LlamaConfig(
-        num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=1, attn_implementation="sdpa"
-    )
+    config = LlamaConfig(num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=1, attn_implementation="sdpa")
     config.sliding_window = window
     model = draw.module(config=config)
     self = draw.module(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import libcst as cst
@@ -22,6 +23,7 @@ def is_guarded(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match,
     An attribute is guarded in the classes of the rule's first edit.
     """
     for name, allowed in rule.declared.guards.items():
+        settings: Iterable[Setting]
         if name.startswith("self."):
             settings = settings_of(name.rpartition(".")[2], place, subject) if loaded is rule.edits[0] else ()
         else:

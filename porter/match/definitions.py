@@ -64,7 +64,11 @@ class Definitions:
 
     def _follow(self, item: Import, rest: str, tree: Tree) -> tuple[Tree, str] | str:
         """The file that an import takes a name from, and its name there."""
-        parts = [*(item.module.split(".") if item.module else ()), *([item.name] if item.name else ()), *rest.split(".")]
+        parts = [
+            *(item.module.split(".") if item.module else ()),
+            *([item.name] if item.name else ()),
+            *rest.split("."),
+        ]
         names = [part for part in parts if part]
         beside = self._beside.get(names[0]) if tree.package is None and item.level <= 1 else None
         if beside is not None and len(names) == 2:
@@ -74,8 +78,12 @@ class Definitions:
         if full is None:
             return f"`{item.bound}` comes from a file that is not known here"
         module, _, name = f"{full}.{rest}".rstrip(".").rpartition(".")
-        file = _installed(module)
-        return (file, name) if file is not None else f"the source of `{module}`, which `{name}` comes from, is not there"
+        installed = _installed(module)
+        return (
+            (installed, name)
+            if installed is not None
+            else f"the source of `{module}`, which `{name}` comes from, is not there"
+        )
 
 
 def _unsettled(name: str, tree: Tree) -> str:

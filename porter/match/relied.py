@@ -54,7 +54,7 @@ def _find_unmet(rule: LoadedRule, name: str, called: str, tree: Tree, subject: S
     definition = subject.definitions.of(called, tree)
     patterns = rule.given[name]
     if isinstance(definition, str):
-        return Unmet(f"{definition}, and the rule relies on it", _binding(called, tree, subject))
+        return Unmet(f"the rule relies on `{called}`: {definition}", _binding(called, tree, subject))
     function = definition.node
     if not isinstance(function, cst.FunctionDef):
         return Unmet(f"`{called}` is a class, and the rule relies on a function", _binding(called, tree, subject))
@@ -63,13 +63,16 @@ def _find_unmet(rule: LoadedRule, name: str, called: str, tree: Tree, subject: S
     for pattern in patterns:
         matcher = PatternMatcher(rule, pattern, definition.tree)
         found = matcher.find(function, "function")
-        if found and (fault := _other_signature(pattern, found[0], definition)) is None:
+        fault = _other_signature(pattern, found[0], definition) if found else None
+        if found and fault is None:
             faults = (_unmet(rule, *item, definition.tree, subject) for item in found[0].bindings.relied.items())
             inner = next((fault for fault in faults if fault is not None), None)
             if inner is None:
                 return None
-        elif found:
-            inner = inner or Unmet(_says(called, definition, pattern, fault), _here(function, definition, called, subject))
+        elif fault is not None:
+            inner = inner or Unmet(
+                _says(called, definition, pattern, fault), _here(function, definition, called, subject)
+            )
         if matcher.miss and (deepest is None or matcher.miss.depth > deepest.depth):
             deepest = matcher.miss
     if inner is not None:
@@ -81,10 +84,11 @@ def _find_unmet(rule: LoadedRule, name: str, called: str, tree: Tree, subject: S
 def _miss(called: str, definition: Definition, miss: Miss, subject: Subject) -> Unmet:
     file = miss.pattern.file
     whole = miss.expected is miss.pattern.before
-    expected = "nothing more" if whole else f"`{file.code(miss.expected).splitlines()[0]}`"
-    found = f"`{definition.tree.code(miss.found).splitlines()[0]}`" if miss.found is not None else "nothing"
-    line = f", line {definition.tree.line(miss.found)}," if miss.found is not None else ""
-    fault = f"{found}{line} stands where {expected} is asked for"
+    expected = "nothing more is asked for" if whole else f"`{file.statement_code(miss.expected)}` is asked for"
+    found = f"it ends where {expected}"
+    if miss.found is not None:
+        found = f"line {definition.tree.line(miss.found)} says `{definition.tree.statement_code(miss.found)}`"
+    fault = found if miss.found is None else f"{found} where {expected}"
     reason = _says(called, definition, miss.pattern, fault)
     return Unmet(reason, _here(miss.found or definition.node, definition, called, subject))
 

@@ -62,11 +62,13 @@ def _in_class(name: str, cls: cst.ClassDef, tree: Tree, subject: Subject) -> Ite
                 yield Setting(f"{cls.name.value}.{name}", None, at(statement))
         elif name in stored_names(statement):
             value = statement.value if isinstance(statement, (cst.Assign, cst.AnnAssign)) else None
-            yield Setting(tree.code(statement).splitlines()[0], value, at(statement))
+            yield Setting(tree.statement_code(statement), value, at(statement))
     for node in tree.nodes(cls):
-        for leaf in targets(node) if node.__class__ in BINDERS else ():
+        kind = node.__class__
+        bound = targets(node) if kind in BINDERS else iter(())
+        for leaf in bound:
             if self_attribute(leaf) == name:
-                yield Setting(_text(node, tree), _value(node, tree), at(leaf))
+                yield Setting(tree.statement_code(node), _value(node, tree), at(leaf))
 
 
 def _in_foreign_bases(name: str, definition: Definition, subject: Subject) -> Iterator[Setting]:
@@ -94,16 +96,11 @@ def _from_outside(name: str, node: Node, tree: Tree) -> Iterator[Setting]:
     if kind in BINDERS:
         for leaf in targets(node):
             if isinstance(leaf, cst.Attribute) and leaf.attr.value == name and self_attribute(leaf) is None:
-                yield Setting(_text(node, tree), _value(node, tree), leaf)
+                yield Setting(tree.statement_code(node), _value(node, tree), leaf)
     elif kind is cst.Arg and plain(node.keyword) == name:  # type: ignore[attr-defined]
         yield Setting(f"{name}={tree.code(node.value)}", node.value, node.value)  # type: ignore[attr-defined]
     elif kind in _STRINGS and text_of_constant(node) == name:
         yield Setting(tree.code(node), None, node)
-
-
-def _text(node: Node, tree: Tree) -> str:
-    holder = tree.parents[node] if isinstance(node, cst.AssignTarget) else node
-    return tree.code(holder).splitlines()[0]
 
 
 def _value(node: Node, tree: Tree) -> Node | None:

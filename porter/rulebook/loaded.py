@@ -141,7 +141,7 @@ class LoadedRule:
 
     @cached_property
     def relied(self) -> frozenset[str]:
-        """Last names of all that its code imports and names, of what it has a `given_*` of, of classes it is kept from."""
+        """Last names of what its code imports and names, of each `given_*`, of classes that it is kept from."""
         meant = (meaning.rpartition(".")[2] for pattern in self._befores for meaning in pattern.meanings.values())
         return frozenset([*meant, *self.given, *(name for name in self.declared.absent if name[0].isupper())])
 

@@ -197,6 +197,13 @@ class Tree:
         """The node as it is written."""
         return self.places.code(node)
 
+    def statement_code(self, node: Node) -> str:
+        """The first line of the statement that a node stands in."""
+        here: Node | None = node
+        while here is not None and not isinstance(here, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
+            here = self.parents.get(here)
+        return self.code(here or node).splitlines()[0]
+
     def line(self, node: Node) -> int:
         """The line, from 1, that a node starts in."""
         return self.places.line(node)

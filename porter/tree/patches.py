@@ -83,9 +83,10 @@ def _patch(changed: Node, node: Node, tree: Tree) -> Patch:
         if isinstance(changed, cst.Attribute):
             names.append(changed.attr.value)
         changed = changed.value
-    is_root = isinstance(changed, cst.Name) and is_variable(changed)
-    is_root = is_root and (changed.value == "self" or not _is_local(changed, tree))  # type: ignore[attr-defined]
-    return Patch(changed.value if is_root else None, tuple(reversed(names)), node)  # type: ignore[attr-defined]
+    root = changed.value if isinstance(changed, cst.Name) and is_variable(changed) else None
+    if isinstance(changed, cst.Name) and root != "self" and _is_local(changed, tree):
+        root = None
+    return Patch(root, tuple(reversed(names)), node)
 
 
 def _is_local(name: cst.Name, tree: Tree) -> bool:

@@ -20,7 +20,7 @@ def patched(case: Case) -> Found:
     methods = {other.match.function.name.value for other in case.application.hits if other.owner}
     relied = case.application.rule.relied if tree.patches else frozenset()
     for patch in tree.patches:
-        text = tree.code(patch.node).splitlines()[0]
+        text = tree.statement_code(patch.node)
         if patch.root == ANYTHING:
             return f"`{text}` may change anything that the rule relies on", patch.node
         if patch.root in family and patch.root in tree.classes:
@@ -41,10 +41,12 @@ def patched_beside(case: Case) -> Found:
         if not any(name in companion.text for name in relied):
             continue
         beside = parse_beside(companion.text, companion.name, companion.path)
-        for patch in beside.patches if isinstance(beside, Tree) else ():
+        if not isinstance(beside, Tree):
+            continue
+        for patch in beside.patches:
             if _changes(patch, relied, beside):
                 place = f"{companion.name}:{beside.line(patch.node)}"
-                return f"`{beside.code(patch.node).splitlines()[0]}` ({place}) changes what the rule relies on", None
+                return f"`{beside.statement_code(patch.node)}` ({place}) changes what the rule relies on", None
     return None
 
 
@@ -63,10 +65,9 @@ def table_handed_on(case: Case) -> Found:
 
 def bound_again(case: Case) -> Found:
     """The name of a class of the model means another class, or may."""
-    tree = case.tree
-    if case.hit is not case.application.hits[0]:
-        return None
-    for cls in case.anatomy.reached:
+    tree, anatomy, owner = case.tree, case.anatomy, case.hit.owner
+    everyone = case.application.rule.declared.scope == "module"
+    for cls in anatomy.reached if everyone else (owner, *anatomy.subclasses(owner)) if owner else ():
         if tree.module_bindings[cls] != 1:
             return f"the name `{cls}` is bound more than once", tree.classes[cls]
     return None
