@@ -84,7 +84,7 @@ rule = Rule(
 )
 
 
-def before_kernel(self, q, k, v, cos, sin, mask, cache, dropout, scaling, **kwargs):
+def before_kernel(self, q, k, v, cos, sin, mask, cache, scaling, dropout=0.0, **kwargs):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)
     value = v.transpose(1, 2)
@@ -124,7 +124,7 @@ def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
     weights = None
 
 
-def before_kernel__window(self, q, k, v, cos, sin, mask, cache, dropout, scaling, **kwargs):
+def before_kernel__window(self, q, k, v, cos, sin, mask, cache, scaling, dropout=0.0, **kwargs):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)
     value = v.transpose(1, 2)
@@ -147,7 +147,9 @@ def before_cache(self, use_cache, cache, attention_mask, **kwargs):
 
 
 def after_cache(self, use_cache, cache, attention_mask, **kwargs):
-    cache = prepare_kv_cache(self.config, cache, use_cache, attention_mask=attention_mask, **kwargs)
+    cache = prepare_kv_cache(
+        self.config, cache, use_cache, attention_mask=attention_mask, **kwargs
+    )
 
 
 def before_mask(self):
@@ -194,7 +196,9 @@ def not_kernel_that_caches_before_rotary(self, q, k, v, cos, sin, mask, cache, s
 
 def _prefill_and_decode(draw, kernel, cache_edit, mask_edit, window=None):
     """A padded prefill of 7 and two decode steps: the outputs of real positions."""
-    config = LlamaConfig(num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=1, attn_implementation="sdpa")
+    config = LlamaConfig(
+        num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=1, attn_implementation="sdpa"
+    )
     config.sliding_window = window
     model = draw.module(config=config)
     self = draw.module(

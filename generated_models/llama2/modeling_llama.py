@@ -334,7 +334,9 @@ class LlamaModel(LlamaPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
 
-        past_key_values = prepare_kv_cache(self.config, past_key_values, use_cache, attention_mask=attention_mask, **kwargs)
+        past_key_values = prepare_kv_cache(
+            self.config, past_key_values, use_cache, attention_mask=attention_mask, **kwargs
+        )
 
         if position_ids is None:
             past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0

@@ -41,9 +41,9 @@ class Definitions:
 
     def of(self, name: str, tree: Tree) -> Definition | str:
         """What a dotted name of a module means; else why that cannot be said, in words."""
-        seen: set[tuple[str, str]] = set()
-        while (tree.display, name) not in seen:
-            seen.add((tree.display, name))
+        seen: set[tuple[int, str]] = set()
+        while (id(tree), name) not in seen:
+            seen.add((id(tree), name))
             root, _, rest = name.partition(".")
             if tree.module_bindings[root] != 1:
                 return _unsettled(root, tree)

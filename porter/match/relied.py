@@ -43,7 +43,7 @@ def unmet(rule: LoadedRule, match: Match, subject: Subject) -> Unmet | None:
 
 
 def _unmet(rule: LoadedRule, name: str, called: str, tree: Tree, subject: Subject) -> Unmet | None:
-    key = (rule.name, name, called, tree.display)
+    key = (rule.name, name, called, id(tree))
     if key not in subject.relied:
         subject.relied[key] = None  # a function that calls itself does not hang on itself
         subject.relied[key] = _find_unmet(rule, name, called, tree, subject)

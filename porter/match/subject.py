@@ -49,7 +49,7 @@ class Subject:
         return Definitions(self.beside)
 
     @cached_property
-    def relied(self) -> dict[tuple[str, ...], Any]:
+    def relied(self) -> dict[tuple[object, ...], Any]:
         """What was found of functions that rules rely on: see `porter.match.relied`."""
         return {}
 
