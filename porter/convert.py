@@ -123,7 +123,7 @@ def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
 def _plan(source: Source, read: _Read, keep: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Plan | Refused:
     converted = converted_parameters(source.path, source.package)
     rules = tuple(rule for rule in read.rules if rule.name not in without)
-    findings = search(rules, Subject(read.tree, read.anatomy, read.defaults, keep, converted))
+    findings = search(rules, Subject(read.tree, read.anatomy, read.defaults, keep, converted, source.siblings))
     return make_plan(findings, read.tree, read.anatomy, rules, keep)
 
 

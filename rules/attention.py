@@ -23,6 +23,12 @@ from porter.runtime import (
     npu_sliding_window_causal_mask,
     prepare_kv_cache,
 )
+from rules.shared.eager_attention import (
+    given_eager_attention_forward,
+    given_eager_attention_forward__as_long_as_the_keys,
+    given_eager_attention_forward__masked,
+    given_repeat_kv,
+)
 
 # The rotation must not care where the heads are: it may only look at the last dimension. These do.
 from rules.shared.rotary import (
@@ -50,12 +56,22 @@ rule = Rule(
         Edit("mask", site="*", unit="expression", opaque=True),
     ),
     scope="module",
+    # What the interface does beside the function that is checked: sdpa is causal only where the module is, and drops
+    # out whatever it is told to.
+    guards={
+        "dropout": (0.0, 0),
+        "self.is_causal": (True,),
+        "self.config._attn_implementation": ("eager", "sdpa"),
+    },
     carried=("mask",),
     absent=(
         "create_chunked_causal_mask",
         "create_bidirectional_mask",
         "create_bidirectional_sliding_window_mask",
         "create_masks_for_generate",
+        "AttentionInterface",
+        "AttentionMaskInterface",
+        "ALL_MASK_ATTENTION_FUNCTIONS",
         "EncoderDecoderCache",
         "update_conv_state",
         "update_recurrent_state",
@@ -64,7 +80,7 @@ rule = Rule(
 )
 
 
-def before_kernel(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
+def before_kernel(self, q, k, v, cos, sin, mask, cache, scaling, dropout=0.0, **kwargs):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)
     value = v.transpose(1, 2)
@@ -76,7 +92,7 @@ def before_kernel(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
     ...
     interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
     ...
-    output, weights = interface(self, query, key, value, mask, dropout=..., scaling=scaling, **kwargs)
+    output, weights = interface(self, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs)
 
 
 def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
@@ -104,7 +120,7 @@ def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
     weights = None
 
 
-def before_kernel__window(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
+def before_kernel__window(self, q, k, v, cos, sin, mask, cache, scaling, dropout=0.0, **kwargs):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)
     value = v.transpose(1, 2)
@@ -117,7 +133,7 @@ def before_kernel__window(self, q, k, v, cos, sin, mask, cache, scaling, **kwarg
     interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
     ...
     output, weights = interface(
-        self, query, key, value, mask, dropout=..., scaling=scaling, sliding_window=..., **kwargs
+        self, query, key, value, mask, dropout=dropout, scaling=scaling, sliding_window=..., **kwargs
     )
 
 

@@ -18,6 +18,7 @@ class Bindings:
     locals:     (pattern local, version) -> (source name, version)
     names:      pattern local -> source name
     attributes: attribute of the pattern that stands for any -> attribute of the source
+    relied:     function that the rule has a `given_*` of -> the name it has in the source
     rests:      what each `...` argument list, and each `...` statement inside a compound, stands for, in order
     """
 
@@ -25,6 +26,7 @@ class Bindings:
     locals: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
+    relied: dict[str, str] = field(default_factory=dict)
     rests: tuple[tuple[Node, ...], ...] = ()
 
 

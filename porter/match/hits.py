@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from porter.match.bindings import Bindings
-from porter.match.conditions import is_given, is_guarded
+from porter.match.bindings import Bindings, Match
+from porter.match.conditions import is_guarded
 from porter.match.found import Failure, Hit
 from porter.match.patterns import PatternMatcher
+from porter.match.relied import unmet
 from porter.match.subject import Place, Subject
 from porter.rulebook import LoadedEdit, LoadedRule
 
@@ -20,9 +21,7 @@ def hits_at(rule: LoadedRule, loaded: LoadedEdit, place: Place, start: Bindings,
     for pattern in loaded.patterns:
         matcher = PatternMatcher(rule, pattern, subject.tree)
         matches = matcher.find(place.function, unit, start)
-        if matches and not is_given(rule, place.site, subject):
-            return []
-        matches = [match for match in matches if is_guarded(rule, place.site, match, subject)]
+        matches = [match for match in matches if _may(rule, loaded, place, match, subject)]
         hits += [Hit(loaded.edit, place.site, place.owner, match) for match in matches]
         if hits and unit != "expression":
             return hits
@@ -31,6 +30,15 @@ def hits_at(rule: LoadedRule, loaded: LoadedEdit, place: Place, start: Bindings,
     if not hits and deepest is not None and (deepest.depth or unit == "function"):
         subject.failures.append(Failure(rule, place.site, miss=deepest))
     return hits
+
+
+def _may(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match, subject: Subject) -> bool:
+    """Whether what the match relies on is what the rule takes it for."""
+    fault = unmet(rule, match, subject)
+    if fault is not None:
+        subject.fail(rule, place.site, fault.reason, fault.node)
+        return False
+    return is_guarded(rule, loaded, place, match, subject)
 
 
 def would_match(rule: LoadedRule, loaded: LoadedEdit, place: Place, subject: Subject) -> bool:

@@ -64,7 +64,7 @@ def _classes_of(application: Application, attribute: str, subject: Subject) -> l
 
 
 def _sound(application: Application, subject: Subject) -> bool:
-    fault = unsound(application, subject.tree, subject.anatomy)
+    fault = unsound(application, subject)
     if fault is None:
         return True
     for site in application.sites:

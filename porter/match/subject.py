@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from porter.anatomy import Anatomy, ConfigDefaults
+from porter.match.definitions import Definitions
 from porter.match.found import Failure
 from porter.rulebook import LoadedRule
+from porter.source import Companion
 from porter.tree import Function, Node, Tree
 from porter.tree.functions import methods
 
@@ -30,6 +33,7 @@ class Subject:
     defaults: ConfigDefaults
     kept: tuple[str, ...] = ()  # sites, classes or functions that stay as they are
     converted: frozenset[str] = frozenset()  # parameters that the source library makes out of others
+    beside: tuple[Companion, ...] = ()  # files that the source takes along
     failures: list[Failure] = field(default_factory=list)
     first_reasons: dict[tuple[str, str], Failure] = field(default_factory=dict)  # by rule and site
 
@@ -39,6 +43,15 @@ class Subject:
         if found is None:
             found = self._places[site] = self._find_places(site)
         return found
+
+    @cached_property
+    def definitions(self) -> Definitions:
+        return Definitions(self.beside)
+
+    @cached_property
+    def relied(self) -> dict[tuple[object, ...], Any]:
+        """What was found of functions that rules rely on: see `porter.match.relied`."""
+        return {}
 
     @cached_property
     def _places(self) -> dict[str, list[Place]]:

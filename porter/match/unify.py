@@ -8,6 +8,7 @@ it: `nn.Linear`, `torch.nn.Linear` and an imported `Linear` are one class. Every
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ import libcst as cst
 
 from porter.match.arguments import pair_arguments
 from porter.match.bindings import Bindings, Miss
+from porter.match.imported import same_import
 from porter.match.same import same_code, same_constant
 from porter.match.spellings import OtherSpellings
 from porter.rulebook import LoadedRule, Pattern
@@ -50,6 +52,7 @@ class Unifier:
         star = pattern.before.params.star_kwarg
         self.kwargs = star.name.value if star is not None else None
         self._attributes = frozenset(rule.declared.attributes if rule is not None else ())
+        self._given = rule.given if rule is not None else {}
         self.others = OtherSpellings(rule, pattern, self._spelled)
         self._parameters: frozenset[str] = frozenset()  # of the function at hand: they hide globals of the same name
 
@@ -169,11 +172,22 @@ class Unifier:
             return b if same_code(bound, s, self.source) else None
         if version > 0 or p.value == self.kwargs:
             return self._local(p, version, s, b) if isinstance(s, cst.Name) and is_variable(s) else None
+        if p.value in self._given:
+            return self._relied(p, s, b)
         meant = self._same_import(p, s)
         if meant is not None:
             return b if meant else None
         is_same = isinstance(s, cst.Name) and s.value == p.value and self._is_global(s)
-        return b if is_same else None
+        return b if is_same and not self._hides_builtin(p) else None
+
+    def _relied(self, p: cst.Name, s: cst.BaseExpression, b: Bindings) -> Bindings | None:
+        """A function that the rule has a `given_*` of, by its name or by the same import: its body is asked later."""
+        name = dotted(s)
+        if name is None or not self._is_global(s) or b.relied.get(p.value, name) != name:
+            return None
+        if name != p.value and self.source.qualified(name) != self.pattern.meanings.get(p, name):
+            return None
+        return replace(b, relied={**b.relied, p.value: name})
 
     def _local(self, p: cst.Name, version: int, s: cst.Name, b: Bindings) -> Bindings | None:
         key, value = (p.value, version), (s.value, self.source.versions.get(s, 0))
@@ -199,16 +213,18 @@ class Unifier:
     def _same_import(self, p: Node, s: Node) -> bool | None:
         """Whether two global names mean the same by the imports of their files; None where that does not decide.
 
-        One thing may be imported from several modules of a package, so only another package is another thing.
+        What the rule imports and the source defines itself, or imports from elsewhere, is another thing.
         """
         wanted = self.pattern.meanings.get(p)
         name = dotted(s) if wanted is not None else None
         if wanted is None or name is None or not self._is_global(s):
             return None
-        if self.source.qualified(name) == wanted:
-            return True
-        packages = self.source.packages(name.split(".")[0])
-        return None if packages <= {wanted.split(".")[0]} else False
+        return same_import(self.source, name, wanted)
+
+    def _hides_builtin(self, p: cst.Name) -> bool:
+        """Whether a name that is Python's own in the rule is the source's own in the source."""
+        is_builtin = hasattr(builtins, p.value) and not self.pattern.file.module_bindings[p.value]
+        return is_builtin and bool(self.source.module_bindings[p.value])
 
     def _is_global(self, node: Node) -> bool:
         """Whether the name that a chain starts with is one of the module: neither assigned here nor a parameter."""

@@ -45,6 +45,23 @@ class LoadedRule:
         return self.tree.display
 
     @cached_property
+    def _befores(self) -> tuple[Pattern, ...]:
+        """What the rule replaces, then what it only asks for."""
+        given = (pattern for variants in self.given.values() for pattern in reversed(variants))
+        return (*(pattern for loaded in self.edits for pattern in loaded.patterns), *given)
+
+    @cached_property
+    def demanded(self) -> tuple[str, ...]:
+        """Functions with a `given_*` that no other code of the rule names: a module must define them by that name."""
+        return tuple(name for name in self.given if not any(name in pattern.named for pattern in self._befores))
+
+    @cached_property
+    def relied(self) -> frozenset[str]:
+        """Last names of what its code imports and names, of each `given_*`, of classes that it is kept from."""
+        meant = (meaning.rpartition(".")[2] for pattern in self._befores for meaning in pattern.meanings.values())
+        return frozenset([*meant, *self.given, *(name for name in self.declared.absent if name[0].isupper())])
+
+    @cached_property
     def imports(self) -> dict[str, Import]:
         """What an `after` may need: the file's imports, without what it takes from shared files."""
         return {n: i for n, i in self.tree.imports.items() if not is_of_rules(i.module, i.level)}

@@ -18,6 +18,7 @@ from porter.tree.functions import methods, statements
 from porter.tree.imports import Import, imports_of
 from porter.tree.names import is_variable, stored_nodes
 from porter.tree.order import Order
+from porter.tree.patches import Patch, patches_of
 from porter.tree.places import Places
 from porter.tree.straight import Straight, straight_line
 from porter.tree.versions import number_names
@@ -167,6 +168,11 @@ class Tree:
                 found.setdefault(node.attr.value, []).append(node)
         return found
 
+    @cached_property
+    def patches(self) -> tuple[Patch, ...]:
+        """What the module changes of things that it did not make there."""
+        return tuple(patches_of(self))
+
     def qualified(self, name: str) -> str | None:
         """What a dotted name of this module means: `torch.nn.Linear` for `nn.Linear`; None for what no import binds."""
         root, dot, rest = name.partition(".")
@@ -201,6 +207,13 @@ class Tree:
     def code(self, node: Node) -> str:
         """The node as it is written."""
         return self.places.code(node)
+
+    def statement_code(self, node: Node) -> str:
+        """The first line of the statement that a node stands in."""
+        here: Node | None = node
+        while here is not None and not isinstance(here, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
+            here = self.parents.get(here)
+        return self.code(here or node).splitlines()[0]
 
     def line(self, node: Node) -> int:
         """The line, from 1, that a node starts in."""

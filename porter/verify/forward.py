@@ -114,12 +114,18 @@ def attention_weights(pair: Pair) -> Measured:
     except Exception as error:
         clear = isinstance(error, (ValueError, NotImplementedError)) and "output_attentions" in str(error)
         return Measured(0.0 if clear else 1.0, 0.0, "unclear errors", f"{type(error).__name__}: {error}"[:120])
-    if pair.static or not weights or weights[0] is None:
-        return Measured(1.0, 0.0, "unclear errors", "no error, and no attention weights either")
     with torch.no_grad():
         theirs = pair.source(ids, output_attentions=True).attentions
+    if not pair.static and _are_none(weights) and _are_none(theirs):
+        return Measured(0.0, 0.0, "unclear errors", "attention is the source's own code: neither returns weights")
+    if pair.static or _are_none(weights) or _are_none(theirs):
+        return Measured(1.0, 0.0, "unclear errors", "no error, and no attention weights either")
     worst = max(relative(mine, other) for mine, other in zip(weights, theirs, strict=True))
     return Measured(worst, LIMIT, UNIT, "attention is the source's own code: it returns its weights")
+
+
+def _are_none(weights: Any) -> bool:
+    return not weights or weights[0] is None
 
 
 def foreign_cache(pair: Pair) -> Measured:

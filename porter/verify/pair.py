@@ -104,8 +104,9 @@ def write_checkpoint(source_class: Any, config: Any, folder: Path, dtype: torch.
     model.to(dtype).save_pretrained(folder)
 
 
-def load(model_class: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    return model_class.from_pretrained(folder, dtype=dtype).eval()
+def load(model_class: Any, folder: Path, dtype: torch.dtype = torch.float32, **asked: Any) -> Any:
+    """A model in eval mode; `asked` are further arguments of `from_pretrained`."""
+    return model_class.from_pretrained(folder, dtype=dtype, **asked).eval()
 
 
 def relative(one: torch.Tensor, truth: torch.Tensor) -> float:

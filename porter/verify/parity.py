@@ -18,7 +18,7 @@ import torch
 from transformers.utils import logging
 
 from porter.diagnostics import Refused
-from porter.verify import checkpoints, forward, generation
+from porter.verify import checkpoints, forward, generation, implementations
 from porter.verify.finding import FAILED, NOT_APPLICABLE, PASSED, Check, Measured
 from porter.verify.pair import NotApplicable, Pair, load, write_checkpoint
 from porter.verify.port import Port, open_to_compare
@@ -27,7 +27,7 @@ from porter.verify.tiny import Variant, tiny_config, variants
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 Asked = Callable[[Pair], Measured]
-_EVERYWHERE = {**forward.CHECKS, **generation.CHECKS, **checkpoints.CHECKS}
+_EVERYWHERE = {**forward.CHECKS, **generation.CHECKS, **implementations.CHECKS, **checkpoints.CHECKS}
 _PRECISION: dict[str, Asked] = {
     "bf16 by the error rule": partial(precision, dtype=torch.bfloat16),
     "fp16 by the error rule": partial(precision, dtype=torch.float16),

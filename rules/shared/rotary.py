@@ -18,7 +18,7 @@ def given_rotate_half__interleaved(x):
     return torch.stack((-x2, x1), dim=-1).flatten(-2)
 
 
-def given_apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     q_embed = (q * cos) + (rotate_half(q) * sin)
@@ -26,7 +26,7 @@ def given_apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim):
     return q_embed, k_embed
 
 
-def given_apply_rotary_pos_emb__cast_back(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__cast_back(q, k, cos, sin, *, unsqueeze_dim=1):
     q_type, k_type = q.dtype, k.dtype
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
@@ -35,7 +35,7 @@ def given_apply_rotary_pos_emb__cast_back(q, k, cos, sin, unsqueeze_dim):
     return q_embed.to(q_type), k_embed.to(k_type)
 
 
-def given_apply_rotary_pos_emb__wide(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__wide(q, k, cos, sin, *, unsqueeze_dim=1):
     dtype = q.dtype
     q = q.float()
     k = k.float()
@@ -46,7 +46,7 @@ def given_apply_rotary_pos_emb__wide(q, k, cos, sin, unsqueeze_dim):
     return q_embed.to(dtype=dtype), k_embed.to(dtype=dtype)
 
 
-def given_apply_rotary_pos_emb__repeated(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__repeated(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     cos = cos[..., : cos.shape[-1] // 2].repeat_interleave(2, dim=-1)
@@ -56,7 +56,7 @@ def given_apply_rotary_pos_emb__repeated(q, k, cos, sin, unsqueeze_dim):
     return q_embed, k_embed
 
 
-def given_apply_rotary_pos_emb__repeated_wide(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__repeated_wide(q, k, cos, sin, *, unsqueeze_dim=1):
     dtype = q.dtype
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
@@ -67,7 +67,7 @@ def given_apply_rotary_pos_emb__repeated_wide(q, k, cos, sin, unsqueeze_dim):
     return q_embed.to(dtype), k_embed.to(dtype)
 
 
-def given_apply_rotary_pos_emb__partial(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__partial(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     rotary_dim = cos.shape[-1]
@@ -80,7 +80,7 @@ def given_apply_rotary_pos_emb__partial(q, k, cos, sin, unsqueeze_dim):
     return q_embed, k_embed
 
 
-def given_apply_rotary_pos_emb__partial_repeated(q, k, cos, sin, unsqueeze_dim):
+def given_apply_rotary_pos_emb__partial_repeated(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
     cos = cos[..., : cos.shape[-1] // 2].repeat_interleave(2, dim=-1)

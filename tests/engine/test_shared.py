@@ -73,7 +73,7 @@ def test_a_rule_converts_alike_whether_it_takes_a_spelling_or_holds_it(tmp_path)
 def test_a_module_with_another_spelling_is_told_the_place_in_the_shared_file(tmp_path):
     folder = folder_of(tmp_path, TAKES + FUSED, SHARED_TEXT.replace(GIVEN, OTHER))
     shown = refusal(convert_text(text_of("llama"), rules_directory=folder))
-    assert "does not define `rotate_half` as own_rules/shared/turns.py:5 asks" in shown
+    assert "is not the function of own_rules/shared/turns.py:5" in shown
 
 
 def test_a_shared_file_is_no_rule(tmp_path):

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from porter.anatomy import Anatomy
 from porter.match.found import Application
 from porter.match.soundness.attributes import removed_attribute, taken_attribute
 from porter.match.soundness.callers import unreached_taker
 from porter.match.soundness.check import Case, Found
+from porter.match.soundness.classes import defined_again, exchanged_member, remade_class, set_again, wrapped
 from porter.match.soundness.names import hidden_name
+from porter.match.soundness.patches import bound_again, patched, patched_beside, table_handed_on
 from porter.match.soundness.signature import changed_parameter, decorated, derived_class, other_return
 from porter.match.soundness.strings import unfit_for_string
 from porter.match.soundness.values import constant_value, opened_value, stray_use
-from porter.tree import Node, Tree
+from porter.match.subject import Subject
+from porter.tree import Node
 
 CHECKS: tuple[Callable[[Case], Found], ...] = (
     changed_parameter,
@@ -33,6 +35,15 @@ CHECKS: tuple[Callable[[Case], Found], ...] = (
     opened_value,
     unreached_taker,
     unfit_for_string,
+    bound_again,
+    remade_class,
+    defined_again,
+    wrapped,
+    set_again,
+    exchanged_member,
+    patched,
+    table_handed_on,
+    patched_beside,
 )
 
 
@@ -45,10 +56,10 @@ class Fault:
     node: Node | None
 
 
-def unsound(application: Application, tree: Tree, anatomy: Anatomy) -> Fault | None:
+def unsound(application: Application, subject: Subject) -> Fault | None:
     """The first reason why this application would change more than its rule says, or None."""
     for hit in application.hits:
-        case = Case(hit, application, tree, anatomy)
+        case = Case(hit, application, subject.tree, subject.anatomy, subject.beside)
         for check in CHECKS:
             found = check(case)
             if found is not None:

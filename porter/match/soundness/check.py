@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from porter.anatomy import Anatomy
 from porter.match.found import Application, Hit
+from porter.source import Companion
 from porter.tree import Node, Tree
 
 Found = tuple[str, Node | None] | None
@@ -19,3 +20,4 @@ class Case:
     application: Application
     tree: Tree
     anatomy: Anatomy
+    beside: tuple[Companion, ...] = ()
