@@ -93,9 +93,10 @@ def _imported(tree: Tree, name: str, file: Path | None) -> tuple[Tree, str, Path
     if item is None or file is None:
         return None
     module, level, wanted = item.module, item.level, item.name
-    if rest:  # `import library as L` and `L.XConfig`, or `from library import part` and `part.XConfig`
+    if rest:  # `import library.part` and `library.part.XConfig`, or `from library import part` and `part.XConfig`
         *inner, wanted = rest.split(".")
-        module = ".".join([*(part for part in (item.module, item.name) if part), *inner])
+        start = root if item.name is None and item.bound == item.module.split(".")[0] else item.module
+        module = ".".join([*(part for part in (start, item.name) if part), *inner])
     if wanted is None or wanted == "*":
         return None
     found = file_defining(wanted, module, level, file, tree.package)

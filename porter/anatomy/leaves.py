@@ -28,9 +28,9 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     linears = [m for m in members.values() if is_linear(m)]
     parameters = [m for m in members.values() if "Parameter" in m.classes]
     has_lists = any(m.is_list for m in members.values())
-    if {"cos", "sin"} <= called or ("polar" in called and not linears):
+    if not has_lists and ({"cos", "sin"} <= called or ("polar" in called and not linears)):
         return "rotary"
-    is_norm = {"rsqrt", "layer_norm", "rms_norm"} & called or {"pow", "mean"} <= called
+    is_norm = {"rsqrt", "layer_norm", "rms_norm"} & (called - set(members)) or {"pow", "mean"} <= called
     if not linears and is_norm and not has_lists:
         return "norm"
     has_kernel = bool(called & _KERNELS) or (_KERNEL_TABLE in tree.imports and _names(nodes, _KERNEL_TABLE))

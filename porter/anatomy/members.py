@@ -83,6 +83,8 @@ def _kept(function: Function, tree: Tree) -> Iterator[tuple[str, Node, bool]]:
         if isinstance(node, cst.Assign):
             for target in node.targets:
                 yield from _set(target.target, node.value)
+        elif isinstance(node, cst.AugAssign):
+            yield from ((name, value, True) for name, value, _ in _set(node.target, node.value))
         elif isinstance(node, cst.AnnAssign) and node.value is not None:
             yield from _set(node.target, node.value)
         elif isinstance(node, cst.Call) and node.args:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from porter.anatomy.members import Built
 from porter.anatomy.origins import is_elsewhere, is_module_base
 from porter.tree import Node, Tree
+from porter.tree.functions import methods
 
 Bases = dict[str, tuple[str, ...]]
 
@@ -43,6 +44,37 @@ def reach(
         for argument, base in _outer_bases(name, bases, tree):
             elsewhere.setdefault(base, argument)
     return Reach(tuple(name for name in tree.classes if name in seen), made, elsewhere)
+
+
+def with_chosen_by_type(found: Reach, start: str, built: dict[str, Built], bases: Bases, tree: Tree) -> Reach:
+    """The same, with the models of this file that `AutoModel.from_config(...)` may build, which names none of them.
+
+    They are models that do not hold what builds them, and generate nothing.
+    """
+    asking = {name for name in found.classes if any(cls.startswith("Auto") for cls in built[name].elsewhere)}
+    if not asking:
+        return found
+    own = {
+        name: each for name, each in built.items() if name not in found.classes and _is_inner_model(name, bases, tree)
+    }
+    reaches = {name: reach(name, built, bases, tree) for name in own}
+    chosen = {name: each for name, each in reaches.items() if not {start, *asking} & set(each.classes)}
+    classes = {*found.classes, *(cls for each in chosen.values() for cls in each.classes)}
+    made: dict[str, Node] = {name: tree.classes[name] for name in chosen}
+    for each in chosen.values():
+        made.update(each.built)
+    elsewhere = {cls: at for each in chosen.values() for cls, at in each.elsewhere.items()}
+    ordered = tuple(name for name in tree.classes if name in classes)
+    return Reach(ordered, {**made, **found.built}, {**elsewhere, **found.elsewhere})
+
+
+def _is_inner_model(name: str, bases: Bases, tree: Tree) -> bool:
+    """Whether a class is a model with a forward of its own, and not one for `generate`."""
+    chain: list[str] = [name]
+    for cls in chain:
+        chain += [base for base in bases.get(cls, ()) if base not in chain]
+    last = {cls.split(".")[-1] for cls in chain}
+    return "PreTrainedModel" in last and "GenerationMixin" not in last and "forward" in methods(tree.classes[name])
 
 
 def _outer_bases(name: str, bases: Bases, tree: Tree) -> Iterator[tuple[Node, str]]:

@@ -8,7 +8,7 @@ from porter.anatomy.data import Anatomy, Site
 from porter.anatomy.entry import find_causal_class
 from porter.anatomy.members import Built, bases_of, built_by
 from porter.anatomy.mentions import Mentions
-from porter.anatomy.reach import Bases, Reach, is_module, reach
+from porter.anatomy.reach import Bases, Reach, is_module, reach, with_chosen_by_type
 from porter.anatomy.roles import LEFT_ALONE, read_roles
 from porter.diagnostics import Refused
 from porter.tree import Function, Node, Tree
@@ -29,7 +29,7 @@ def read_anatomy(tree: Tree, entry: str | None = None) -> Anatomy | Refused:
     if isinstance(causal, Refused):
         return causal
     members = {name: each.members for name, each in built.items()}
-    reached = reach(causal, built, bases, tree)
+    reached = with_chosen_by_type(reach(causal, built, bases, tree), causal, built, bases, tree)
     roles = read_roles(tree, reached, members, bases, causal)
     roles = _with_towers(roles, built, bases, tree, causal)
     unknown = _unknown(tree, reached, roles, bases)
