@@ -27,7 +27,7 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     called = {last_name(below.func) for below in nodes if isinstance(below, cst.Call)}
     linears = [m for m in members.values() if is_linear(m)]
     parameters = [m for m in members.values() if "Parameter" in m.classes]
-    has_lists = any(m.is_list for m in members.values())
+    has_lists = any(m.is_list and m.classes for m in members.values())  # `self.sizes[kind] = 3` makes none
     if not has_lists and ({"cos", "sin"} <= called or ("polar" in called and not linears)):
         return "rotary"
     is_norm = {"rsqrt", "layer_norm", "rms_norm"} & (called - set(members)) or {"pow", "mean"} <= called

@@ -201,7 +201,9 @@ def values_of(nodes: Sequence[Node]) -> dict[str, list[Node]]:
 
 
 def _bound(node: Node) -> Iterator[tuple[str, Node]]:
-    if isinstance(node, cst.Assign):
+    if isinstance(node, cst.FunctionDef):
+        yield node.name.value, node.body
+    elif isinstance(node, cst.Assign):
         yield from ((leaf, node.value) for target in node.targets for leaf in _leaves(target.target))
     elif isinstance(node, (cst.AnnAssign, cst.NamedExpr, cst.AugAssign)):
         if isinstance(node.target, cst.Name) and node.value is not None:

@@ -66,7 +66,7 @@ BESIDE = {
     "a bare name": ("from configuration_net import NetConfig", "from .configuration_net import NetConfig"),
     "its module": (
         "import configuration_net\nNetConfig = configuration_net.NetConfig",
-        "from . import configuration_net\nNetConfig",
+        "from . import configuration_net\n",
     ),
     "a dot": ("from .configuration_net import NetConfig", "from .configuration_net import NetConfig"),
 }

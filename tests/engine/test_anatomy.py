@@ -107,6 +107,7 @@ SPELLINGS = {
     ),
     "another name of the module": before_layer("Feed = LlamaMLP", (MLP, "self.mlp = Feed(config)")),
     "a lambda": varied((MLP, "make = lambda: LlamaMLP(config)\n        self.mlp = make()")),
+    "a function inside": varied((MLP, "def made():\n            return LlamaMLP(config)\n\n        self.mlp = made()")),
     "a function of the file": before_layer(
         "def made(config):\n    return LlamaMLP(config)", (MLP, "self.mlp = made(config)")
     ),
