@@ -69,7 +69,7 @@ def convert(
         fault = nothing_to_port(plan) or (sites_left(plan, sites) if strict else None)
         if fault is not None:
             return fault
-        rewritten = rewrite(plan)
+        rewritten = rewrite(plan, source.beside)
         used = {application.rule.name: application.rule.sha256 for application in plan.applications}
         return Ported(
             source=source,
@@ -111,12 +111,12 @@ def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
     fault = printed_as_read(tree)
     if fault is not None:
         return fault
-    anatomy = read_anatomy(tree)
+    anatomy = read_anatomy(tree, source.entry)
     if isinstance(anatomy, Refused):
         return anatomy
     if isinstance(rules, Refused):
         return rules
-    defaults = defaults_of(source.configuration, tree, anatomy.causal)
+    defaults = defaults_of(source.configuration, tree, anatomy.causal, source.path)
     return defaults if isinstance(defaults, Refused) else _Read(tree, anatomy, defaults, rules)
 
 

@@ -1,19 +1,28 @@
-"""Default values of the configuration a model is built from, read from its source: what guards are checked against."""
+"""Default values of the configuration a model is built from, read from its source: what guards are checked against.
+
+Contract: the class is found wherever the import of the modeling file leads, and what it inherits from classes that can
+be found too. What cannot be read is not known, never guessed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import libcst as cst
 
 from porter.diagnostics import Refused
 from porter.source import Companion
+from porter.source.defining import file_defining
 from porter.tree import Node, Tree, parse
-from porter.tree.functions import default_values, methods, parameters_of, statements
+from porter.tree.functions import default_values, methods, parameter_names, parameters_of, statements
 from porter.tree.names import dotted
 from porter.tree.values import NotLiteral, constant, is_constant, literal
+
+_DEEPEST = 8  # classes between a configuration and the library's own
+_LIBRARY_S_OWN = ("PreTrainedConfig", "PretrainedConfig")
 
 
 @dataclass(frozen=True)
@@ -31,21 +40,32 @@ class ConfigDefaults:
         return None
 
 
-def defaults_of(companion: Companion | None, tree: Tree, causal: str) -> ConfigDefaults | Refused:
-    """Defaults of the configuration class that the causal class is built from, out of the file beside it."""
-    if companion is None:
-        return ConfigDefaults({})
-    configuration = parse(companion.text, companion.name, companion.path)
-    if isinstance(configuration, Refused):
-        return configuration
-    return read_defaults(configuration, configuration_class(tree, causal))
+def defaults_of(
+    companion: Companion | None, tree: Tree, causal: str, file: Path | None = None
+) -> ConfigDefaults | Refused:
+    """Defaults of the configuration class that the causal class is built from.
+
+    `file`: where the modeling file lies; its imports are followed from there. `companion`: the configuration beside it.
+    """
+    name = configuration_class(tree, causal)
+    if name in tree.classes:
+        return ConfigDefaults(_with_inherited(tree, name, file))
+    beside = None if companion is None else parse(companion.text, companion.name, companion.path, tree.package)
+    if isinstance(beside, Refused):
+        return beside
+    if beside is not None and name in beside.classes:
+        return ConfigDefaults(_with_inherited(beside, name, companion.path if companion else None))
+    found = _imported(tree, name, file) if name else None
+    if found is not None:
+        return ConfigDefaults(_with_inherited(*found))
+    return read_defaults(beside, name) if beside is not None else ConfigDefaults({})
 
 
 def read_defaults(configuration: Tree, name: str | None) -> ConfigDefaults:
     """Defaults of the class `name`, or of the file's last configuration class."""
     classes = [n for n in configuration.classes if n.endswith("Config")]
     chosen = name if name in configuration.classes else (classes[-1] if classes else None)
-    return ConfigDefaults(dict(_defaults(configuration.classes[chosen])) if chosen else {})
+    return ConfigDefaults(_with_inherited(configuration, chosen, None) if chosen else {})
 
 
 def configuration_class(tree: Tree, causal: str) -> str | None:
@@ -66,18 +86,73 @@ def _named(tree: Tree, causal: str) -> Iterator[str | None]:
                 yield dotted(item.value)
 
 
-def _defaults(node: cst.ClassDef) -> Iterator[tuple[str, Any]]:
+def _imported(tree: Tree, name: str, file: Path | None) -> tuple[Tree, str, Path] | None:
+    """The file that an imported class is defined in, parsed, its name there, and where it lies."""
+    root, _, rest = name.partition(".")
+    item = tree.imports.get(root)
+    if item is None or file is None:
+        return None
+    module, level, wanted = item.module, item.level, item.name
+    if rest:  # `import library.part` and `library.part.XConfig`, or `from library import part` and `part.XConfig`
+        *inner, wanted = rest.split(".")
+        start = root if item.name is None and item.bound == item.module.split(".")[0] else item.module
+        module = ".".join([*(part for part in (start, item.name) if part), *inner])
+    if wanted is None or wanted == "*":
+        return None
+    found = file_defining(wanted, module, level, file, tree.package)
+    if found is None:
+        return None
+    path, package = found
+    try:
+        parsed = parse(path.read_text(encoding="utf-8"), path.name, path, package)
+    except (OSError, UnicodeDecodeError):
+        return None
+    if isinstance(parsed, Refused):
+        return None
+    return (parsed, wanted, path) if wanted in parsed.classes else None
+
+
+def _with_inherited(tree: Tree, name: str, file: Path | None, depth: int = 0) -> dict[str, Any]:
+    """Defaults of a class over those of its bases; what a class sets to what is no literal is not known any more."""
+    node = tree.classes[name]
+    values: dict[str, Any] = {}
+    for base in reversed([dotted(argument.value) for argument in node.bases]):
+        if base is None or base == name or base.split(".")[-1] in _LIBRARY_S_OWN or depth > _DEEPEST:
+            continue
+        found = (tree, base, file) if base in tree.classes else _imported(tree, base, file)
+        if found is not None:
+            values.update(_with_inherited(*found, depth + 1))
+    for field, default in _set(node):
+        try:
+            value = literal(default) if default is not None else None
+        except (NotLiteral, TypeError):
+            value = None
+        values.pop(field, None)
+        if value is not None:
+            values[field] = value
+    return values
+
+
+def _set(node: cst.ClassDef) -> Iterator[tuple[str, Node | None]]:
+    """What a class sets: parameters of `__init__`, class attributes, and what it hands to its base's `__init__`."""
     init = methods(node).get("__init__")
-    found = list(default_values(init).items()) if init is not None else []
+    if init is not None:
+        yield from default_values(init).items()
     for item in statements(node.body):
         if isinstance(item, cst.AnnAssign) and isinstance(item.target, cst.Name) and item.value is not None:
-            found.append((item.target.value, item.value))
+            yield item.target.value, item.value
         elif isinstance(item, cst.Assign) and isinstance(item.targets[0].target, cst.Name):
-            found.append((item.targets[0].target.value, item.value))
-    for name, default in found:
-        try:
-            value = literal(default)
-        except (NotLiteral, TypeError):
-            continue
-        if value is not None:
-            yield name, value
+            yield item.targets[0].target.value, item.value
+    if init is not None:
+        yield from _handed_on(init)
+
+
+def _handed_on(init: cst.FunctionDef) -> Iterator[tuple[str, Node | None]]:
+    """`super().__init__(hidden_act="gelu")`: keywords that are no parameter of its own by the same name."""
+    own = parameter_names(init)
+    for item in statements(init.body):
+        call = item.value if isinstance(item, cst.Expr) else None
+        if isinstance(call, cst.Call) and isinstance(call.func, cst.Attribute) and call.func.attr.value == "__init__":
+            for argument in call.args:
+                if argument.keyword is not None and dotted(argument.value) not in own & {argument.keyword.value}:
+                    yield argument.keyword.value, argument.value

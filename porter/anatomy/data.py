@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from porter.tree import Function
+from porter.tree import Node
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Site:
-    """One function a rule may take: `LlamaAttention.forward`, or a module function."""
+    """One function a rule may take: `LlamaAttention.forward`, or a module function.
+
+    Of an unknown class without a `forward` of its own it is the class; of one that another file defines, the place
+    where it is built.
+    """
 
     name: str
     kind: str
     owner: str | None
-    function: Function = field(compare=False, repr=False)
+    node: Node = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Anatomy:
     bases: dict[str, tuple[str, ...]]  # a class of this file by its name, any other by its dotted one
     reached: tuple[str, ...]  # classes of the file that the causal class builds or inherits, in order
     sites: tuple[Site, ...]
+    unknown: dict[str, Node] = field(default_factory=dict, repr=False)  # classes without a role -> where each is built
 
     @cached_property
     def _derived(self) -> dict[str, list[str]]:

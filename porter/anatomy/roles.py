@@ -1,71 +1,131 @@
-"""Which class is the norm, rotary embedding, attention, MLP, experts, decoder layer and model, from structure."""
+"""Which class is the norm, rotary embedding, attention, mixer, MLP, experts, router, layer and model, from structure.
+
+Contract: leaves by what they call and hold, containers by what they hold. A class that fits nothing here has no role:
+it is for the account to say so.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import libcst as cst
 
 from porter.anatomy.data import Member
+from porter.anatomy.leaves import is_linear, leaf_role
+from porter.anatomy.origins import is_of_torch
+from porter.anatomy.reach import Bases, Reach
 from porter.tree import Tree
-from porter.tree.functions import methods
-from porter.tree.names import last_name
+from porter.tree.functions import body_of, methods
+from porter.tree.names import self_attribute
 
-ATTENTION_CALLS = frozenset({"softmax", "scaled_dot_product_attention", "get_interface", "flash_attn_func"})
-LINEAR = "Linear"
+LEFT_ALONE = frozenset({"embedding", "linear", "wrapper"})  # a look-up, a product, a call handed on: nothing to port
+_MIXING = frozenset({"attention", "mixer"})
 
 Members = dict[str, dict[str, Member]]
 
 
-def read_roles(
-    tree: Tree, reached: list[str], members: Members, bases: dict[str, tuple[str, ...]], causal: str
-) -> dict[str, str]:
+def read_roles(tree: Tree, reached: Reach, members: Members, bases: Bases, causal: str) -> dict[str, str]:
     """Role by class, in the order of the file, for those of the reached classes that have one."""
-    roles: dict[str, str] = {causal: "causal"}
-    for name in reached:
-        role = _leaf_role(tree, tree.classes[name], members[name])
-        if role and name not in roles:
-            roles[name] = role
-    for name in reached:  # a class that changes nothing of its base's structure is what its base is
-        if name not in roles:
-            inherited = [roles[base] for base in bases[name] if base in roles and roles[base] != "causal"]
-            if inherited:
-                roles[name] = inherited[0]
-    listed = {cls for name in reached for member in members[name].values() if member.is_list for cls in member.classes}
-    for name in reached:
-        held = {roles.get(cls) for member in members[name].values() for cls in member.classes}
-        if name not in roles and name in listed and "forward" in methods(tree.classes[name]) and "attention" in held:
-            roles[name] = "layer"
-    for name in reached:
-        lists = [member for member in members[name].values() if member.is_list]
-        if name not in roles and any(roles.get(cls) == "layer" for member in lists for cls in member.classes):
-            roles[name] = "model"
-    return {name: roles[name] for name in tree.classes if name in roles}
+    reading = _Reading(tree, reached, members, bases, {causal: "causal"})
+    reading.leaves()
+    reading.inherited()
+    for role, fits in (
+        ("router", reading.is_router),
+        ("moe", reading.is_moe),
+        ("layer", reading.is_layer),
+        ("model", reading.is_model),
+        ("wrapper", reading.is_wrapper),
+    ):
+        found = [name for name in reached.classes if name not in reading.roles and fits(name)]
+        reading.roles.update(dict.fromkeys(found, role))
+    return {name: reading.roles[name] for name in tree.classes if name in reading.roles}
 
 
-def _leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str | None:
-    """The role of a class that does its work itself: by what it calls and what it holds."""
-    own = methods(node)
-    if "forward" not in own:
-        return None
-    helpers = [method for name, method in own.items() if name != "__init__"]  # a norm may do its work beside forward
-    called = {last_name(call.func) for m in helpers for call in tree.nodes(m) if isinstance(call, cst.Call)}
-    linears = [m for m in members.values() if is_linear(m)]
-    parameters = [m for m in members.values() if "Parameter" in m.classes]
-    has_lists = any(m.is_list for m in members.values())
-    if {"cos", "sin"} <= called or ("polar" in called and not linears):
-        return "rotary"
-    is_norm = {"rsqrt", "layer_norm", "rms_norm"} & called or {"pow", "mean"} <= called
-    if not linears and is_norm and not has_lists:
-        return "norm"
-    if called & ATTENTION_CALLS and len(linears) >= 2 and not has_lists:
-        return "attention"
-    if parameters and {"gate_up_proj", "down_proj"} & set(members) and not linears:
-        return "experts"
-    holds_modules = any(cls.endswith(("Attention", "Layer")) for m in members.values() for cls in m.classes)
-    if 1 < len(linears) <= 4 and not holds_modules and not parameters and len(called) <= 8:
-        return "mlp"
-    return None
+@dataclass(frozen=True)
+class _Reading:
+    """The roles read so far."""
 
+    tree: Tree
+    reached: Reach
+    members: Members
+    bases: Bases
+    roles: dict[str, str] = field(default_factory=dict)
 
-def is_linear(member: Member) -> bool:
-    """Whether a member is a matrix product with weights of its own."""
-    return any(LINEAR in cls or cls == "Conv1D" for cls in member.classes)
+    def leaves(self) -> None:
+        """Classes that do their work themselves."""
+        for name in self.reached.classes:
+            role = leaf_role(self.tree, self.tree.classes[name], self.members[name])
+            if role and name not in self.roles:
+                self.roles[name] = role
+
+    def inherited(self) -> None:
+        """A class that changes nothing of its base's structure is what its base is."""
+        for name in self.reached.classes:
+            if name not in self.roles:
+                found = [self.roles[b] for b in self.bases[name] if b in self.roles and self.roles[b] != "causal"]
+                found += [role for base in self.bases[name] if (role := self._of_torch(base)) is not None]
+                if found:
+                    self.roles[name] = found[0]
+
+    def _of_torch(self, base: str) -> str | None:
+        """The role of a class derived from PyTorch's own."""
+        kind = base.split(".")[-1].lower()
+        return kind if kind in LEFT_ALONE and is_of_torch(base, self.tree) else None
+
+    def is_router(self, name: str) -> bool:
+        """It stands beside experts, has one product at most, and is none of them."""
+        beside = [cls for cls in self.reached.classes if name in self._held(cls) and "experts" in self._roles_held(cls)]
+        linears = [member for member in self.members[name].values() if is_linear(member)]
+        has_weight = linears or any("Parameter" in member.classes for member in self.members[name].values())
+        return bool(beside and has_weight) and len(linears) <= 1 and self._does_something(name)
+
+    def is_moe(self, name: str) -> bool:
+        """It holds experts, or a list of MLPs, and no attention."""
+        lists = {self.roles.get(cls) for m in self.members[name].values() if m.is_list for cls in m.classes}
+        held = self._roles_held(name)
+        return ("experts" in held or "mlp" in lists) and not held & _MIXING and self._does_something(name)
+
+    def is_layer(self, name: str) -> bool:
+        """It stands in a list and mixes positions, itself or in what it holds."""
+        return name in self._listed() and self._does_something(name) and self._mixes(name)
+
+    def is_model(self, name: str) -> bool:
+        """It holds a list of layers."""
+        lists = (member for member in self.members[name].values() if member.is_list)
+        return any(self.roles.get(cls) == "layer" for member in lists for cls in member.classes)
+
+    def is_wrapper(self, name: str) -> bool:
+        """Its forward hands the call on to one module that it holds."""
+        forward = methods(self.tree.classes[name]).get("forward")
+        body = body_of(forward) if forward is not None else []
+        value = body[0].value if len(body) == 1 and isinstance(body[0], cst.Return) else None
+        return isinstance(value, cst.Call) and self_attribute(value.func) in self.members[name]
+
+    def _does_something(self, name: str) -> bool:
+        return "forward" in methods(self.tree.classes[name])
+
+    def _held(self, name: str) -> Iterator[str]:
+        return (cls for member in self.members[name].values() for cls in member.classes)
+
+    def _roles_held(self, name: str) -> set[str | None]:
+        return {self.roles.get(cls) for cls in self._held(name)}
+
+    def _listed(self) -> set[str]:
+        """Classes that stand in a list of modules."""
+        members = (member for name in self.reached.classes for member in self.members[name].values())
+        return {cls for member in members if member.is_list for cls in member.classes}
+
+    def _mixes(self, name: str) -> bool:
+        """Whether attention or a mixer is in what a class holds, at any depth."""
+        pending, seen = [name], set[str]()
+        while pending:
+            cls = pending.pop()
+            if cls in seen or cls not in self.members:
+                continue
+            seen.add(cls)
+            held = list(self._held(cls))
+            if any(self.roles.get(inner) in _MIXING for inner in held):
+                return True
+            pending += held
+        return False

@@ -12,7 +12,7 @@ import libcst as cst
 
 from porter.anatomy.configuration import ConfigDefaults
 from porter.anatomy.data import Anatomy
-from porter.anatomy.roles import is_linear
+from porter.anatomy.leaves import is_linear
 from porter.tree import Tree
 from porter.tree.functions import methods
 from porter.tree.names import self_attribute

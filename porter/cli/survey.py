@@ -31,11 +31,18 @@ class Outcome:
     outcome: str
     class_name: str | None = None
     sites: tuple[tuple[str, str, str | None], ...] = ()  # name, status, reason
+    unknown: tuple[str, ...] = ()  # sites of classes that have no role
     diagnostics: tuple[Diagnostic, ...] = ()
     crash: str | None = None
     verified: str | None = None  # "equal", "different" or "error", with --verify
     figure: float | None = None  # largest difference of the logits, over their scale
     detail: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left, and nothing unknown."""
+        ported = all(status == "ported" for _, status, _ in self.sites)
+        return self.outcome == "converted" and ported and not self.unknown
 
 
 @click.command()
@@ -44,7 +51,7 @@ class Outcome:
 @click.option("--verify", is_flag=True, help="Also compare each port, tiny and on the CPU, with its source: minutes.")
 @as_json
 def survey(limit: int | None, out: Path | None, verify: bool, as_json: bool) -> int:
-    """Convert, or refuse with a reason, every modeling file of the installed transformers with a *ForCausalLM class.
+    """Convert, or refuse with a reason, every modeling file of the installed transformers with a causal language model.
 
     Writes nothing without --out. Exit 0 when none of them made porter fail, however many were refused.
     """
@@ -84,7 +91,9 @@ def _print_text(outcomes: list[Outcome], counts: Counter[str]) -> None:
     total = sum(len(outcome.sites) for outcome in outcomes)
     kinds = ("converted", "refused", "crashed")
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
+    whole = sum(outcome.whole for outcome in outcomes)
     click.echo(f"\n{len(outcomes)} files: {summary}; of {total} sites of ports {left} are left, whole or in part")
+    click.echo(f"{whole} are whole: every site is ported, and nothing in them is unknown")
     compared = [f"{counts[kind]} {kind.removeprefix('verified ')}" for kind in sorted(counts) if " " in kind]
     if compared:
         click.echo(f"compared with their sources: {', '.join(compared)}")
@@ -108,21 +117,23 @@ def _verified(outcomes: list[Outcome], folder: Path) -> list[Outcome]:
 
 
 def causal_modules() -> tuple[str, ...] | Refused:
-    """Module names of the library's files that define a `*ForCausalLM` class, in order."""
+    """Names of the library's modules that define a `*ForCausalLM` class, or one that is mapped to such, in order."""
+    from porter.anatomy.mapping import causal_names
     from porter.source.installed import locate_module
 
     located = locate_module(LIBRARY)
     if isinstance(located, Refused):
         return located
     files = sorted(located[0].glob("*/modeling_*.py"))
-    return tuple(f"{LIBRARY}.{path.parent.name}.{path.stem}" for path in files if _defines_causal_class(path))
+    mapped = causal_names()
+    return tuple(f"{LIBRARY}.{path.parent.name}.{path.stem}" for path in files if _defines_causal_class(path, mapped))
 
 
-def _defines_causal_class(path: Path) -> bool:
+def _defines_causal_class(path: Path, mapped: frozenset[str]) -> bool:
     """A cheap look at the lines; whether it is a model is for the anatomy to say."""
     lines = path.read_text(encoding="utf-8").split("\n")
     heads = (line.removeprefix("class ").split("(")[0].rstrip(":") for line in lines if line.startswith("class "))
-    return any(head.endswith("ForCausalLM") for head in heads)
+    return any(head.endswith("ForCausalLM") or head in mapped for head in heads)
 
 
 def _survey_one(module: str, out: Path | None, rules: tuple[LoadedRule, ...]) -> Outcome:
@@ -146,7 +157,8 @@ def _survey_one(module: str, out: Path | None, rules: tuple[LoadedRule, ...]) ->
     except Exception:  # one model that porter fails on must not hide the others
         return Outcome(module, "crashed", crash=traceback.format_exc())
     sites = tuple((site.name, site.status, site.reason) for site in ported.sites)
-    return Outcome(module, "converted", ported.causal_class, sites)
+    unknown = tuple(site.name for site in ported.sites if site.kind == "unknown")
+    return Outcome(module, "converted", ported.causal_class, sites, unknown)
 
 
 def _line(outcome: Outcome) -> str:
@@ -171,6 +183,8 @@ def _data(outcome: Outcome) -> dict[str, Any]:
         "module": outcome.module,
         "outcome": outcome.outcome,
         "class": outcome.class_name,
+        "whole": outcome.whole,
+        "unknown": list(outcome.unknown),
         "sites": [{"site": name, "status": status, "reason": reason} for name, status, reason in outcome.sites],
         "diagnostics": [to_json(diagnostic) for diagnostic in outcome.diagnostics],
         "crash": outcome.crash,

@@ -10,6 +10,7 @@ from porter.emit.account import FILE, account, as_data
 from porter.emit.diff import diff
 from porter.emit.templated import package_file, run_script, with_header
 from porter.rewrite import Ported
+from porter.rewrite.imports import led_beside
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def render_port(ported: Ported, place: Path) -> Rendered:
     stem = ported.source.path.stem
     module = stem if stem.startswith("modeling_") else f"modeling_{stem}"
     code = with_header(ported, place)
-    texts = {sibling.name: sibling.text for sibling in ported.source.siblings}
+    beside = ported.source.beside
+    texts = {each.name: led_beside(each.text, each.name, beside) for each in ported.source.siblings}
     texts |= {
         f"{module}.py": code,
         "__init__.py": package_file(ported, module, ported.exports),

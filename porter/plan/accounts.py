@@ -37,4 +37,4 @@ def _report(plan: Plan, site: Site) -> SiteReport | None:
         status = "ported"
     else:
         status, reason = "partly" if rules else "left", reason_of(plan, site)
-    return SiteReport(site.name, site.kind, plan.tree.line(site.function), status, rules, reason)
+    return SiteReport(site.name, site.kind, plan.tree.line(site.node), status, rules, reason)

@@ -58,7 +58,7 @@ class Plan:
         if reasons:
             return reasons[0]
         misses = [f for f in failures if f.miss is not None and not f.rule.declared.on_demand]
-        return max(misses, key=_progress, default=None)
+        return max((f for f in misses if _speaks_of(f, site)), key=_progress, default=None)
 
 
 def make_plan(
@@ -69,6 +69,14 @@ def make_plan(
     if isinstance(settled, Refused):
         return settled
     return Plan(tree, anatomy, rules, settled, findings.failures, kept)
+
+
+def _speaks_of(failure: Failure, site: Site) -> bool:
+    """Whether the rule is for such sites: it names their kind, or a statement of it was found there."""
+    assert failure.miss is not None
+    kind = "function" if site.owner is None else site.kind
+    is_named = any(loaded.edit.site.split(".")[0] == kind for loaded in failure.rule.edits)
+    return is_named or failure.miss.statements[0] > 0
 
 
 def _progress(failure: Failure) -> tuple[float, int]:

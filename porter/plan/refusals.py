@@ -9,14 +9,14 @@ from porter.anatomy import Anatomy
 from porter.diagnostics import Diagnostic, Refused, nearest
 from porter.plan.accounts import SiteReport
 from porter.plan.plan import Plan
-from porter.plan.reasons import explain
+from porter.plan.reasons import UNKNOWN, explain
 from porter.rulebook import LoadedRule
 
 
 def nothing_to_port(plan: Plan) -> Refused | None:
     """P103, P104: no rule takes any site, or the port would have no base class to load weights with."""
     if not plan.applications:
-        first = plan.anatomy.sites[0] if plan.anatomy.sites else None
+        first = next((site for site in plan.anatomy.sites if site.kind != UNKNOWN), None)
         if first is None:
             place = plan.tree.span(plan.tree.classes[plan.anatomy.causal])
             message = f"`{plan.anatomy.causal}` has no layers in this file"
@@ -32,7 +32,7 @@ def nothing_to_port(plan: Plan) -> Refused | None:
 
 
 def sites_left(plan: Plan, sites: Iterable[SiteReport]) -> Refused | None:
-    """P102 for every site that no rule takes whole."""
+    """P102 for every site that no rule takes whole, P105 for every class that has no role."""
     left = {site.name for site in sites if site.status in ("left", "partly")}
     return Refused(tuple(explain(plan, site) for site in plan.anatomy.sites if site.name in left)) if left else None
 

@@ -19,6 +19,8 @@ def of_inspection(inspection: Inspection) -> str:
     roles: dict[str, list[str]] = {}
     for owner, role in anatomy.roles.items():
         roles.setdefault(role, []).append(owner)
+    if anatomy.unknown:
+        roles["unknown"] = list(anatomy.unknown)
     parts = table(("part", "classes"), [(role, ", ".join(owners)) for role, owners in roles.items()])
     head = f"{of_source(inspection.source)}\nentry point: {anatomy.causal}"
     return f"{head}\n\n{parts}\n\n{of_sites(inspection.sites)}"
@@ -39,6 +41,7 @@ def inspection_data(inspection: Inspection) -> dict[str, Any]:
         },
         "class": plan.anatomy.causal,
         "roles": dict(plan.anatomy.roles),
+        "unknown": list(plan.anatomy.unknown),
         "sites": sites_data(inspection.sites),
         "misses": [to_json(explain(plan, site)) for site in plan.anatomy.sites if site.name in left],
     }

@@ -12,9 +12,13 @@ from typing import Any
 
 import libcst as cst
 
+from porter.diagnostics import Refused
 from porter.rewrite.edits import Edits, Run
 from porter.rewrite.layout import comments_of, with_leading
 from porter.rewrite.needed import Needed
+from porter.rewrite.rebuild import Rebuilder
+from porter.source.beside import bare_module, bare_name
+from porter.tree import parse
 from porter.tree.functions import is_docstring
 from porter.tree.imports import absolute, bound_by, module_named
 
@@ -66,6 +70,34 @@ def make_absolute(edits: Edits) -> None:
             name = absolute(*module_named(node), package)
             if name is not None:
                 edits.transform(node, partial(_from_module, name))
+
+
+def lead_beside(edits: Edits, beside: Collection[str]) -> None:
+    """`from configuration_x import X` of a file beside: `from .configuration_x import X`, as a port's folder has it."""
+    for node in edits.tree.nodes(edits.tree.module) if beside else ():
+        if isinstance(node, cst.ImportFrom) and bare_module(node) in beside:
+            edits.transform(node, _from_beside)
+        elif isinstance(node, cst.Import) and all(bare_name(alias.name) in beside for alias in node.names):
+            edits.transform(node, _module_beside)
+
+
+def led_beside(text: str, display: str, beside: Collection[str]) -> str:
+    """The same for the text of a file that goes with a port."""
+    tree = parse(text, display)
+    if isinstance(tree, Refused):
+        return text
+    edits = Edits(tree)
+    lead_beside(edits, beside)
+    edits.settle()
+    return Rebuilder(edits).module().code
+
+
+def _from_beside(node: cst.ImportFrom) -> cst.ImportFrom:
+    return node.with_changes(relative=(cst.Dot(),))
+
+
+def _module_beside(node: cst.Import) -> cst.ImportFrom:
+    return cst.ImportFrom(module=None, relative=(cst.Dot(),), names=node.names)
 
 
 def _from_module(name: str, node: cst.ImportFrom) -> cst.ImportFrom:

@@ -6,7 +6,7 @@ decorators go from ported sites, helpers and imports that the rewrites left dead
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import libcst as cst
@@ -16,7 +16,7 @@ from porter.rewrite.collect import collect
 from porter.rewrite.edits import Edits
 from porter.rewrite.exports import exported_names
 from porter.rewrite.frame import collect_frame
-from porter.rewrite.imports import add_imports, drop_imports, make_absolute
+from porter.rewrite.imports import add_imports, drop_imports, lead_beside, make_absolute
 from porter.rewrite.needed import Needed, needed_by
 from porter.rewrite.ported import FRAME, Change
 from porter.rewrite.rebuild import Rebuilder
@@ -34,8 +34,8 @@ class Rewritten:
     exports: tuple[str, ...]
 
 
-def rewrite(plan: Plan) -> Rewritten:
-    """Apply every application of the plan."""
+def rewrite(plan: Plan, beside: Collection[str] = ()) -> Rewritten:
+    """Apply every application of the plan. `beside`: names of the modules that go with the port."""
     edits = Edits(plan.tree)
     needed: dict[str, Needed] = {}
     later = _Later()
@@ -45,6 +45,7 @@ def rewrite(plan: Plan) -> Rewritten:
             needed.update(needed_by(application, hit, plan.tree))
     collect_frame(plan, edits, needed)
     make_absolute(edits)
+    lead_beside(edits, beside)
     edits.settle()
     rebuilder = Rebuilder(edits)
     later.rebuilder = rebuilder

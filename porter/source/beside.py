@@ -1,6 +1,12 @@
-"""Which modules beside a file it imports: the names behind the single dot of its relative imports."""
+"""Which modules beside a file it imports: behind the single dot of its relative imports, or by their bare name.
+
+Python looks beside a script before it looks anywhere else but in itself, so `from configuration_x import XConfig` may
+mean a file beside; whether there is one is for the caller to say.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import libcst as cst
 
@@ -10,7 +16,10 @@ from porter.source.python import check_python
 
 
 def modules_beside(text: str) -> set[str]:
-    """Names of modules beside this one; none from a text that is not Python: parsing it has the better message."""
+    """Names that may be of modules beside this one.
+
+    None from a text that is not Python: parsing it has the better message.
+    """
     text = text.replace("\r\n", "\n")
     if "import" not in text or isinstance(check_python(text, ""), Refused):
         return set()
@@ -24,7 +33,7 @@ def modules_beside(text: str) -> set[str]:
 
 
 class _Beside(cst.CSTVisitor):
-    """Collects what relative imports of one dot name, wherever they stand."""
+    """Collects what relative imports of one dot and imports of bare names name, wherever they stand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,6 +42,22 @@ class _Beside(cst.CSTVisitor):
     def visit_ImportFrom(self, node: cst.ImportFrom) -> None:
         if len(node.relative) == 1:
             self.names |= named_beside(node)
+        elif (name := bare_module(node)) is not None:
+            self.names.add(name)
+
+    def visit_Import(self, node: cst.Import) -> None:
+        self.names |= {name for alias in node.names if (name := bare_name(alias.name)) is not None}
+
+
+def bare_module(node: cst.ImportFrom) -> str | None:
+    """`x` for `from x import ...`, which may mean a file beside."""
+    return bare_name(node.module) if node.module is not None and not node.relative else None
+
+
+def bare_name(node: cst.BaseExpression) -> str | None:
+    """A name without dots that is no module of Python itself."""
+    is_bare = isinstance(node, cst.Name) and node.value not in sys.stdlib_module_names
+    return node.value if is_bare and isinstance(node, cst.Name) else None
 
 
 def named_beside(node: cst.ImportFrom) -> set[str]:

@@ -37,6 +37,16 @@ def modeling_file_named_by_config(folder: Path) -> Path | Refused | None:
     return Refused((Diagnostic("P002", f"`{folder}` lacks the modeling file it names", notes=notes, help=help),))
 
 
+def entry_named_by_config(file: Path) -> str | None:
+    """The class of a modeling file that the `config.json` beside it names as the causal language model."""
+    config = file.with_name("config.json")
+    read = _read_json(config) if config.is_file() else {}
+    auto_map = {} if isinstance(read, Refused) else read.get("auto_map")
+    reference = auto_map.get("AutoModelForCausalLM") if isinstance(auto_map, dict) else None
+    module, _, name = reference.rpartition("--")[2].rpartition(".") if isinstance(reference, str) else ("", "", "")
+    return name if module == file.stem and name.isidentifier() else None
+
+
 def _reference(auto_map: dict[str, Any]) -> str | None:
     for key in _PREFERRED:
         if isinstance(auto_map.get(key), str):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused, Span
 from porter.source.beside import modules_beside
+from porter.source.checkpoint import entry_named_by_config
 from porter.source.installed import version_of
 
 LARGEST = 8 << 20  # bytes; a conversion holds some 700 bytes for each
@@ -39,8 +40,14 @@ class Source:
     version: str | None  # "5.23.0"
     sha256: str  # of the file's bytes
     configuration: Companion | None  # the `configuration_*.py` beside it
-    siblings: tuple[Companion, ...]  # files it imports relatively, and they in turn; only where there is no package
+    siblings: tuple[Companion, ...]  # files beside it that it imports, and they in turn; only where there is no package
     encoding: str = "utf-8"  # as its first lines declare it: the port, which keeps them, is written in it too
+    entry: str | None = None  # the class that the config.json beside it names as the causal language model
+
+    @property
+    def beside(self) -> frozenset[str]:
+        """Names of the modules that go with a port of it."""
+        return frozenset(sibling.path.stem for sibling in self.siblings)
 
 
 def read_source(path: Path, module: str | None) -> Source | Refused:
@@ -70,6 +77,7 @@ def read_source(path: Path, module: str | None) -> Source | Refused:
         configuration,
         siblings,
         read.encoding,
+        None if module else entry_named_by_config(path),
     )
 
 

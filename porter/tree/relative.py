@@ -11,7 +11,7 @@ from collections.abc import Collection
 import libcst as cst
 
 from porter.diagnostics import Diagnostic, Refused
-from porter.source.beside import named_beside
+from porter.source.beside import bare_name, named_beside
 from porter.tree.imports import module_named
 from porter.tree.module import Tree
 from porter.tree.parse import parse
@@ -29,7 +29,7 @@ def lost_imports(text: str, display: str, there: Collection[str]) -> Diagnostic 
 
 def lost_imports_of(tree: Tree, there: Collection[str]) -> Diagnostic | None:
     """The same for a file that is parsed."""
-    imports = [node for node in tree.statements if isinstance(node, cst.ImportFrom)]
+    imports = [node for node in tree.statements if isinstance(node, (cst.Import, cst.ImportFrom))]
     faults = [(node, *fault) for node in imports if (fault := _fault(node, there)) is not None]
     if not faults:
         return None
@@ -40,8 +40,13 @@ def lost_imports_of(tree: Tree, there: Collection[str]) -> Diagnostic | None:
     return Diagnostic("P009", message, tree.span(first), label, notes, help)
 
 
-def _fault(node: cst.ImportFrom, there: Collection[str]) -> tuple[str, str] | None:
+def _fault(node: cst.Import | cst.ImportFrom, there: Collection[str]) -> tuple[str, str] | None:
     """What is wrong with an import, and what to do; None for one that works."""
+    if isinstance(node, cst.Import):
+        among = [name for alias in node.names if (name := bare_name(alias.name)) in there]
+        if not among or len(among) == len(node.names):
+            return None
+        return f"`{among[0]}` lies beside this file, and the others do not", "import it in a statement of its own"
     by_name = "import it by its full name, as in `from package.module import`"
     module, level = module_named(node)
     if level > 1:

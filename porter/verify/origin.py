@@ -93,7 +93,7 @@ class Origin:
         # by content too: a file may be changed and ported again in one process
         contents = (str(place), self.sha256, *(sha256 for _, sha256 in self.siblings))
         mark = hashlib.sha256("\n".join(contents).encode()).hexdigest()[:12]
-        with _no_bytecode():
+        with _no_bytecode(), _as_a_script(place.parent):
             return import_from(place.parent, place.stem, f"_source_{self.port}_{mark}")
 
     def _again(self) -> str:
@@ -128,6 +128,21 @@ def import_from(folder: Path, module: str, package: str) -> types.ModuleType:
         sys.modules[package] = made
     importlib.invalidate_caches()
     return importlib.import_module(f"{package}.{module}")
+
+
+@contextmanager
+def _as_a_script(folder: Path) -> Iterator[None]:
+    """Files of the folder may import each other by bare names; what they load so is forgotten afterwards."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            place = getattr(sys.modules[name], "__file__", None)
+            if "." not in name and place is not None and Path(place).parent == folder:
+                del sys.modules[name]
 
 
 @contextmanager

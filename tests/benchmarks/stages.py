@@ -65,8 +65,9 @@ class Stages:
         tree = stage("parse", parse, source.text, source.display, source.path, package)
         self.runs[-1]["parse"] -= self.runs[-1]["ask Python"]  # it asks again
         stage("places", printed_as_read, tree)
-        anatomy = stage("anatomy", read_anatomy, tree)
-        defaults = stage("configuration and its defaults", defaults_of, source.configuration, tree, anatomy.causal)
+        anatomy = stage("anatomy", read_anatomy, tree, source.entry)
+        known = (source.configuration, tree, anatomy.causal, source.path)
+        defaults = stage("configuration and its defaults", defaults_of, *known)
         rules = stage("rules", load_rules, shipped("rules"))
         converted = stage("match", converted_parameters, source.path, source.package)
         findings = stage("match", search, rules, Subject(tree, anatomy, defaults, (), converted))
@@ -76,5 +77,5 @@ class Stages:
         points = stage("split points", find_split_points, tree, anatomy, defaults, source.path.stem)
         used = tuple(sorted({(each.rule.name, each.rule.sha256) for each in plan.applications}))
         options = {"keep": [], "without": [], "strict": False}
-        known = (source, "bench", anatomy.causal, new.code, new.exports, new.changes)
-        return Ported(*known, sites, used, points, options)
+        made = (source, "bench", anatomy.causal, new.code, new.exports, new.changes)
+        return Ported(*made, sites, used, points, options)

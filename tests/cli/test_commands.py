@@ -177,7 +177,7 @@ def test_survey(porter_here, tmp_path, monkeypatch):
     done = porter_here("survey", "--limit", "3")
     assert (done.code, done.err) == (0, "surveying 3 files ...\n")
     lines = done.out.strip().split("\n")
-    assert len(lines) == 5 and lines[-1].startswith("3 files: ")
+    assert len(lines) == 6 and lines[-2].startswith("3 files: ") and lines[-1].startswith("0 are whole: ")
     assert not list(tmp_path.iterdir())
     document = json.loads(porter_here("survey", "--limit", "3", "--json").out)
     assert len(document["outcomes"]) == 3

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import libcst as cst
 
-from porter.anatomy import Anatomy
+from porter.anatomy import Anatomy, Member
 from porter.match.found import Application
 from porter.rulebook import LoadedRule
 from porter.tree import Node, Tree
 from porter.tree.functions import methods
+from porter.tree.names import self_attribute
 from porter.tree.values import text_of_constant
 
 
@@ -37,17 +38,35 @@ def _stray_part(
     parts: tuple[str, ...], owners: set[str | None], roots: frozenset[Node], tree: Tree, anatomy: Anatomy
 ) -> Node | None:
     """Code that reads or sets one of the parts, by attribute or by a string, and is not rewritten."""
-    definitions: list[Node] = list(tree.functions.values())
-    for name, cls in tree.classes.items():
-        unreached = name not in anatomy.roles and name not in owners
-        if unreached and any(part in anatomy.members[name] for part in parts):
-            continue  # a class outside the causal model that has such parts of its own
-        definitions += methods(cls).values()
-    for definition in definitions:
-        for node in tree.nodes(definition):
+    for function in tree.functions.values():
+        for node in tree.nodes(function):
             if _name_of(node) in parts and not tree.within(node, roots):
                 return node
+    for name, cls in tree.classes.items():
+        if name not in anatomy.reached and any(part in anatomy.members[name] for part in parts):
+            continue  # a class outside the causal model that has such parts of its own
+        own = _parts_of_its_own(name, parts, owners, anatomy)
+        for node in (below for method in methods(cls).values() for below in tree.nodes(method)):
+            if _name_of(node) in parts and self_attribute(node) not in own and not tree.within(node, roots):
+                return node
     return None
+
+
+def _parts_of_its_own(name: str, parts: tuple[str, ...], owners: set[str | None], anatomy: Anatomy) -> frozenset[str]:
+    """Parts that a class sets for itself, under another path of the checkpoint than those that are merged."""
+    merged = {owner for owner in owners if owner is not None}
+    family = {name, *anatomy.subclasses(name), *(cls for cls in anatomy.members if name in anatomy.subclasses(cls))}
+    theirs, ours = _holding(merged, anatomy), _holding({name}, anatomy)
+    is_anywhere = any(member.is_list or member.name == "*" for member in theirs)  # the last name of a path is a number
+    if family & merged or is_anywhere or {m.name for m in theirs} & {m.name for m in ours}:
+        return frozenset()
+    return frozenset(part for cls in family for part in parts if part in anatomy.members[cls])
+
+
+def _holding(classes: set[str], anatomy: Anatomy) -> list[Member]:
+    """The members that classes, or those derived from them, are held as: the last but one name of a parameter."""
+    kinds = {kind for cls in classes for kind in (cls, *anatomy.subclasses(cls))}
+    return [member for kind in kinds for _, member in anatomy.holders.get(kind, ())]
 
 
 def _name_of(node: Node) -> str | None:

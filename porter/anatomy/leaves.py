@@ -1,0 +1,73 @@
+"""The role of a class that does its work itself: by what it calls and what it holds."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from porter.anatomy.data import Member
+from porter.tree import Tree
+from porter.tree.functions import methods, parameter_names
+from porter.tree.names import last_name
+
+# Kernels of attention; transformers 4.48 to 4.57 look theirs up in the table.
+_KERNELS = frozenset({"scaled_dot_product_attention", "get_interface", "flash_attn_func", "flash_attn_varlen_func"})
+_KERNEL_TABLE = "ALL_ATTENTION_FUNCTIONS"
+_SOFTMAX = frozenset({"softmax", "Softmax"})
+_STATES = frozenset({"past_key_values", "past_key_value", "layer_past", "cache_params", "cache", "state"})
+LINEAR = "Linear"
+
+
+def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str | None:
+    """Rotary, norm, attention, experts, MLP, router or mixer; None for what is none of them."""
+    own = methods(node)
+    if "forward" not in own:
+        return None
+    helpers = [method for name, method in own.items() if name != "__init__"]  # a norm may do its work beside forward
+    nodes = [below for method in helpers for below in tree.nodes(method)]
+    called = {last_name(below.func) for below in nodes if isinstance(below, cst.Call)}
+    linears = [m for m in members.values() if is_linear(m)]
+    parameters = [m for m in members.values() if "Parameter" in m.classes]
+    has_lists = any(m.is_list and m.classes for m in members.values())  # `self.sizes[kind] = 3` makes none
+    if not has_lists and ({"cos", "sin"} <= called or ("polar" in called and not linears)):
+        return "rotary"
+    is_norm = {"rsqrt", "layer_norm", "rms_norm"} & (called - set(members)) or {"pow", "mean"} <= called
+    if not linears and is_norm and not has_lists:
+        return "norm"
+    has_kernel = bool(called & _KERNELS) or (_KERNEL_TABLE in tree.imports and _names(nodes, _KERNEL_TABLE))
+    if has_kernel or (_softens(called, members, tree) and len(linears) >= 2 and not has_lists):
+        return "attention"
+    if parameters and {"gate_up_proj", "down_proj"} & set(members) and not linears:
+        return "experts"
+    held = [cls for m in members.values() for cls in m.classes]
+    holds_modules = any(cls.endswith(("Attention", "Layer")) for cls in held)
+    if 1 < len(linears) <= 4 and not holds_modules and not parameters and len(called) <= 8:
+        return "mlp"
+    chooses = "topk" in called
+    if chooses and len(linears) <= 1 and (linears or parameters or _is_product(node)) and not has_lists:
+        return "router"
+    has_state = bool(parameter_names(own["forward"]) & _STATES) or "Conv1d" in held
+    if has_state and linears and not chooses and not holds_modules and not has_lists:
+        return "mixer"
+    return None
+
+
+def _softens(called: set[str | None], members: dict[str, Member], tree: Tree) -> bool:
+    """Whether a softmax is taken: here, by a module that is held, or in a function of the file that is called."""
+    if called & _SOFTMAX or any("Softmax" in member.classes for member in members.values()):
+        return True
+    functions = (tree.functions[name] for name in called if name in tree.functions)
+    calls = (below for function in functions for below in tree.nodes(function) if isinstance(below, cst.Call))
+    return any(last_name(call.func) in _SOFTMAX | _KERNELS for call in calls)
+
+
+def _names(nodes: list[cst.CSTNode], name: str) -> bool:
+    return any(node.__class__ is cst.Name and node.value == name for node in nodes)
+
+
+def _is_product(node: cst.ClassDef) -> bool:
+    return any(last_name(base.value) == LINEAR for base in node.bases)
+
+
+def is_linear(member: Member) -> bool:
+    """Whether a member is a matrix product with weights of its own."""
+    return any(LINEAR in cls or cls == "Conv1D" for cls in member.classes)
