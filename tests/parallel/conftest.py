@@ -47,5 +47,5 @@ def alone(tmp_path_factory):
     for name, sizes in (("grouped", tiny.GROUPED), ("plain", tiny.PLAIN)):
         model = tiny.port(**sizes)
         truth = tiny.truth(model, tmp_path_factory.mktemp("alone"))
-        found[name] = {**tiny.answers(model), "truth": truth, "config": model.config}
+        found[name] = {**tiny.answers(model), "choices": tiny.choices(model), "truth": truth, "config": model.config}
     return found

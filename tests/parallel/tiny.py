@@ -50,6 +50,13 @@ def truth(model, folder):
     return truth_of(source)(ids, attention_mask=mask, use_cache=False).logits[mask.bool()]
 
 
+def choices(model):
+    """Logits (steps, B, V) that the greedy tokens of `answers` are chosen by."""
+    ids, mask = left_pad(PROMPTS, 0)
+    asked = {"attention_mask": mask, "max_new_tokens": NEW_TOKENS, "do_sample": False}
+    return torch.stack(model.generate(ids, return_dict_in_generate=True, output_logits=True, **asked).logits)
+
+
 @torch.no_grad()
 def answers(model):
     """Logits (B, S, V) of the prompt's tokens, padded on the left, and greedy tokens (B, new)."""
