@@ -1,13 +1,13 @@
-"""Arguments for the proof of a rule: seeded, in one dtype, and the same values again in fp32.
+"""Arguments for the proof of a rule: seeded, in one dtype, and the same values again in fp64.
 
-Contract: two draws of one seed and dtype give the same values in the same order of calls. `in_float32` gives the values
-of the 16-bit draw, rounded to that dtype and then widened: what the truth of a proof is computed from. Integers, bools
-and choices do not depend on the dtype.
+Contract: two draws of one seed and dtype give the same values in the same order of calls. `in_float64` gives the values
+of the draw, rounded to its dtype and then widened: what the truth of a proof is computed from. Integers, bools and
+choices do not depend on the dtype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -27,30 +27,30 @@ class StandIn(SimpleNamespace):
 class Draw:
     """A stream of values for one run of one side of a rule.
 
-    `dtype` is the dtype that floating values come in: float32 where the draw is for the truth.
+    `dtype` is the dtype that floating values come in: float64 where the draw is for the truth.
     """
 
     def __init__(self, seed: int, dtype: torch.dtype, *, widened: bool = False) -> None:
         self.seed = seed
-        self.dtype = torch.float32 if widened else dtype
+        self.dtype = torch.float64 if widened else dtype
         self._rounding = dtype
         self._generator = torch.Generator().manual_seed(seed)
 
-    def in_float32(self) -> Draw:
-        """A new draw from the beginning, with the same rounded values as fp32."""
+    def in_float64(self) -> Draw:
+        """A new draw from the beginning, with the same rounded values as fp64."""
         return Draw(self.seed, self._rounding, widened=True)
 
     def again(self) -> Draw:
         """A new draw from the beginning: equal values in memory of their own, as one side may write in place."""
-        return Draw(self.seed, self.dtype) if self.dtype == self._rounding else self.in_float32()
+        return Draw(self.seed, self.dtype) if self.dtype == self._rounding else self.in_float64()
 
     def normal(self, *shape: int, scale: float = 1.0) -> torch.Tensor:
         """Tensor of `shape`, normal with mean 0 and deviation `scale`."""
-        return self._rounded(torch.randn(shape, generator=self._generator) * scale)
+        return self._rounded(torch.randn, shape, lambda values: values * scale)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
         """Tensor of `shape`, uniform in [low, high)."""
-        return self._rounded(torch.rand(shape, generator=self._generator) * (high - low) + low)
+        return self._rounded(torch.rand, shape, lambda values: values * (high - low) + low)
 
     def integers(self, low: int, high: int, *shape: int) -> torch.Tensor:
         """int64 tensor of `shape`, from `low` to `high - 1`."""
@@ -58,7 +58,8 @@ class Draw:
 
     def bools(self, *shape: int, share: float = 0.5) -> torch.Tensor:
         """bool tensor of `shape`, True with probability `share`."""
-        return torch.rand(shape, generator=self._generator) < share
+        with torch._C.DisableTorchFunction():
+            return torch.rand(shape, generator=self._generator, dtype=torch.float32) < share
 
     def choice(self, options: Sequence[T]) -> T:
         """One of the options."""
@@ -76,5 +77,9 @@ class Draw:
         """A stand-in for `self` or a submodule, with these attributes."""
         return StandIn(**attributes)
 
-    def _rounded(self, values: torch.Tensor) -> torch.Tensor:
-        return values.to(self._rounding).to(self.dtype)
+    def _rounded(
+        self, drawn: Callable[..., torch.Tensor], shape: tuple[int, ...], scaled: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        with torch._C.DisableTorchFunction():  # the same fp32 numbers where the truth asks for wider ones
+            values = scaled(drawn(shape, generator=self._generator, dtype=torch.float32))
+            return values.to(self._rounding).to(self.dtype)

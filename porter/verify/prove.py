@@ -35,6 +35,7 @@ from porter.tree import Function
 from porter.tree.functions import body_of
 from porter.verify.draw import Draw
 from porter.verify.executable import Executable, call, execute
+from porter.verify.float64 import InFloat64
 from porter.verify.identities import faults_of
 from porter.verify.rounding import Figures, compare
 
@@ -160,7 +161,8 @@ def _draw_once(side: _Sides, dtype: torch.dtype, seed: int, findings: _Findings)
     """Run both sides and the truth on one draw; what is wrong, or None."""
     draw = Draw(seed, dtype)
     with torch.no_grad():
-        truth = side.before(draw.in_float32())
+        with InFloat64():
+            truth = side.before(draw.in_float64())
         before = side.before(draw)
         after = side.after(draw.again())
     faults = compare(before, after, truth, findings.figures)

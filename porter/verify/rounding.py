@@ -1,13 +1,14 @@
 """How wrong a result may be: the error rule of all proofs, and its figures.
 
-16-bit results: the truth is the source's code in fp32 on the same rounded values. Each element of the rewrite may be as
-far from the truth as the source's worst element of that tensor is, or one ulp of the dtype at the element's own truth,
-whichever is more. Neither the worst element alone (a small element could then be entirely wrong) nor each element
-against its own (the source is exact somewhere by chance) would say "as wrong as the source is, never more".
+The truth is the source's code in fp64 on the same rounded values, so it is nobody's order of summing. Each element of
+the rewrite may be as far from the truth as the source's worst element of that tensor is, or by a floor, whichever is
+more. Neither the worst element alone (a small element could then be entirely wrong) nor each element against its own
+(the source is exact somewhere by chance) would say "as wrong as the source is, never more".
 
-float32 results: the truth is itself computed in fp32, so an order of summation moves it by a few roundings of the
-largest terms, also where the result cancels to nearly nothing. Each element may differ by 1e-6 of the tensor's largest
-magnitude: 8 to 17 ulp there, a tenth of what parity grants a whole model, and a thousandth of an fp16 rounding.
+The floor of 16-bit results is one ulp of the dtype at the element's own truth. Of float32 results it is 8 eps of the
+tensor's largest magnitude: the source's error is a few roundings there, and which of two orders of summing comes out
+nearer is chance, another on each CPU. Roundings in a row walk at random, n of them to the root of n half-ulps: 8 eps is
+where 256 of them lead, more than a proof has, and a thousandth of what one fp16 rounding does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-FLOAT32_TOLERANCE = 1e-6  # of the tensor's largest magnitude
+FLOAT32_FLOOR = 8 * torch.finfo(torch.float32).eps  # of the tensor's largest magnitude
 _MANTISSA_BITS = {torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
 
 
@@ -41,9 +42,9 @@ class Figures:
     elements: int = 0
 
     def add(self, before: torch.Tensor, after: torch.Tensor, truth: torch.Tensor) -> None:
-        """Count one result; `truth` in fp32, the sides in the dtype of the draw."""
-        dtype = before.dtype
-        wide_before, wide_after = before.float(), after.float()
+        """Count one result; `truth` in fp64, the sides in the dtype of the draw."""
+        dtype, truth = before.dtype, truth.double()
+        wide_before, wide_after = before.double(), after.double()
         self.elements += before.numel()
         self.differing += int((wide_before != wide_after).sum())
         if not before.numel():
@@ -52,13 +53,11 @@ class Figures:
         error_before = torch.where(wide_before == truth, 0.0, (wide_before - truth).abs())
         error_after = torch.where(wide_after == truth, 0.0, (wide_after - truth).abs())
         if not bool(error_before.isfinite().all()):
-            raise Incomparable(f"`before` is not finite in {dtype} where its fp32 truth is: draw smaller values")
+            raise Incomparable(f"`before` is not finite in {dtype} where its truth is: draw smaller values")
         scale = _finite(truth).abs().max()
-        if dtype == torch.float32:
-            limit = (FLOAT32_TOLERANCE * scale).expand_as(truth)
-        else:
-            limit = torch.maximum(error_before.max(), ulp(_finite(truth), dtype))
-        used = torch.where(error_after == 0, 0.0, error_after / limit.clamp_min(torch.finfo(torch.float32).tiny))
+        floor = FLOAT32_FLOOR * scale if dtype == torch.float32 else ulp(_finite(truth), dtype)
+        limit = torch.maximum(error_before.max(), floor)
+        used = torch.where(error_after == 0, 0.0, error_after / limit)
         step = ulp(_finite(truth).abs().clamp_min(_finite(truth).square().mean().sqrt()), dtype)
         self.before_ulp = max(self.before_ulp, float((error_before / step).max()))
         self.after_ulp = max(self.after_ulp, _number((error_after / step).max()))
@@ -76,7 +75,7 @@ class Figures:
 
 
 def ulp(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Distance between neighbours of `dtype` at the magnitude of `values` (fp32 in, fp32 out)."""
+    """Distance between neighbours of `dtype` at the magnitude of `values`, in the dtype that these come in."""
     exponent = torch.frexp(values.abs().clamp_min(torch.finfo(dtype).tiny)).exponent
     return torch.ldexp(torch.ones_like(values), exponent - 1 - _MANTISSA_BITS[dtype])
 
@@ -117,8 +116,8 @@ def compare(before: Any, after: Any, truth: Any, figures: dict[torch.dtype, Figu
             continue
         try:
             single = Figures()
-            single.add(one, other, true.float())
-            figures.setdefault(one.dtype, Figures()).add(one, other, true.float())
+            single.add(one, other, true)
+            figures.setdefault(one.dtype, Figures()).add(one, other, true)
         except Incomparable as error:
             raise Incomparable(f"{path}: {error}") from None
         if not single.passed:

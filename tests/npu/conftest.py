@@ -24,7 +24,11 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 
 @pytest.fixture
 def no_worse() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]:
-    """Error of the op against the truth <= max(error of the eager spelling, 1 ulp), element by element."""
+    """Error of the op against the truth <= max(error of the eager spelling, 1 ulp), element by element.
+
+    So on any machine: in float32 a kernel runs the ops of the eager spelling, on the same shapes, and errs as it does;
+    in 16 bits it rounds a float32 result once. Sums in another order are for `tests.error_rule`.
+    """
 
     def check(actual: torch.Tensor, eager: torch.Tensor, truth: torch.Tensor) -> None:
         assert actual.dtype == eager.dtype and actual.shape == truth.shape and actual.is_contiguous()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from porter.npu import chip, torch_npu
+from tests.error_rule import no_further
 
 
 def eager_norm(x, weight, epsilon=1e-6):
@@ -23,7 +24,8 @@ def test_rms_norm(dtype, no_worse):
     y, rstd = torch_npu.npu_rms_norm(x, gamma, 1e-5)
     no_worse(y, eager_norm(x, gamma, 1e-5), truth(x, gamma, 1e-5))
     assert rstd.dtype == torch.float32 and rstd.shape == (2, 7, 1)
-    torch.testing.assert_close(rstd, (x.float().pow(2).mean(-1, keepdim=True) + 1e-5).rsqrt())
+    eager = (x.float().pow(2).mean(-1, keepdim=True) + 1e-5).rsqrt()
+    no_further(rstd, eager, (x.double().pow(2).mean(-1, keepdim=True) + 1e-5).rsqrt(), roundings=64 + 4)
 
 
 def test_rms_norm_float32_is_eager_to_the_bit():
@@ -49,14 +51,14 @@ def test_rms_norm_over_two_dimensions():
     y, rstd = torch_npu.npu_rms_norm(x, gamma)
     assert rstd.shape == (2, 3, 1, 1)
     flat = truth(x.flatten(2), gamma.flatten())
-    torch.testing.assert_close(y.flatten(2), flat.float())
+    no_further(y.flatten(2), eager_norm(x.flatten(2), gamma.flatten()), flat, roundings=32 + 5)
 
 
 def test_rms_norm_of_a_view_is_contiguous():
     heads = torch.randn(2, 3, 4, 16).transpose(1, 2)
     y, _ = torch_npu.npu_rms_norm(heads, torch.ones(16))
     assert y.is_contiguous()
-    torch.testing.assert_close(y, eager_norm(heads, torch.ones(16)))
+    no_further(y, eager_norm(heads, torch.ones(16)), truth(heads, torch.ones(16)), roundings=16 + 5)
 
 
 def test_gemma_rms_norm(dtype, no_worse):

@@ -58,15 +58,31 @@ def test_rotary_mul_leaves_its_input_and_takes_views():
     cos, sin = tables((2, 6, 1, 16))
     out = torch_npu.npu_rotary_mul(query, cos, sin)
     assert out.is_contiguous() and torch.equal(qkv, before)
-    torch.testing.assert_close(out, query * cos + rotate_half(query) * sin)
+    assert torch.equal(out, query * cos + rotate_half(query) * sin)
 
 
 def test_rotary_mul_with_a_matrix():
     x, (cos, sin) = torch.randn(2, 6, 4, 16), tables((2, 6, 1, 16))
     matrix = rotate_half(torch.eye(16))
-    torch.testing.assert_close(
-        torch_npu.npu_rotary_mul(x, cos, sin, "half", matrix), torch_npu.npu_rotary_mul(x, cos, sin)
+    # The matrix has one entry of 1 or -1 in each column: its products are exact.
+    assert torch.equal(torch_npu.npu_rotary_mul(x, cos, sin, "half", matrix), torch_npu.npu_rotary_mul(x, cos, sin))
+
+
+@pytest.mark.parametrize("table_dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("mode", ["half", "interleave"])
+def test_tables_of_another_dtype_are_cast_to_that_of_x_first(dtype, table_dtype, mode):
+    """Not computed at the width of the tables: the cast rounds them, and the result has the dtype of x."""
+    x, (cos, sin) = torch.randn(2, 6, 4, 16).to(dtype), tables((1, 6, 1, 16), table_dtype)
+    wanted = torch_npu.npu_rotary_mul(x, cos.to(dtype), sin.to(dtype), mode)
+    with torch.inference_mode():
+        at_once = torch_npu.npu_rotary_mul(x, cos, sin, mode)
+    dispatched, traced = (
+        torch.ops.npu.npu_rotary_mul(x, cos, sin, mode),
+        torch_npu.npu_rotary_mul(x.to("meta"), cos.to("meta"), sin.to("meta"), mode),
     )
+    for found in (at_once, dispatched):
+        assert found.dtype == dtype and torch.equal(found, wanted)
+    assert traced.dtype == dtype and traced.shape == x.shape
 
 
 @pytest.mark.parametrize(
@@ -95,7 +111,7 @@ def test_apply_rotary_on_views_writes_the_projection():
     torch_npu.npu_apply_rotary_pos_emb(query.view(2, 5, 2, 64), key.view(2, 5, 1, 64), cos, sin)
     assert torch.equal(value, before[..., 192:])
     first = before[..., :64]
-    torch.testing.assert_close(qkv[..., :64], first * cos[:, :, 0] + rotate_half(first) * sin[:, :, 0])
+    assert torch.equal(qkv[..., :64], first * cos[:, :, 0] + rotate_half(first) * sin[:, :, 0])
 
 
 def test_apply_rotary_interleave_on_950():
@@ -103,4 +119,4 @@ def test_apply_rotary_interleave_on_950():
     wanted = query * cos + rotate_neighbours(query) * sin
     with chip("Ascend950"):
         out, _ = torch_npu.npu_apply_rotary_pos_emb(query, key, cos, sin, "BNSD", "interleave")
-    torch.testing.assert_close(out, wanted)
+    assert torch.equal(out, wanted)

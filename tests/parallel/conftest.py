@@ -41,6 +41,11 @@ def ranks(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def alone():
-    """Answers of one process, by model."""
-    return {"grouped": tiny.answers(tiny.port(**tiny.GROUPED)), "plain": tiny.answers(tiny.port(**tiny.PLAIN))}
+def alone(tmp_path_factory):
+    """Answers of one process, by model, and the truth of their logits in fp64."""
+    found = {}
+    for name, sizes in (("grouped", tiny.GROUPED), ("plain", tiny.PLAIN)):
+        model = tiny.port(**sizes)
+        truth = tiny.truth(model, tmp_path_factory.mktemp("alone"))
+        found[name] = {**tiny.answers(model), "choices": tiny.choices(model), "truth": truth, "config": model.config}
+    return found

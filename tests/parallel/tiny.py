@@ -1,9 +1,10 @@
 """Tiny ports whose errors show: logits wide apart, no bias at 0, no norm at 1; and how one is asked for its answers."""
 
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from porter.runtime import left_pad, load_model_class
+from tests.error_rule import truth_of
 
 PROMPTS = [[5, 9, 3, 7, 8], [11, 4, 6, 2, 9, 13, 8]]
 NEW_TOKENS = 16
@@ -39,6 +40,21 @@ def port(**changes):
             if parameter.dim() == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.3)
     return model
+
+
+def truth(model, folder):
+    """Logits as `answers` has them, of the source with the port's weights, in fp64."""
+    model.save_pretrained(folder)
+    ids, mask = left_pad(PROMPTS, 0)
+    source = LlamaForCausalLM.from_pretrained(folder)
+    return truth_of(source)(ids, attention_mask=mask, use_cache=False).logits[mask.bool()]
+
+
+def choices(model):
+    """Logits (steps, B, V) that the greedy tokens of `answers` are chosen by."""
+    ids, mask = left_pad(PROMPTS, 0)
+    asked = {"attention_mask": mask, "max_new_tokens": NEW_TOKENS, "do_sample": False}
+    return torch.stack(model.generate(ids, return_dict_in_generate=True, output_logits=True, **asked).logits)
 
 
 @torch.no_grad()

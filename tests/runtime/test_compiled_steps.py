@@ -4,10 +4,15 @@ import pytest
 import torch
 
 from porter.runtime import CacheFull, StaticKVCache, left_pad, position_ids_from_mask
+from tests.error_rule import model_roundings, no_further, truth_of
 from tests.runtime.toy_port import source_and_port
 
 SLOTS = 40
 PROMPTS = [[5, 9, 3, 7, 8], [11, 4, 6, 2, 9, 13, 8, 21, 17]]
+
+
+def agree(ours, theirs, truth, config):
+    no_further(ours, theirs, truth, model_roundings(config, SLOTS))
 
 
 class Graphs:
@@ -54,16 +59,17 @@ def test_decode_is_one_graph_and_gives_the_tokens_of_the_source(compiled, monkey
 
 def test_another_cache_of_the_same_shape_needs_no_new_graph(compiled):
     source, port, step, backend = compiled
-    ids = torch.tensor(PROMPTS[:1])
+    ids, truth = torch.tensor(PROMPTS[:1]), truth_of(source)
     for _ in range(3):
         cache = StaticKVCache(port.config, SLOTS)
         port(ids, past_key_values=cache)
-        theirs = source(ids)
+        theirs, exact = source(ids), truth(ids)
         for _ in range(3):
             token = theirs.logits[:, -1:].argmax(-1)
             theirs = source(token, past_key_values=theirs.past_key_values)
+            exact = truth(token, past_key_values=exact.past_key_values)
             ours = step(token, past_key_values=cache)  # nobody reserves: positions come from the device
-            torch.testing.assert_close(ours.logits, theirs.logits, rtol=1e-5, atol=1e-5)
+            agree(ours.logits, theirs.logits, exact.logits, port.config)
         assert cache.get_seq_length() == 8
     assert len(backend.graphs) == 1
 
@@ -72,26 +78,28 @@ def test_a_prefill_compiles_on_a_cache_allocated_before(compiled):
     source, port, step, backend = compiled
     ids, mask = left_pad(PROMPTS, 0)
     at, whole = position_ids_from_mask(mask), torch.nn.functional.pad(mask, (0, SLOTS - ids.shape[1]), value=1)
-    expected = source(ids, attention_mask=mask, position_ids=at).logits[mask.bool()]
+    expected, exact = (
+        model(ids, attention_mask=mask, position_ids=at).logits[mask.bool()] for model in (source, truth_of(source))
+    )
     cache = StaticKVCache(port.config, SLOTS)
     cache.early_initialization(2, 2, 8, torch.float32, "cpu")
     for _ in range(2):
         cache.reserve(ids.shape[1])
         ours = step(ids, attention_mask=whole, position_ids=at, past_key_values=cache)
-        torch.testing.assert_close(ours.logits[mask.bool()], expected, rtol=1e-5, atol=1e-5)
+        agree(ours.logits[mask.bool()], expected, exact, port.config)
         cache.reset()
     assert len(backend.graphs) == 1
 
 
 def test_a_cache_made_inside_the_graph_serves_eager_steps_after_it(compiled):
     source, port, step, _ = compiled
-    ids = torch.tensor(PROMPTS[:1])
-    ours, theirs = step(ids, use_cache=True), source(ids)
+    ids, truth = torch.tensor(PROMPTS[:1]), truth_of(source)
+    ours, theirs, exact = step(ids, use_cache=True), source(ids), truth(ids)
     assert ours.past_key_values.get_seq_length() == 5
     token = theirs.logits[:, -1:].argmax(-1)
     after = port(token, past_key_values=ours.past_key_values).logits
     expected = source(token, past_key_values=theirs.past_key_values).logits
-    torch.testing.assert_close(after, expected, rtol=1e-5, atol=1e-5)
+    agree(after, expected, truth(token, past_key_values=exact.past_key_values).logits, port.config)
     with pytest.raises(Exception, match="cannot grow the KV cache"):
         step(token, past_key_values=ours.past_key_values)
     ours.past_key_values.grow_to(SLOTS)
@@ -119,11 +127,14 @@ def test_made_functional_the_step_still_writes_in_place():
         cache, ids = StaticKVCache(port.config, SLOTS), torch.tensor(PROMPTS[:1])
         port(ids, past_key_values=cache)
         address, theirs = cache.layers[0].keys.data_ptr(), source(ids)
+        truth = truth_of(source)
+        exact = truth(ids)
         for _ in range(3):
             token = theirs.logits[:, -1:].argmax(-1)
             theirs = source(token, past_key_values=theirs.past_key_values)
+            exact = truth(token, past_key_values=exact.past_key_values)
             ours = step(token, past_key_values=cache)
-            torch.testing.assert_close(ours.logits, theirs.logits, rtol=1e-5, atol=1e-5)
+            agree(ours.logits, theirs.logits, exact.logits, port.config)
     assert cache.layers[0].keys.data_ptr() == address
 
 

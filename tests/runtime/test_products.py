@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from porter.runtime import block_products, products
+from tests.error_rule import no_further
 
 
 class Own(nn.Linear):
@@ -39,8 +40,9 @@ def test_blocks_give_the_whole_product(small, calls, bias, shape):
     expected = layer(x)
     calls.clear()
     assert block_products(layer) == 1 and isinstance(layer, nn.Linear)
-    torch.testing.assert_close(layer(x), expected)
+    found = layer(x)
     assert calls == [7, 7, 6]
+    no_further(found, expected, layer.double()(x.double()), roundings=32 + 1)
 
 
 @torch.no_grad()
@@ -88,5 +90,6 @@ def test_a_compiled_step_has_the_blocks(small):
     layer, x = nn.Linear(32, 20), torch.randn(3, 32)
     expected = layer(x)
     block_products(layer)
-    torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend=backend)(x), expected)
+    found = torch.compile(layer, fullgraph=True, backend=backend)(x)
+    no_further(found, expected, nn.Linear.forward(layer.double(), x.double()), roundings=32 + 1)
     assert sum("linear" in op for op in graphs[0]) == 3

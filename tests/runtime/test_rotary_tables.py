@@ -51,6 +51,15 @@ def positions():
     return torch.tensor([[0, 5, LENGTH - 1], [1, 0, 2]])
 
 
+def same(found, expected):
+    """A table is made for all positions at once, and a machine may take the cosine of a value in a long row another way
+    than in a short one. Both are good to an ulp, of 2 where yarn scales them, and both are rounded to the dtype."""
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        assert (one.double() - other.double()).abs().max() <= 2 * torch.finfo(one.dtype).eps * other.abs().max()
+    return True
+
+
 class Graphs:
     def __init__(self):
         self.graphs = []
@@ -78,7 +87,7 @@ def test_tables_hold_what_the_module_gives(rope, dtype):
     assert tabulate_rotary(host, LENGTH) == 1
     step, backend = compiled(host)
     found = step(positions())
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert same(found, expected)
     assert found[0].dtype == dtype and any("embedding" in op for op in backend.ops())
     assert not any("cos" in op for op in backend.ops())
 
@@ -89,7 +98,7 @@ def test_eager_steps_on_a_cpu_look_up_too(rope, monkeypatch):
     expected, host = Host(llama(ROPES[rope]))(positions()), Host(llama(ROPES[rope]))
     tabulate_rotary(host, LENGTH)
     monkeypatch.setattr(host.rotary_emb.rotary, "forward", None)
-    assert all(torch.equal(one, other) for one, other in zip(host(positions()), expected, strict=True))
+    assert same(host(positions()), expected)
     with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(TypeError, match="NoneType"):
         host(torch.zeros(1, 3, dtype=torch.int64))  # a device would not check the bound: computed
 
@@ -110,8 +119,7 @@ def test_each_layer_type_has_its_own():
     assert tabulate_rotary(host, LENGTH) == 1
     step, backend = compiled(host)
     for kind in kinds:
-        for one, other in zip(step(positions(), kind), plain(positions(), kind), strict=True):
-            assert torch.equal(one, other)
+        assert same(step(positions(), kind), plain(positions(), kind))
     assert not torch.equal(step(positions(), kinds[0])[0], step(positions(), kinds[1])[0])
     assert not any("cos" in op for op in backend.ops())
 
@@ -127,8 +135,8 @@ def test_everything_else_is_computed(case):
     if case == "another dtype":
         for each in (plain, host):
             each.weight = torch.nn.Parameter(each.weight.bfloat16(), requires_grad=False)
-    for one, other in zip(step(at), plain(at), strict=True):
-        assert torch.equal(one, other) and one.dtype == plain.weight.dtype
+    found = step(at)
+    assert same(found, plain(at)) and found[0].dtype == plain.weight.dtype
 
 
 @torch.no_grad()
@@ -139,7 +147,7 @@ def test_a_table_that_was_cast_is_not_looked_up():
     assert torch.equal(host(positions())[0], plain(positions())[0])
     tabulate_rotary(host, LENGTH)
     host.rotary_emb.rotary.forward = None
-    assert torch.equal(host(positions())[0], plain(positions())[0])
+    assert same(host(positions()), plain(positions()))
 
 
 @torch.no_grad()
@@ -156,11 +164,11 @@ def test_compiled_steps_look_up_only_what_they_were_promised():
     tabulate_rotary(host, LENGTH, promised=False)
     step, backend = compiled(host)
     at = positions() + LENGTH
-    torch.testing.assert_close(step(at)[0], plain(at)[0])
+    assert same(step(at), plain(at))
     assert not any("embedding" in op for op in backend.ops())
     tabulate_rotary(host, LENGTH)
     step, backend = compiled(host)
-    assert torch.equal(step(positions())[0], plain(positions())[0])
+    assert same(step(positions()), plain(positions()))
     assert any("embedding" in op for op in backend.ops())
 
 
@@ -174,5 +182,5 @@ def test_a_graph_keeps_its_table_when_a_longer_one_is_made():
     assert torch.equal(step(positions())[0], first)
     longer, _ = compiled(host)
     at = positions() + LENGTH
-    assert torch.equal(longer(at)[0], plain(at)[0])
+    assert same(longer(at), plain(at))
     assert not host.state_dict().keys() - {"weight"}

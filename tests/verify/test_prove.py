@@ -7,6 +7,7 @@ import torch
 
 from porter.diagnostics import Refused
 from porter.verify.draw import Draw
+from porter.verify.float64 import InFloat64
 from porter.verify.prove import prove
 from porter.verify.rounding import Figures, ulp
 
@@ -235,8 +236,10 @@ def test_draws_repeat_and_widen_the_rounded_values():
     draw = Draw(3, torch.bfloat16)
     first, again = draw.normal(50), draw.again().normal(50)
     assert first.dtype == torch.bfloat16 and torch.equal(first, again)
-    wide = draw.in_float32()
-    assert wide.dtype == torch.float32 and torch.equal(wide.normal(50), first.float())
+    wide = draw.in_float64()
+    assert wide.dtype == torch.float64
+    with InFloat64():
+        assert torch.equal(wide.normal(50), first.double())
     assert not torch.equal(Draw(4, torch.bfloat16).normal(50), first)
 
 
@@ -245,6 +248,31 @@ def test_ulp_is_the_distance_to_the_next_number(dtype, eps):
     values = torch.tensor([1.0, 1.5, 2.0, -0.75, 0.0])
     smallest = torch.finfo(dtype).tiny * eps
     assert torch.equal(ulp(values, dtype), torch.tensor([eps, eps, 2 * eps, eps / 2, smallest]))
+
+
+def test_a_truth_widens_what_asks_for_float32_and_gives_the_default_back():
+    def norm(x):
+        wide = x.to(torch.float32)
+        return (wide * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + torch.ones(1))).softmax(-1, torch.float32)
+
+    x = torch.randn(3, 64)
+    with InFloat64():
+        found = norm(x.double())
+    exact = x.double() * (x.double().square().mean(-1, keepdim=True) + 1).rsqrt()
+    assert found.dtype == torch.float64 and (found - exact.softmax(-1)).abs().max() < 1e-15
+    assert torch.get_default_dtype() == torch.float32 and norm(x).dtype == torch.float32
+
+
+@pytest.mark.parametrize("limit", ["the source's error", "the floor"])
+def test_a_float32_result_may_err_as_its_source_or_by_a_few_ulp_of_the_largest(limit):
+    truth = torch.tensor([1.0, 64.0], dtype=torch.float64)
+    step = 2.0**-17  # an ulp at 64
+    source = truth + torch.tensor([0, 12 * step if limit == "the source's error" else 0])
+    allowed = 12 if limit == "the source's error" else 8
+    for steps, passes in ((allowed, True), (allowed + 1, False)):
+        figures = Figures()
+        figures.add(source.float(), (truth - steps * step).float(), truth)
+        assert figures.passed == passes
 
 
 def test_the_limit_is_the_sources_worst_error_or_one_ulp():
