@@ -33,6 +33,7 @@ class Settings:
     cache_folder:   where TorchAir keeps compiled graphs for the next process; None keeps none.
     models:         folder of the registry; None is `generated_models` of the current folder, if it holds one, else the
                     one beside porter.
+    edited:         execute a port whose files were changed after porter wrote them.
     """
 
     dtype: torch.dtype | None = None
@@ -53,6 +54,7 @@ class Settings:
     backend: Backend | None = None
     cache_folder: Path | None = None
     models: Path | None = None
+    edited: bool = False
 
     def updated(self, **config: Any) -> Settings:
         """With other values. Raises TypeError for a name there is not, ValueError for a length below 1."""

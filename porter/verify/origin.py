@@ -14,7 +14,7 @@ import os
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,8 @@ def import_from(folder: Path, module: str, package: str) -> types.ModuleType:
         made.__path__ = [str(folder)]
         sys.modules[package] = made
     importlib.invalidate_caches()
-    return importlib.import_module(f"{package}.{module}")
+    with redirect_stdout(sys.stderr):  # stdout is for results: what code says on import is talk
+        return importlib.import_module(f"{package}.{module}")
 
 
 @contextmanager

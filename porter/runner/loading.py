@@ -1,0 +1,71 @@
+"""The model with the checkpoint's weights, all of them: what transformers only reports is an error here.
+
+Contract: names that transformers itself passes over do not count: tied embeddings, what the source's
+`_keys_to_ignore_on_load_*` say, the rotary buffers of old checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from porter.runner.checkpoint import check_dtype, other_weights, refusing, told
+from porter.runner.refusal import CannotRun
+from porter.runtime.weights import merges_of
+
+_REPORT = "LOAD REPORT"  # transformers' table of what is said here
+
+
+def load_whole(model_class: Any, folder: Path, dtype: Any) -> Any:
+    """The port with the weights in `folder`, on the CPU.
+
+    CannotRun: P131 for tensors that are missing, that the port has no place for, or of other shapes; P136 for what does
+    not load at all; P130 and P132 as `check_checkpoint`.
+    """
+    try:
+        with refusing(), _without_report():
+            model, found = model_class.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+    except CannotRun:
+        raise
+    except Exception as error:  # files of others, read by the code of others
+        message = f"the checkpoint in `{folder}` does not load"
+        raise CannotRun("P136", message, "see that the source model loads it", told(error)) from error
+    missing = _original(model, found["missing_keys"])
+    unexpected = _original(model, found["unexpected_keys"])
+    other = sorted(f"{name} {tuple(theirs)}, not {tuple(ours)}" for name, theirs, ours in found["mismatched_keys"])
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": other}
+    if any(kinds.values()):
+        raise other_weights(kinds)
+    check_dtype(model.dtype)
+    return model
+
+
+def _original(model: Any, names: Collection[str]) -> list[str]:
+    """Names of the port's tensors as a checkpoint has them: a merged one is missing as its parts."""
+    parts = {merge.name: merge.parts for merge in merges_of(model)}
+    found = []
+    for name in names:
+        owner, _, kind = name.rpartition(".")
+        path, _, leaf = owner.rpartition(".")
+        found += [f"{path}.{part}.{kind}" for part in parts[leaf]] if leaf in parts else [name]
+    return sorted(found)
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Without transformers' table of the same names, which says that they were drawn anew."""
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def keep(record: logging.LogRecord) -> bool:
+        return _REPORT not in record.getMessage()
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
