@@ -73,7 +73,8 @@ class PortedPreTrainedModel(PreTrainedModel):
     ) -> Any:
         if load_config.hf_quantizer is not None:
             method = getattr(load_config.hf_quantizer, "quantization_config", None)
-            raise QuantizedCheckpoint(str(getattr(method, "quant_method", "of no name")), "transformers says so")
+            scheme = getattr(method, "quant_method", "of no name")
+            raise QuantizedCheckpoint(str(getattr(scheme, "value", scheme)), "it has scales per projection")
         merges = merge_converters(model)
         _check_conversions(load_config.weight_mapping or (), merges)
         load_config = dataclasses.replace(load_config, weight_mapping=[*(load_config.weight_mapping or ()), *merges])
