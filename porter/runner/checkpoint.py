@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 import torch
 from transformers.conversion_mapping import get_model_conversion_mapping
 
+from porter.runner.configuration import AGAIN, build_without_memory, check_dtype, read_configuration
 from porter.runner.refusal import CannotRun
 from porter.runtime.headers import DamagedFile, check_content
 from porter.runtime.quantized import QuantizedCheckpoint, check_dtypes, check_folder
-from porter.runtime.stored import IncompleteWeights, check_stored
+from porter.runtime.stored import IncompleteWeights, check_amount, check_stored
 from porter.runtime.weight_files import NAMES, MissingShards, find_weights
 from porter.runtime.weights import merge_converters
 
@@ -27,9 +27,7 @@ _TOKENIZERS = (
     "vocab.txt",
     "spiece.model",
 )
-_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _SHOWN = 6
-_AGAIN = "download the checkpoint again"
 
 
 def check_checkpoint(folder: Path, model_class: Any, dtype: torch.dtype | None = None) -> Any:
@@ -55,8 +53,11 @@ def check_checkpoint(folder: Path, model_class: Any, dtype: torch.dtype | None =
         check_dtypes({name: entry.dtype for name, entry in stored.items()}, f"`{folder}`")
         config = read_configuration(folder, model_class)
         check_dtype(dtype or getattr(config, "dtype", None))
-        model = _without_memory(folder, model_class, config)
-        check_stored(model, stored, [*get_model_conversion_mapping(model), *merge_converters(model)])
+        described = all(file.suffix == ".safetensors" for file in weights.files)
+        model = build_without_memory(folder, model_class, config, tensors=len(stored) if described else None)
+        filled = check_stored(model, stored, [*get_model_conversion_mapping(model), *merge_converters(model)])
+        if described:
+            check_amount(model, stored, filled)
         _check_small_files(folder)
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         help = "copy the tokenizer's files into the checkpoint's folder, e.g. tokenizer.json and tokenizer_config.json"
@@ -79,22 +80,6 @@ def refusing() -> Iterator[None]:
         raise CannotRun(code, error.fault, error.help) from None
 
 
-def read_configuration(folder: Path, model_class: Any) -> Any:
-    """The checkpoint's configuration. CannotRun (P133) for one that the port's class does not take."""
-    try:
-        return model_class.config_class.from_pretrained(folder)
-    except Exception as error:  # a configuration's own checks raise what they like
-        message = f"`{folder / 'config.json'}` is no configuration of {model_class.config_class.__name__}"
-        raise CannotRun("P133", message, "correct the entry it speaks of, or " + _AGAIN, told(error)) from error
-
-
-def check_dtype(dtype: Any) -> None:
-    """CannotRun (P133) for a dtype that a port's ops do not take."""
-    if isinstance(dtype, torch.dtype) and dtype not in _FLOATS:
-        message = f"a port runs in float16, bfloat16 or float32, not in {str(dtype).removeprefix('torch.')}"
-        raise CannotRun("P133", message, "give one of these as dtype; the weights are cast to it")
-
-
 def other_weights(kinds: dict[str, list[str]]) -> CannotRun:
     """P131 for names of tensors by what is wrong with them: `missing`, `unexpected`, `of another shape`."""
     counted = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items() if names)
@@ -108,34 +93,11 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def told(error: BaseException) -> str:
-    """An error as one line: its type and what it says."""
-    said = " ".join(line.strip() for line in str(error).strip().splitlines()[:3])
-    return f"{type(error).__name__}: {said}"[:300]
-
-
-def _without_memory(folder: Path, model_class: Any, config: Any) -> Any:
-    """The model as this configuration makes it, on the meta device."""
-    try:
-        with torch.device("meta"):
-            return model_class._from_config(config)
-    except Exception as error:  # model code: a guard of the port, a rope type there is not, sizes that do not divide
-        message = f"`{folder / 'config.json'}` makes no model of this port"
-        help = "run a port that was made for this configuration"
-        raise CannotRun("P133", message, help, told(error), f"raised by {_place(error)}") from error
-
-
-def _place(error: BaseException) -> str:
-    """The line that raised it."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(last.filename).name}:{last.lineno}: {last.line}"
-
-
 def _check_architecture(folder: Path, config: dict[str, Any], model_class: Any) -> None:
     wanted, found = model_class.config_class.model_type, config.get("model_type")
     names = config.get("architectures") or [model_class.__name__]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise CannotRun("P083", f"`{folder / 'config.json'}` names no architectures: {names!r}"[:300], _AGAIN)
+        raise CannotRun("P083", f"`{folder / 'config.json'}` names no architectures: {names!r}"[:300], AGAIN)
     if found != wanted or model_class.__name__ not in names:
         message = f"`{folder}` is a checkpoint of {', '.join(names)} ({found})"
         note = f"the port is {model_class.__name__} ({wanted})"
@@ -158,7 +120,7 @@ def _read(path: Path) -> dict[str, Any]:
     except DamagedFile as error:
         raise CannotRun("P081", error.fault, error.help) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CannotRun("P081", f"`{path}` cannot be read: {error}", _AGAIN) from None
+        raise CannotRun("P081", f"`{path}` cannot be read: {error}", AGAIN) from None
     if not isinstance(read, dict):
-        raise CannotRun("P081", f"`{path}` is not a JSON object", _AGAIN)
+        raise CannotRun("P081", f"`{path}` is not a JSON object", AGAIN)
     return read

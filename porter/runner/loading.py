@@ -7,14 +7,15 @@ Contract: names that transformers itself passes over do not count: tied embeddin
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from porter.runner.checkpoint import check_dtype, other_weights, refusing, told
+from porter.runner.checkpoint import other_weights, refusing
+from porter.runner.configuration import check_dtype, told
 from porter.runner.refusal import CannotRun
-from porter.runtime.weights import merges_of
+from porter.runtime.stored import original_names
 
 _REPORT = "LOAD REPORT"  # transformers' table of what is said here
 
@@ -35,25 +36,14 @@ def load_whole(model_class: Any, folder: Path, dtype: Any) -> Any:
     except Exception as error:  # files of others, read by the code of others
         message = f"the checkpoint in `{folder}` does not load"
         raise CannotRun("P136", message, "see that the source model loads it", told(error)) from error
-    missing = _original(model, found["missing_keys"])
-    unexpected = _original(model, found["unexpected_keys"])
+    missing = original_names(model, found["missing_keys"])
+    unexpected = original_names(model, found["unexpected_keys"])
     other = sorted(f"{name} {tuple(theirs)}, not {tuple(ours)}" for name, theirs, ours in found["mismatched_keys"])
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": other}
     if any(kinds.values()):
         raise other_weights(kinds)
     check_dtype(model.dtype)
     return model
-
-
-def _original(model: Any, names: Collection[str]) -> list[str]:
-    """Names of the port's tensors as a checkpoint has them: a merged one is missing as its parts."""
-    parts = {merge.name: merge.parts for merge in merges_of(model)}
-    found = []
-    for name in names:
-        owner, _, kind = name.rpartition(".")
-        path, _, leaf = owner.rpartition(".")
-        found += [f"{path}.{part}.{kind}" for part in parts[leaf]] if leaf in parts else [name]
-    return sorted(found)
 
 
 @contextmanager

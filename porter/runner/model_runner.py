@@ -24,8 +24,9 @@ from transformers import AutoTokenizer, LogitsProcessorList, StoppingCriteriaLis
 
 from porter.runner.answers import Answer, Answers
 from porter.runner.backends import choose_backend
-from porter.runner.checkpoint import check_checkpoint, read_configuration
+from porter.runner.checkpoint import check_checkpoint
 from porter.runner.clock import StepClock
+from porter.runner.configuration import read_configuration
 from porter.runner.find import find_class
 from porter.runner.graph import GraphPool
 from porter.runner.loading import load_whole

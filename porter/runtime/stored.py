@@ -7,7 +7,8 @@ Contract: called while a port loads, wherever the checkpoint comes from: a folde
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from transformers.modeling_utils import load_state_dict
 from porter.runtime.headers import DamagedFile, Stored, check_content, read_header
 from porter.runtime.quantized import QuantizedCheckpoint, check_config, check_dtypes, check_folder, check_tensors
 from porter.runtime.weight_files import find_weights
-from porter.runtime.weights import MergeRows
+from porter.runtime.weights import MergeRows, merges_of
 
 _ON_LOADING = ("quantization_config", "load_in_8bit", "load_in_4bit", "gguf_file")
 _OF_THE_HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
@@ -84,15 +85,16 @@ def stored_in(state_dict: Mapping[str, Any] | None, files: Iterable[str] | None)
     return {name: stored for file in safe for name, stored in read_header(file).items()}
 
 
-def check_stored(model: Any, stored: Mapping[str, Stored], mapping: Iterable[Any] | None) -> None:
+def check_stored(model: Any, stored: Mapping[str, Stored], mapping: Iterable[Any] | None) -> set[str]:
     """Raises QuantizedCheckpoint where `model` holds floating point and the checkpoint something else, or scales, and
     IncompleteWeights for merged projections of which a part is missing. `mapping`: transformers' steps and the merges.
+    Gives the places of `model` that something is stored for.
     """
     steps = copy.deepcopy(list(mapping or ()))  # renaming marks what was used
     renamings = [step for step in steps if isinstance(step, WeightRenaming)]
     converters = [step for step in steps if isinstance(step, WeightConverter)]
     places = model.state_dict()
-    floats, known = [], []
+    floats, known, filled = [], [], set()
     parts: dict[str, dict[str, str]] = {}  # of a merged projection: pattern of a part -> its name
     for name in stored:
         place, pattern = rename_source_key(name, renamings, converters, model.base_model_prefix, places)
@@ -100,6 +102,7 @@ def check_stored(model: Any, stored: Mapping[str, Stored], mapping: Iterable[Any
             place, pattern = name, None
         if place in places:
             known.append(name)
+            filled.add(place)
             if places[place].is_floating_point():
                 floats.append(name)
             if pattern is not None:
@@ -107,6 +110,7 @@ def check_stored(model: Any, stored: Mapping[str, Stored], mapping: Iterable[Any
     check_tensors({name: entry.dtype for name, entry in stored.items()}, floats, known, "its weights")
     merges = {step.target_patterns[0]: step for step in converters if isinstance(step.operations[0], MergeRows)}
     _check_parts(parts, merges, {name: tuple(tensor.shape) for name, tensor in places.items()}, stored)
+    return filled
 
 
 def _check_parts(
@@ -128,6 +132,30 @@ def _check_parts(
         ]
     if missing or other:
         raise IncompleteWeights(sorted(missing), sorted(other))
+
+
+def check_amount(model: Any, stored: Mapping[str, Stored], filled: Set[str]) -> None:
+    """Raises IncompleteWeights where the checkpoint has less than half of what `model` holds. `filled`: its places for
+    what is stored.
+
+    Whatever is missing or of another shape would be drawn: where sizes are wrong, more than a host can hold.
+    """
+    parameters = {id(tensor): tensor.numel() for tensor in model.parameters()}  # tied ones count once
+    held, wanted = sum(math.prod(entry.shape) for entry in stored.values()), sum(parameters.values())
+    if wanted > 2 * held:
+        missing = original_names(model, model.state_dict().keys() - filled - model.all_tied_weights_keys.keys())
+        raise IncompleteWeights(missing, [] if missing else [f"{held} elements, not {wanted}"])
+
+
+def original_names(model: Any, names: Iterable[str]) -> list[str]:
+    """Names of the port's tensors as a checkpoint has them: a merged one is its parts."""
+    parts = {merge.name: merge.parts for merge in merges_of(model)}
+    found = []
+    for name in names:
+        owner, _, kind = name.rpartition(".")
+        path, _, leaf = owner.rpartition(".")
+        found += [f"{path}.{part}.{kind}" for part in parts[leaf]] if leaf in parts else [name]
+    return sorted(found)
 
 
 def check_converted(found: Any) -> None:

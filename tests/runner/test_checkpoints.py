@@ -82,6 +82,8 @@ WEIGHTS = {
         tensors(lambda held: {**held, "model.norm.weight": torch.ones(60)}),
         "model.norm.weight (60,), not (64,)",
     ),
+    "sizes that no host holds": (config(intermediate_size=2**40), "elements, not "),
+    "a hundred layers": (config(num_hidden_layers=100), "missing: model.layers.10.input_layernorm.weight"),
     "another vocabulary": (config(vocab_size=10), "lm_head.weight (768, 64), not (10, 64)"),
     "other heads": (config(num_key_value_heads=4), "self_attn.qkv.weight (128, 64), not (192, 64)"),
 }
@@ -207,6 +209,7 @@ CONFIGURATIONS = {
     "a rope type of old checkpoints there is not": (config(rope_scaling={"type": "spiral", "factor": 2.0}), "spiral"),
     "a word for a number": (config(hidden_size="64"), "hidden_size"),
     "heads that do not divide": (config(num_attention_heads=3), "not a multiple"),
+    "layers without end": (config(num_hidden_layers=2**31), "asks for 2147483648 layers"),
     "no heads": (config(num_attention_heads=0), "ZeroDivisionError"),
     "no key-value heads": (config(num_key_value_heads=0), "makes no model of this port"),
     "a padding token outside": (config(pad_token_id=10**6), "Padding_idx"),
