@@ -7,6 +7,7 @@ masks, caches, loading, generation. Under another one it may fail anywhere, or a
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import sys
 
@@ -19,23 +20,24 @@ class OtherRelease(ImportError):
     """The installed transformers is not what this port, or porter, was made for; the text says what to do."""
 
 
-def installed_transformers() -> str:
-    """The version of the transformers that is imported, or else would be; empty where there is none."""
-    loaded = getattr(sys.modules.get("transformers"), "__version__", None)
-    if isinstance(loaded, str):
-        return loaded
-    try:
-        return importlib.metadata.version("transformers")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+def installed_transformers() -> tuple[str, ...]:
+    """The versions of the transformers that is imported, and of the one whose metadata stands in the environment.
+
+    They are one where all is well. Empty where there is none.
+    """
+    found = [getattr(sys.modules.get("transformers"), "__version__", None)]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        found.append(importlib.metadata.version("transformers"))
+    return tuple(dict.fromkeys(version for version in found if isinstance(version, str)))
 
 
 def other_release(port: str = "a port") -> str | None:
     """What is wrong with the installed release, as one sentence, and what to do; None where nothing is."""
     installed = installed_transformers()
-    if installed == TESTED or installed.startswith(f"{TESTED}."):
+    others = [version for version in installed if version != TESTED and not version.startswith(f"{TESTED}.")]
+    if installed and not others:
         return None
-    there = f"transformers {installed} is installed" if installed else "no transformers is installed"
+    there = f"transformers {others[0]} is installed" if installed else "no transformers is installed"
     return (
         f"{there}, and porter {__version__} was tested with {TESTED} only: under another release {port} may answer "
         f"differently, so it is not loaded; install `transformers=={TESTED}.*`, or a porter that was tested with that "

@@ -6,6 +6,7 @@ both models load them with `from_pretrained` from one checkpoint that the source
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,12 @@ class Pair:
         mask = (columns >= max(lengths) - torch.tensor(lengths)[:, None]).long()
         ids = ids.masked_fill(mask == 0, self.config.get_text_config(decoder=True).pad_token_id or 0)
         return {"input_ids": ids, "attention_mask": mask, "position_ids": position_ids_from_mask(mask)}
+
+    def needs(self, argument: str) -> None:
+        """NotApplicable where the source's `forward` takes no such argument."""
+        parameters = inspect.signature(self.source.forward).parameters.values()
+        if not any(p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters):
+            raise NotApplicable(f"the source takes no {argument}")
 
     def both(self, ask: Callable[[Any], Any]) -> tuple[Any, Any]:
         """The source's answer and the port's, each model settled first: some rope types remember long inputs."""
