@@ -103,6 +103,8 @@ def loss(pair: Pair) -> Measured:
 
 
 def without_cache(pair: Pair) -> Measured:
+    pair.needs("use_cache")
+
     def ask(model: Any) -> torch.Tensor:
         output = model(pair.prompts(2, 9), use_cache=False)
         if output.past_key_values is not None:
@@ -115,6 +117,7 @@ def without_cache(pair: Pair) -> Measured:
 
 def attention_weights(pair: Pair) -> Measured:
     """Asked for what the fused kernel cannot give, the port must refuse; where it kept the source's code, agree."""
+    pair.needs("output_attentions")
     ids = pair.prompts(1, 5)
     try:
         with torch.no_grad():
