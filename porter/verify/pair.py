@@ -59,7 +59,7 @@ class Pair:
         return torch.randint(3, vocabulary, (batch, length), generator=generator)
 
     def padded(self, lengths: tuple[int, ...]) -> dict[str, torch.Tensor]:
-        """Unequal prompts as one batch with left padding: input_ids, attention_mask, position_ids, all (B, S), if taken."""
+        """Unequal prompts as one batch with left padding: input_ids, attention_mask, position_ids (B, S), if taken."""
         ids = self.prompts(len(lengths), max(lengths))
         columns = torch.arange(max(lengths))
         mask = (columns >= max(lengths) - torch.tensor(lengths)[:, None]).long()
