@@ -4,7 +4,7 @@ The installed release is played by its version: what a process believes is what 
 before that is imported what is written in the package's metadata.
 """
 
-import json
+import importlib
 import os
 import subprocess
 import sys
@@ -41,11 +41,6 @@ def port_to(folder: Path, spec: str = "transformers.models.llama") -> Path:
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory):
     return port_to(tmp_path_factory.mktemp("ports") / "llama2").parent
-
-
-def process(code: str, *path: Path, cwd: Path) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT)))}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=cwd)
 
 
 def pretend(folder: Path, version: str) -> Path:
@@ -93,65 +88,79 @@ def test_a_registered_port_and_its_runner_refuse_another_release(ports, tmp_path
 
 
 ALONE = ("llama2", "llama2.modeling_llama", "porter.runtime", "porter.runner")
+PROCESS = """
+import importlib, json
+from porter.cli import exit_code
+from porter.release import OtherRelease
+for name in {names!r}:
+    try:
+        importlib.import_module(name)
+    except OtherRelease as error:
+        print(name, error)
+print([exit_code(words) for words in {commands!r}])
+"""
 
 
-@pytest.mark.parametrize("version", ["5.14.0", "5.24.0"])
-def test_importing_the_file_alone_is_refused_before_anything_of_transformers(ports, tmp_path, version):
-    """As a launcher or a script imports it: no registry, no runner."""
-    code = (
-        "import importlib\nfrom porter.release import OtherRelease\n"
-        f"for name in {ALONE!r}:\n    try: importlib.import_module(name)\n    except OtherRelease as e: print(name, e)"
-    )
-    done = process(code, pretend(tmp_path, version), ports, cwd=tmp_path)
-    said = done.stdout.splitlines()
-    assert [line.split(" ", 1)[0] for line in said] == list(ALONE), done.stderr
-    assert all(line.split(" ", 1)[1].startswith(f"transformers {version} is installed") for line in said)
-
-
-def test_every_command_that_executes_a_port_says_so(ports, tmp_path):
+def test_whoever_imports_it_is_refused_before_anything_of_transformers_is_asked_for(ports, tmp_path):
+    """As a launcher or a script imports it, without registry and runner; and by every command that executes a port."""
     port = str(ports / "llama2")
     run = ["run", "llama2", "--models", str(ports), "--model-path", ".", "--prompt", "a"]
-    commands = [run, ["verify", port], ["lower", port], ["bench", port], [*run, "--json"]]
-    code = f"from porter.cli import exit_code\nfor words in {commands!r}: print(exit_code(words))"
-    done = process(code, pretend(tmp_path / "metadata", "5.24.0"), cwd=tmp_path)
-    told = [
-        line for line in done.stderr.splitlines() if line.startswith("error[P134]: transformers 5.24.0 is installed")
-    ]
-    assert len(told) == 4 and done.stdout.startswith("1\n1\n1\n1\n{")
-    assert json.loads(done.stdout.split("\n", 4)[4].rpartition("}")[0] + "}")["diagnostics"][0]["code"] == "P134"
+    commands = [run, ["verify", port], ["lower", port], ["bench", port]]
+    code = PROCESS.format(names=ALONE, commands=commands)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (pretend(tmp_path, "5.24.0"), ports, ROOT)))}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    *alone, exits = done.stdout.splitlines()
+    assert [line.split(" ", 1)[0] for line in alone] == list(ALONE), done.stderr
+    assert all(line.split(" ", 1)[1].startswith("transformers 5.24.0 is installed") for line in alone)
+    assert exits == "[1, 1, 1, 1]"
+    assert done.stderr.count("error[P134]: transformers 5.24.0 is installed") == 4 and "Traceback" not in done.stderr
 
 
-def test_a_source_whose_text_is_another_one_now(ports, tmp_path):
+@pytest.fixture
+def importing(monkeypatch):
+    """Imports afresh from a folder, and forgets it again."""
+    before = set(sys.modules)
+
+    def forget():
+        for name in set(sys.modules) - before:
+            if name.split(".")[0] in ("mine", "port", "alone", "models"):
+                del sys.modules[name]
+
+    def load(name, *folders):
+        forget()
+        for folder in folders:
+            monkeypatch.syspath_prepend(str(folder))
+        return importlib.import_module(name)
+
+    yield load
+    forget()
+
+
+def test_a_source_whose_text_is_another_one_now(importing, tmp_path, monkeypatch):
     """The installed file changed under one version: a patched installation, another commit."""
-    package = tmp_path / "site" / "mine"
+    package, ported = tmp_path / "site" / "mine", tmp_path / "ports"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     library = load_source("transformers.models.llama")
-    text = library.text.replace("from ...", "from transformers.").replace(
-        "from .configuration_llama", "from transformers.models.llama.configuration_llama"
-    )
-    (package / "modeling_mine.py").write_text(text)
-    code = (
-        "from porter.source import load_source; from porter.convert import convert; from porter.emit import emit;"
-        "from pathlib import Path;"
-        "print(emit(convert(load_source('mine.modeling_mine'), name='port'), Path('ports/port')))"
-    )
-    done = process(code, package.parent, cwd=tmp_path)
-    assert "Written(" in done.stdout, done.stderr
-    (tmp_path / "ports" / "alone").mkdir()
-    alone = (tmp_path / "ports" / "port" / "modeling_mine.py").read_text()
-    (tmp_path / "ports" / "alone" / "modeling_mine.py").write_text(alone)  # without port.json, without the package file
-    loads = {"the package": "import port", "the file alone": "import alone.modeling_mine"}
-    for code in loads.values():
-        assert process(code, package.parent, tmp_path / "ports", cwd=tmp_path).returncode == 0
-    (package / "modeling_mine.py").write_text(text + "\n")
-    for code in loads.values():
-        done = process(code, package.parent, tmp_path / "ports", cwd=tmp_path)
-        assert done.returncode == 1 and "Traceback" in done.stderr
-        assert f"`{package / 'modeling_mine.py'}` is not the text that LlamaPreTrainedModel was ported" in done.stderr
-        assert "convert `mine.modeling_mine` again" in done.stderr
-    (package / "modeling_mine.py").unlink()  # what is gone says nothing: the port holds its own copy
-    assert process("import port", package.parent, tmp_path / "ports", cwd=tmp_path).returncode == 0
+    assert not isinstance(library, Refused)
+    text = library.text.replace("from ...", "from transformers.")
+    text = text.replace("from .configuration_llama", "from transformers.models.llama.configuration_llama")
+    file = package / "modeling_mine.py"
+    file.write_text(text)
+    monkeypatch.syspath_prepend(str(package.parent))
+    port_to(ported / "port", "mine.modeling_mine")
+    (ported / "alone").mkdir()  # without port.json and the package's file
+    (ported / "alone" / file.name).write_text((ported / "port" / file.name).read_text())
+    for name in ("port", "alone.modeling_mine"):
+        importing(name, ported)
+    file.write_text(text + "\n")
+    for name in ("port", "alone.modeling_mine"):
+        with pytest.raises(OtherRelease, match=r"convert `mine\.modeling_mine` again") as refused:
+            importing(name, ported)
+        assert f"`{file}` is not the text that MinePreTrainedModel was" in str(refused.value).replace("Llama", "Mine")
+    file.unlink()  # what is gone says nothing: the port holds its own copy
+    importing("port", ported)
 
 
 def test_the_text_of_transformers_own_file_is_compared(tmp_path):
@@ -163,8 +172,8 @@ def test_the_text_of_transformers_own_file_is_compared(tmp_path):
 
 
 @pytest.mark.parametrize("model", ["llama", "mixtral"])
-def test_a_port_in_a_folder_called_models_says_nothing_when_it_is_imported(tmp_path, model):
+def test_a_port_in_a_folder_called_models_says_nothing_when_it_is_imported(importing, tmp_path, capfd, model):
     port_to(tmp_path / "models" / "mine", f"transformers.models.{model}")
-    code = f"import models.mine.modeling_{model} as port; print(len(port.__all__) > 0)"
-    done = process(code, cwd=tmp_path)
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    port = importing(f"models.mine.modeling_{model}", tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert "input_ids" in getattr(port, port.__all__[0]).forward.__doc__  # the docstrings are there all the same
