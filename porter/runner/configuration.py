@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.initialization import meta_device_safe_creation_ops, no_init_weights
 
 from porter.runner.refusal import CannotRun
 
@@ -42,7 +43,7 @@ def build_without_memory(folder: Path, model_class: Any, config: Any, tensors: i
         message = f"`{folder / 'config.json'}` asks for {layers} layers, and there are not as many tensors"
         raise CannotRun("P133", message, "correct num_hidden_layers, or " + AGAIN)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), meta_device_safe_creation_ops(), no_init_weights():  # as transformers, when it loads
             return model_class._from_config(config)
     except Exception as error:  # model code: a guard of the port, a rope type there is not, sizes that do not divide
         message = f"`{folder / 'config.json'}` makes no model of this port"

@@ -108,9 +108,13 @@ def check_stored(model: Any, stored: Mapping[str, Stored], mapping: Iterable[Any
             if pattern is not None:
                 parts.setdefault(place, {})[pattern] = name
     check_tensors({name: entry.dtype for name, entry in stored.items()}, floats, known, "its weights")
-    merges = {step.target_patterns[0]: step for step in converters if isinstance(step.operations[0], MergeRows)}
+    merges = {step.target_patterns[0]: step for step in converters if _is_merge(step)}
     _check_parts(parts, merges, {name: tuple(tensor.shape) for name, tensor in places.items()}, stored)
     return filled
+
+
+def _is_merge(step: WeightConverter) -> bool:
+    return any(isinstance(operation, MergeRows) for operation in step.operations)
 
 
 def _check_parts(
