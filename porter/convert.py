@@ -69,7 +69,7 @@ def convert(
         fault = nothing_to_port(plan) or (sites_left(plan, sites) if strict else None)
         if fault is not None:
             return fault
-        rewritten = rewrite(plan, source.beside)
+        rewritten = rewrite(plan, source)
         used = {application.rule.name: application.rule.sha256 for application in plan.applications}
         return Ported(
             source=source,

@@ -47,7 +47,7 @@ from transformers.modeling_outputs import (
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils import TransformersKwargs, can_return_tuple, logging
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 from transformers.models.llama.configuration_llama import LlamaConfig
@@ -57,7 +57,15 @@ try:
 except ImportError:  # no NPU stack here: the same ops, computed on the CPU
     from porter.npu import torch_npu
 
-from porter.runtime import NpuPreTrainedModel, RowMerge, actual_seq_lengths, npu_causal_mask, prepare_kv_cache
+from porter.runtime import (
+    NpuPreTrainedModel,
+    PortedFrom,
+    RowMerge,
+    actual_seq_lengths,
+    auto_docstring,
+    npu_causal_mask,
+    prepare_kv_cache,
+)
 
 
 logger = logging.get_logger(__name__)
@@ -276,6 +284,11 @@ class LlamaDecoderLayer(GradientCheckpointingLayer):
 
 @auto_docstring
 class LlamaPreTrainedModel(NpuPreTrainedModel):
+    ported_from = PortedFrom(
+        "transformers.models.llama.modeling_llama",
+        version="5.23.0",
+        sha256="97296b66ed591429b0870e4bd00b9fee62b7fd8422cc0c8a4d4bc3ff2680ac8f",
+    )
     weight_merges = (
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
         RowMerge("gate_up", ("gate_proj", "up_proj")),

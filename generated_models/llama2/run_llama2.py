@@ -29,6 +29,7 @@ def parse_arguments():
     parser.add_argument("--input_padding", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--input_max_len", type=int, default=1024)
     parser.add_argument("--max_new_tokens", type=int, default=128)
+    parser.add_argument("--edited", action="store_true", help="run it although its files were changed by hand")
     parser.add_argument("--local_rank", type=int, help="set by launchers; the environment says it too")
     return parser.parse_args()
 
@@ -43,6 +44,7 @@ def main():
         "max_new_tokens": arguments.max_new_tokens,
         "backend": arguments.backend,
         "cache_folder": arguments.cache_folder,
+        "edited": arguments.edited,
         "models": Path(__file__).resolve().parents[1],  # the registry that this port is in
     }
     if arguments.dtype is not None:

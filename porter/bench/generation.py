@@ -224,7 +224,8 @@ def _models(port: Port, shape: Shape, device: torch.device) -> tuple[Any, Any]:
         "vocab_size": shape.vocabulary,
         "max_position_embeddings": 2048,
     }
-    config = {name: value for name, value in wanted.items() if name in fields and getattr(base, name, None) is not None}
+    there: dict[str, Any] = {name: value for name, value in wanted.items() if name in fields}
+    config = {name: value for name, value in there.items() if getattr(base, name, None) is not None}
     torch.manual_seed(0)
     with device:  # where the weights are drawn: a large model is never on the host
         source, ported = (

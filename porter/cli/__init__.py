@@ -22,6 +22,7 @@ from porter.cli.lower import lower
 from porter.cli.prove import prove, verify
 from porter.cli.run import run
 from porter.cli.survey import survey
+from porter.release import OtherRelease
 
 INTERRUPTED, BUG, PIPE_CLOSED = 130, 70, 141
 
@@ -62,6 +63,9 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough: say nothing, not even when Python closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except OtherRelease as error:
+        click.echo(f"error[P134]: {error}", err=True)
+        return 1
     except Exception:
         traceback.print_exc()
         click.echo("\nThis is a bug in porter, not in your input.", err=True)

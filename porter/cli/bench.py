@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from porter.cli.models import models_option, unknown_model
+from porter.cli.models import edited_option, models_option, other_release_installed, say_if_edited, unknown_model
 from porter.cli.talk import answer, as_json, refuse, say
 from porter.diagnostics import Refused
 
@@ -27,6 +27,7 @@ _HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread", 
 @click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, cuda or npu.")
 @click.option("--large", is_flag=True, help="A model of Llama-2-7B's shape in bfloat16: for a card with 40 GB or more.")
 @click.option("--quick", is_flag=True, help="Only the smallest shape.")
+@edited_option
 @as_json
 def bench(
     port: str,
@@ -38,6 +39,7 @@ def bench(
     device: str,
     large: bool,
     quick: bool,
+    edited: bool,
     as_json: bool,
 ) -> int:
     """Time the port NAME, or in DIR, against the model it came from: small shapes, random weights.
@@ -54,12 +56,16 @@ def bench(
     """
     if large and quick:
         raise click.UsageError("--large is one shape, --quick another: give one of them.")
+    fault = other_release_installed()
+    if fault is not None:
+        return refuse(fault, as_json=as_json)
     from porter.verify.port import open_to_compare
 
     folder = _folder(port, models)
-    opened = folder if isinstance(folder, Refused) else open_to_compare(folder)
+    opened = folder if isinstance(folder, Refused) else open_to_compare(folder, edited=edited)
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
+    changed = say_if_edited(opened.directory) if edited else ()
     source = opened.load_source_class()
     if isinstance(source, Refused):
         return refuse(source, as_json=as_json)
@@ -80,7 +86,13 @@ def bench(
     if "compiled" in (modes or MODES) and all(comparison.mode != "compiled" for comparison in found):
         say("compiled: left out, this port keeps its source's KV cache, which grows")
     place = f"the CPU, {threads} thread{'s' * (threads > 1)}" if device == "cpu" else device
-    document = {"name": opened.name, "device": device, "threads": threads, "comparisons": _rows(found)}
+    document = {
+        "name": opened.name,
+        "device": device,
+        "threads": threads,
+        "edited": list(changed),
+        "comparisons": _rows(found),
+    }
     return answer(True, lambda: _table(found, place), lambda: document, as_json=as_json)
 
 

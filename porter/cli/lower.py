@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from porter.cli.models import edited_option, other_release_installed, say_if_edited
 from porter.cli.talk import answer, as_json, refuse, say, steps
 from porter.diagnostics import Refused
 
@@ -16,8 +17,11 @@ from porter.diagnostics import Refused
 @click.option("--baseline", is_flag=True, help="The source model too, side by side.")
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
 @click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
+@edited_option
 @as_json
-def lower(directory: Path, soc: str, baseline: bool, by_rule: bool, dump: Path | None, as_json: bool) -> int:
+def lower(
+    directory: Path, soc: str, baseline: bool, by_rule: bool, dump: Path | None, edited: bool, as_json: bool
+) -> int:
     """Lower the port in DIR through TorchAir: does it convert, and to how many kernels a layer.
 
     Works without an NPU and without CANN. At first use it installs a private torch_npu into porter's cache folder.
@@ -33,23 +37,30 @@ def lower(directory: Path, soc: str, baseline: bool, by_rule: bool, dump: Path |
     from porter.emit.account import read_account
 
     account = read_account(directory)
-    if isinstance(account, Refused):
-        return refuse(account, as_json=as_json)
-    return _by_rule(directory, soc, as_json) if by_rule else _lower(directory, soc, baseline, dump, as_json)
+    fault = account if isinstance(account, Refused) else other_release_installed()
+    if fault is not None:
+        return refuse(fault, as_json=as_json)
+    if by_rule:  # ports made anew: what was edited takes no part
+        return _by_rule(directory, soc, as_json)
+    return _lower(directory, soc, baseline, dump, edited, as_json)
 
 
-def _lower(directory: Path, soc: str, baseline: bool, dump: Path | None, as_json: bool) -> int:
+def _lower(directory: Path, soc: str, baseline: bool, dump: Path | None, edited: bool, as_json: bool) -> int:
     from porter.lowering.lower import lower as lower_port
     from porter.report.lowering import lowering_data, of_lowering
 
+    changed = say_if_edited(directory) if edited else ()
     with steps(f"lowering {directory}") as progress:
-        found = lower_port(directory, soc=soc, baseline=baseline, text=dump is not None, progress=progress)
+        found = lower_port(
+            directory, soc=soc, baseline=baseline, text=dump is not None, edited=edited, progress=progress
+        )
     if isinstance(found, Refused):
         return refuse(found, as_json=as_json)
     if dump is not None:
         dump.write_text(found.text, encoding="utf-8")
         say(f"wrote {dump}")
-    return answer(found.converts, lambda: of_lowering(found), lambda: lowering_data(found), as_json=as_json)
+    data = {**lowering_data(found), "edited": list(changed)}
+    return answer(found.converts, lambda: of_lowering(found), lambda: data, as_json=as_json)
 
 
 def _by_rule(directory: Path, soc: str, as_json: bool) -> int:

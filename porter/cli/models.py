@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from porter.cli.talk import say
 from porter.diagnostics import Diagnostic, Refused
+from porter.release import other_release
 
 FOLDER = Path("generated_models")  # where `porter convert` writes to
 
@@ -16,6 +18,24 @@ models_option = click.option(
     type=click.Path(path_type=Path),
     help="The folder of ports that NAME is in [generated_models here, or else the one beside porter].",
 )
+
+edited_option = click.option("--edited", is_flag=True, help="Execute a port whose files were changed by hand.")
+
+
+def other_release_installed() -> Refused | None:
+    """P134 where porter was not tested with the installed transformers: no port is executed there."""
+    fault = other_release()
+    return None if fault is None else Refused((Diagnostic("P134", fault),))
+
+
+def say_if_edited(folder: Path) -> tuple[str, ...]:
+    """The files of a port that were changed by hand, and a word on stderr that what follows is about these."""
+    from porter.runtime.edited import edited_files
+
+    edited = edited_files(folder)
+    if edited:
+        say(f"edited by hand: {', '.join(edited)}; what follows is about the port as it is now")
+    return edited
 
 
 def unknown_model(name: str, models: Path | None) -> Refused | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from porter.cli.models import edited_option, other_release_installed, say_if_edited
 from porter.cli.talk import answer, as_json, refuse, steps
 from porter.diagnostics import Diagnostic, Refused
 
@@ -44,8 +45,18 @@ def prove(rules: tuple[str, ...], as_json: bool) -> int:
 @click.option("--config", metavar="JSON", help="contract: a config.json, or a name such as llama-2-7b.")
 @click.option("--soc", default="Ascend910B3", show_default=True, help="contract: the chip, as its driver names it.")
 @click.option("--tp", type=click.IntRange(1), default=1, show_default=True, help="contract: tensor-parallel ranks.")
+@edited_option
 @as_json
-def verify(directory: Path, level: str, quick: bool, config: str | None, soc: str, tp: int, as_json: bool) -> int:
+def verify(
+    directory: Path,
+    level: str,
+    quick: bool,
+    config: str | None,
+    soc: str,
+    tp: int,
+    edited: bool,
+    as_json: bool,
+) -> int:
     """Verify the port in DIR: against the model it came from, as graphs, or at a real model's sizes.
 
     \b
@@ -59,28 +70,30 @@ def verify(directory: Path, level: str, quick: bool, config: str | None, soc: st
     from porter.emit.account import read_account
 
     account = read_account(directory)
-    if isinstance(account, Refused):
-        return refuse(account, as_json=as_json)
+    fault = account if isinstance(account, Refused) else other_release_installed()
+    if fault is not None:
+        return refuse(fault, as_json=as_json)
     from porter.report.claims import checks_data, of_checks
 
+    changed = say_if_edited(directory) if edited else ()
     with steps(f"verifying {directory}") as progress:
         if level == "capture":
             from porter.verify.capture import capture
 
-            checks = capture(directory, progress=progress)
+            checks = capture(directory, edited=edited, progress=progress)
         elif level == "contract":
             from porter.verify.contract import contract, shipped_configs
 
             sizes = shipped_configs().get(config or "", Path(config or ""))
-            checks = contract(directory, sizes, soc=soc, tp=tp, progress=progress)
+            checks = contract(directory, sizes, soc=soc, tp=tp, edited=edited, progress=progress)
         else:
             from porter.verify.parity import verify as verify_parity
 
-            checks = verify_parity(directory, quick=quick, progress=progress)
+            checks = verify_parity(directory, quick=quick, edited=edited, progress=progress)
     if isinstance(checks, Refused):
         return refuse(checks, as_json=as_json)
     failed = any(check.failed for check in checks)
-    data = {"folder": str(directory), "level": level}
+    data = {"folder": str(directory), "level": level, "edited": list(changed)}
     return answer(
         not failed, lambda: of_checks(checks), lambda: {**data, "checks": checks_data(checks)}, as_json=as_json
     )

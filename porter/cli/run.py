@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from porter.cli.models import models_option, unknown_model
+from porter.cli.models import edited_option, models_option, other_release_installed, unknown_model
 from porter.cli.talk import answer, as_json, refuse, say, working
 from porter.diagnostics import Diagnostic, Refused
 
@@ -42,6 +42,7 @@ _DTYPES = ("float16", "bfloat16", "float32")
     help="Where TorchAir keeps compiled graphs for the next run, on an NPU.",
 )
 @click.option("--stream", is_flag=True, help="Print the text as it comes.")
+@edited_option
 @as_json
 def run(
     name: str,
@@ -66,7 +67,7 @@ def run(
     listed = _read_prompts(prompts_file) if prompts_file is not None else list(prompts)
     if isinstance(listed, Refused):
         return refuse(listed, as_json=as_json)
-    unusable = _no_checkpoint(model_path) or unknown_model(name, config["models"])
+    unusable = _no_checkpoint(model_path) or other_release_installed() or unknown_model(name, config["models"])
     if unusable is not None:
         return refuse(unusable, as_json=as_json)
     outcome = _execute(name, model_path, listed, execute_mode, config)

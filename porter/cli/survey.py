@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.convert import default_name
-from porter.cli.models import FOLDER
+from porter.cli.models import FOLDER, other_release_installed
 from porter.cli.talk import FAILED, as_json, print_json, progress, refuse, say
 from porter.diagnostics import Diagnostic, Refused
 from porter.report.diagnostic import to_json
@@ -58,7 +58,7 @@ def survey(limit: int | None, out: Path | None, verify: bool, as_json: bool) -> 
     from porter.rulebook import load_rules
     from porter.shipped import shipped
 
-    modules = causal_modules()
+    modules = (other_release_installed() if verify else None) or causal_modules()
     if isinstance(modules, Refused):
         return refuse(modules, as_json=as_json)
     rules = load_rules(shipped("rules"))

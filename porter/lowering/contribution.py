@@ -39,7 +39,7 @@ def contributions(
 ) -> tuple[Contribution, ...] | Refused:
     """All rules first, then without each of `rules`, or of those the port was made with."""
     account = read_account(directory)
-    port = open_to_compare(directory)
+    port = open_to_compare(directory, edited=True)  # it is converted again: its own files are not run
     if isinstance(account, Refused) or isinstance(port, Refused):
         return account if isinstance(account, Refused) else port  # type: ignore[return-value]
     spec = port.origin.spec

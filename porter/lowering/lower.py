@@ -51,13 +51,20 @@ class Lowering:
 
 
 def lower(
-    directory: Path, *, soc: str = SOC, baseline: bool = False, text: bool = False, progress: Progress | None = None
+    directory: Path,
+    *,
+    soc: str = SOC,
+    baseline: bool = False,
+    text: bool = False,
+    edited: bool = False,
+    progress: Progress | None = None,
 ) -> Lowering | Refused:
-    """Lower the port in `directory` for the chip `soc`. Refused where there is no port or no torch_npu to be had.
+    """Lower the port in `directory` for the chip `soc`. Refused where there is no port or no torch_npu to be had, and
+    where the port was changed unless `edited`.
 
     With a baseline also where what it was made from is gone or changed.
     """
-    port = open_to_compare(directory) if baseline else open_port(directory)
+    port = open_to_compare(directory, edited=edited) if baseline else open_port(directory, edited=edited)
     if isinstance(port, Refused):
         return port
     traces = traces_of(port, "port", None, "growing")

@@ -38,6 +38,7 @@ def lower(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
 
     from porter.diagnostics import Refused
     from porter.lowering.steps import Setting
+    from porter.release import OtherRelease
     from porter.verify.port import open_port
 
     logging.set_verbosity_error()
@@ -50,9 +51,13 @@ def lower(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
             continue
         setting = Setting(asked["attention"], asked["cache"])
         tell("progress", [f"{asked['model']}, {asked['phase']}, {asked['layers']} layers", index, len(job["traces"])])
-        port = open_port(Path(asked["directory"]))
+        port = open_port(Path(asked["directory"]), edited=True)
         assert not isinstance(port, Refused), "asked before this process was started"
-        model_class = port.load_class() if asked["model"] == "port" else port.load_source_class()
+        try:
+            model_class = port.load_class() if asked["model"] == "port" else port.load_source_class()
+        except OtherRelease as error:
+            traces.append(_failed(str(error)))
+            continue
         if isinstance(model_class, Refused):  # a source that imports what is not installed
             said = model_class.diagnostics[0]
             traces.append(_failed("; ".join((said.message, *said.notes))))

@@ -5,6 +5,7 @@ None of this is model code; it makes the file stand on its own outside the sourc
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -19,7 +20,8 @@ from porter.rewrite.edits import Edits
 from porter.rewrite.layout import as_lines, comment_lines, leading, with_leading
 from porter.rewrite.needed import Needed
 from porter.rewrite.ported import FRAME
-from porter.tree import Function
+from porter.source import Source
+from porter.tree import Function, Tree
 from porter.tree.functions import is_docstring, statements
 from porter.tree.names import decorator_name, dotted
 
@@ -27,17 +29,19 @@ RUNTIME = "porter.runtime"
 BASE_CLASS = "PortedPreTrainedModel"
 BASE_CLASS_WITH_CACHE = "NpuPreTrainedModel"
 LIBRARY = "transformers"
+DOCUMENTING = "auto_docstring"
 
 
-def collect_frame(plan: Plan, edits: Edits, needed: dict[str, Needed]) -> None:
+def collect_frame(plan: Plan, source: Source, edits: Edits, needed: dict[str, Needed]) -> None:
     """Add the edits that follow from any rule; what they need goes into `needed`."""
     _collect_decorators(plan, edits)
     has_static_cache = any(item.module.startswith(RUNTIME) for item in needed.values())
     base_class = BASE_CLASS_WITH_CACHE if has_static_cache else BASE_CLASS
     needed[base_class] = Needed(RUNTIME, base_class)
-    attributes = _attributes(plan)
-    if any("RowMerge" in line for line in attributes):
-        needed["RowMerge"] = Needed(RUNTIME, "RowMerge")
+    attributes = _attributes(plan, source)
+    for name in ("PortedFrom", "RowMerge"):
+        if any(f"{name}(" in line for line in attributes):
+            needed[name] = Needed(RUNTIME, name)
     for name in plan.anatomy.pretrained():
         _collect_class(name, base_class, attributes, plan, edits)
 
@@ -57,9 +61,18 @@ def _collect_class(name: str, base_class: str, attributes: list[str], plan: Plan
         edits.record(FRAME, name, line, line - 1)
 
 
-def _attributes(plan: Plan) -> list[str]:
+def _attributes(plan: Plan, source: Source) -> list[str]:
     """Lines of the class that all models of the file derive from."""
     lines = []
+    if source.module is not None:
+        version = json.dumps(source.version) if source.version else "None"
+        lines += [
+            "ported_from = PortedFrom(",
+            f'    "{source.module}",',
+            f"    version={version},",
+            f'    sha256="{source.sha256}",',
+            ")",
+        ]
     package = plan.tree.package
     if package is None or package.split(".")[0] != LIBRARY:
         lines.append("source_is_custom_code = True")
@@ -113,6 +126,16 @@ def _first_statement(node: cst.ClassDef) -> Any:
 # -- decorators
 
 
+def replaced_imports(tree: Tree) -> dict[str, Needed]:
+    """What a port takes from porter's runtime although the library has it: `auto_docstring`, which prints an error for
+    every class and function of a file that lies outside the library, in a folder called `models`.
+    """
+    item = tree.imports.get(DOCUMENTING)
+    if item is None or DOCUMENTING not in tree.imported_always or item.module.split(".")[0] != LIBRARY:
+        return {}
+    return {DOCUMENTING: Needed(RUNTIME, DOCUMENTING)}
+
+
 def _collect_decorators(plan: Plan, edits: Edits) -> None:
     """Kernel-hub decorators go from ported sites, `@auto_docstring` from a function that gets parameters.
 
@@ -122,7 +145,7 @@ def _collect_decorators(plan: Plan, edits: Edits) -> None:
     for hit in (hit for application in plan.applications for hit in application.hits if added_parameters(hit)):
         documented[hit.match.function] = hit.site
     for function, site in documented.items():
-        _remove(function, site, {"auto_docstring"}, edits)
+        _remove(function, site, {DOCUMENTING}, edits)
     ported = {hit.owner or hit.site for application in plan.applications for hit in application.hits}
     for name in sorted(ported):
         node = plan.tree.classes.get(name) or plan.tree.functions.get(name)

@@ -110,12 +110,15 @@ def _from_module(name: str, node: cst.ImportFrom) -> cst.ImportFrom:
     )
 
 
-def add_imports(edits: Edits, needed: dict[str, Needed]) -> None:
-    """Import what is needed, behind the file's last import that stands before any definition."""
+def add_imports(edits: Edits, needed: dict[str, Needed], replaced: dict[str, Needed]) -> None:
+    """Import what is needed, behind the file's last import that stands before any definition.
+
+    What is `replaced` is imported although the file imports a thing of that name.
+    """
     by_module: dict[str, list[str]] = {}
     lines: list[str] = []
-    for name, item in sorted(needed.items()):
-        if name in edits.tree.imported_always:
+    for name, item in sorted({**needed, **replaced}.items()):
+        if name in edits.tree.imported_always and name not in replaced:
             continue
         if item.name is None:
             lines.append(f"import {item.module}" if item.module == name else f"import {item.module} as {name}")

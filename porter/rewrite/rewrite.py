@@ -15,12 +15,13 @@ from porter.plan import Plan
 from porter.rewrite.collect import collect
 from porter.rewrite.edits import Edits
 from porter.rewrite.exports import exported_names
-from porter.rewrite.frame import collect_frame
+from porter.rewrite.frame import collect_frame, replaced_imports
 from porter.rewrite.imports import add_imports, drop_imports, lead_beside, make_absolute
 from porter.rewrite.needed import Needed, needed_by
 from porter.rewrite.ported import FRAME, Change
 from porter.rewrite.rebuild import Rebuilder
 from porter.rewrite.sweep import definition, drop_definitions, find_dead
+from porter.source import Source
 from porter.source.python import check_python
 from porter.tree import Node, Tree
 
@@ -34,8 +35,8 @@ class Rewritten:
     exports: tuple[str, ...]
 
 
-def rewrite(plan: Plan, beside: Collection[str] = ()) -> Rewritten:
-    """Apply every application of the plan. `beside`: names of the modules that go with the port."""
+def rewrite(plan: Plan, source: Source) -> Rewritten:
+    """Apply every application of the plan, which was made for `source`."""
     edits = Edits(plan.tree)
     needed: dict[str, Needed] = {}
     later = _Later()
@@ -43,9 +44,9 @@ def rewrite(plan: Plan, beside: Collection[str] = ()) -> Rewritten:
         for hit in application.hits:
             collect(application, hit, edits, later)
             needed.update(needed_by(application, hit, plan.tree))
-    collect_frame(plan, edits, needed)
+    collect_frame(plan, source, edits, needed)
     make_absolute(edits)
-    lead_beside(edits, beside)
+    lead_beside(edits, source.beside)
     edits.settle()
     rebuilder = Rebuilder(edits)
     later.rebuilder = rebuilder
@@ -77,8 +78,9 @@ def _finished(source: Tree, new: Tree, needed: dict[str, Needed]) -> tuple[cst.M
     dead = find_dead(source, new, set(needed))
     edits = Edits(new)
     drop_definitions(edits, dead.definitions)
-    drop_imports(edits, dead.imports)
-    add_imports(edits, needed)
+    replaced = {name: item for name, item in replaced_imports(new).items() if name not in dead.imports}
+    drop_imports(edits, dead.imports | replaced.keys())
+    add_imports(edits, needed, replaced)
     return Rebuilder(edits).module(), dead.definitions
 
 

@@ -27,7 +27,10 @@ from porter.runner.answers import Answer, Answers
 from porter.runner.backends import choose_backend
 from porter.runner.checkpoint import check_checkpoint
 from porter.runner.clock import StepClock
+from porter.runner.configuration import read_configuration
+from porter.runner.find import find_class
 from porter.runner.graph import GraphPool
+from porter.runner.loading import load_whole
 from porter.runner.loop import CompiledLoop
 from porter.runner.prompts import check_prompts, encode, padding_token
 from porter.runner.ranks import common_seed, join_ranks, shard_over
@@ -38,9 +41,7 @@ from porter.runner.stream import Printer, TextStream
 from porter.runtime import (
     NpuPreTrainedModel,
     StaticKVCache,
-    UnknownModel,
     block_products,
-    load_model_class,
     tabulate_rotary,
 )
 
@@ -62,7 +63,7 @@ class LlmModelRunner:
         self.model_path = Path(model_path)
         self.settings: Settings = settings.updated(**config)
         self.execute_mode = mode
-        self.model_class = self._find_class()
+        self.model_class = find_class(self.name, self.settings.models, edited=self.settings.edited)
         self.ranks = join_ranks(self.settings.device)
         self.tokenizer: Any = None
         self.model: Any = None
@@ -130,8 +131,10 @@ class LlmModelRunner:
     def load_tokenizer(self) -> Any:
         """The checkpoint's own tokenizer. No code of the checkpoint is run, nor asked about: the port stands for it."""
         try:
-            config = self.model_class.config_class.from_pretrained(self.model_path)
+            config = read_configuration(self.model_path, self.model_class)
             return AutoTokenizer.from_pretrained(self.model_path, config=config, trust_remote_code=False)
+        except CannotRun:  # the configuration's fault
+            raise
         except Exception as error:  # tokenizers raises no narrower one
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             message = f"the tokenizer in `{self.model_path}` does not load: {first}"
@@ -145,8 +148,7 @@ class LlmModelRunner:
 
     def load_model(self) -> Any:
         """The ported model with the checkpoint's weights: on the device, or on the host if it is yet to be split."""
-        dtype = "auto" if self.settings.dtype is None else self.settings.dtype
-        model = self.model_class.from_pretrained(self.model_path, dtype=dtype)
+        model = load_whole(self.model_class, self.model_path, self.settings.dtype or "auto")
         return model if self.ranks.parallel else model.to(self.device)
 
     def shard_model(self, model: Any) -> Any:
@@ -215,15 +217,9 @@ class LlmModelRunner:
 
     def _init_tokenizer(self) -> None:
         if self.tokenizer is None:
-            check_checkpoint(self.model_path, self.model_class)
+            check_checkpoint(self.model_path, self.model_class, self.settings.dtype)
             self.ranks.check(self.model_class, self.model_path)
             self.tokenizer = self.load_tokenizer()
-
-    def _find_class(self) -> Any:
-        try:
-            return load_model_class(self.name, self.settings.models)
-        except UnknownModel as error:
-            raise CannotRun("P080", str(error), "convert the model first, or name another") from None
 
     def _settings_of_call(self, config: dict[str, Any]) -> Settings:
         settings = self.settings.updated(**config)

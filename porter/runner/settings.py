@@ -34,6 +34,7 @@ class Settings:
     adapter:        folder of a PEFT adapter, merged into the weights when they are loaded; None is none.
     models:         folder of the registry; None is `generated_models` of the current folder, if it holds one, else the
                     one beside porter.
+    edited:         execute a port whose files were changed after porter wrote them.
     """
 
     dtype: torch.dtype | None = None
@@ -55,6 +56,7 @@ class Settings:
     cache_folder: Path | None = None
     adapter: str | Path | None = None
     models: Path | None = None
+    edited: bool = False
 
     def updated(self, **config: Any) -> Settings:
         """With other values. Raises TypeError for a name there is not, ValueError for a length below 1."""

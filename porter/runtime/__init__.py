@@ -1,33 +1,45 @@
 """What generated model files and the runner share: static KV cache, masks, padding, rotary tables, merged weights,
 adapters, products by blocks, registry.
 
-Contract: imports torch and transformers, and `torch_npu` where there is one; nothing is registered or patched.
+Contract: imports torch and transformers, and `torch_npu` where there is one; nothing is registered or patched. Under a
+release of transformers that porter was not tested with it cannot be imported (`porter.release.OtherRelease`), and
+without it no port can.
 
 Takes:    what `transformers` hands to a model: configurations, masks, caches, checkpoints.
 Gives:    the parts that ported models are made of.
 Imported: by generated code, `runner`, `verify`, `bench`. It needs `npu`.
 """
+# ruff: noqa: E402  (which release is installed is asked before anything of it is imported)
+
+from porter.release import require_tested_release
+
+require_tested_release()
 
 from porter.runtime.cache import StaticKVCache, actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cursor import CacheFull
+from porter.runtime.docstrings import auto_docstring
+from porter.runtime.made_from import PortedFrom
 from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
 from porter.runtime.padding import left_pad, position_ids_from_mask
 from porter.runtime.parts import put_together
 from porter.runtime.products import block_products
-from porter.runtime.registry import UnknownModel, injection_policy, load_model_class, registered
+from porter.runtime.registry import UnknownModel, folder_of, injection_policy, load_model_class, registered
 from porter.runtime.rotary import tabulate_rotary
 from porter.runtime.weights import RowMerge
 
 __all__ = [
     "CacheFull",
     "NpuPreTrainedModel",
+    "PortedFrom",
     "PortedPreTrainedModel",
     "RowMerge",
     "StaticKVCache",
     "UnknownModel",
     "actual_seq_lengths",
+    "auto_docstring",
     "block_products",
+    "folder_of",
     "injection_policy",
     "left_pad",
     "load_model_class",

@@ -15,6 +15,9 @@ from transformers.core_model_loading import PrefixChange, WeightConverter
 
 from porter.runtime.adapters import TakesAdapters, refuse_leftovers
 from porter.runtime.cache import StaticKVCache, check_kv_cache
+from porter.runtime.made_from import PortedFrom, check_installed
+from porter.runtime.quantized import QuantizedCheckpoint
+from porter.runtime.stored import check_converted, check_stored, refuse_quantized, stored_in, unpickled
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict, without_merges
 
 _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
@@ -23,11 +26,22 @@ _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 class PortedPreTrainedModel(TakesAdapters, PreTrainedModel):
     """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged.
 
-    `source_is_custom_code`: the class it was made from is none of transformers' own.
+    `source_is_custom_code`: the class it was made from is none of transformers' own. `ported_from`: the installed
+    module it was made from, if it was one. Raises OtherRelease, when a class is defined and when a model is built,
+    where that module's text is another one by now, or porter was not tested with the installed transformers.
     """
 
     source_is_custom_code: bool = False
+    ported_from: PortedFrom | None = None
     weight_merges: tuple[RowMerge, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_installed(cls.__name__, cls.ported_from)
+
+    def __init__(self, *inputs: Any, **kwargs: Any) -> None:
+        check_installed(type(self).__name__, self.ported_from)
+        super().__init__(*inputs, **kwargs)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -40,25 +54,36 @@ class PortedPreTrainedModel(TakesAdapters, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
-        """As in transformers, from an unchanged checkpoint; ValueError for transformers' own tensor parallelism."""
+        """As in transformers, from an unchanged checkpoint of floating-point weights.
+
+        ValueError for transformers' own tensor parallelism, for a checkpoint that is quantized by its configuration,
+        its files or its tensors, and where one is to be quantized on loading.
+        """
         for name in _SHARDING_ARGUMENTS:
             if kwargs.get(name) is not None:
                 raise ValueError(
                     f"{name}: a port's merged projections do not shard by transformers' plans. Load it whole and shard "
                     "it with the injection policy of generated_models"
                 )
+        refuse_quantized(pretrained_model_name_or_path, kwargs)
         return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     @staticmethod
     def _load_pretrained_model(
         model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, expected_keys: Any = None
     ) -> Any:
+        if load_config.hf_quantizer is not None:
+            method = getattr(load_config.hf_quantizer, "quantization_config", None)
+            scheme = getattr(method, "quant_method", "of no name")
+            raise QuantizedCheckpoint(str(getattr(scheme, "value", scheme)), "it has scales per projection")
         merges = merge_converters(model)
-        if merges and load_config.hf_quantizer is not None:
-            raise ValueError("a quantized checkpoint has scales per projection: merged projections cannot take it")
         _check_conversions(load_config.weight_mapping or (), merges)
         load_config = dataclasses.replace(load_config, weight_mapping=[*(load_config.weight_mapping or ()), *merges])
+        if state_dict is None and checkpoint_files and not checkpoint_files[0].endswith(".safetensors"):
+            state_dict = unpickled(checkpoint_files, load_config)  # seen before they are cast
+        check_stored(model, stored_in(state_dict, checkpoint_files), load_config.weight_mapping)
         loaded = PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+        check_converted(loaded[0])
         model._weight_conversions = without_merges(model._weight_conversions)  # saving asks again what is merged
         return loaded
 

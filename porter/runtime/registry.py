@@ -8,6 +8,7 @@ read without running the file; the class of model `x` is in `<root>/x/<module>.p
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -51,11 +52,18 @@ def injection_policy(name: str, root: Path | str | None = None) -> tuple[str, st
     return module, layer, tuple(outputs)
 
 
+def folder_of(name: str, root: Path | str | None = None) -> Path:
+    """The folder of model `name`. Raises UnknownModel as `load_model_class` does."""
+    _entry("_MODELS", name, root)
+    return _folder(root) / name
+
+
 def load_model_class(name: str, root: Path | str | None = None) -> Any:
     """The class of model `name`. Raises UnknownModel with the known names and the closest one."""
     module, class_name = _entry("_MODELS", name, root)
     package = _package(_folder(root).resolve())
-    return getattr(importlib.import_module(f"{package}.{name}.{module}"), class_name)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers: what code says on import is talk
+        return getattr(importlib.import_module(f"{package}.{name}.{module}"), class_name)
 
 
 def _folder(root: Path | str | None) -> Path:

@@ -61,9 +61,9 @@ class _Graphs:
         return [str(node.target) for graph in self.graphs for node in graph.graph.nodes if _reads_host(node)]
 
 
-def capture(directory: Path, *, progress: Progress | None = None) -> tuple[Check, ...] | Refused:
-    """Check the port in `directory`. Refused where there is no port."""
-    port = open_port(directory)
+def capture(directory: Path, *, edited: bool = False, progress: Progress | None = None) -> tuple[Check, ...] | Refused:
+    """Check the port in `directory`. Refused where there is no port, and where it was changed unless `edited`."""
+    port = open_port(directory, edited=edited)
     if isinstance(port, Refused):
         return port
     tell = progress or (lambda what, done, total: None)

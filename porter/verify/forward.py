@@ -44,6 +44,7 @@ def padded_logits(pair: Pair) -> Measured:
 
 
 def embedded_inputs(pair: Pair) -> Measured:
+    pair.needs("inputs_embeds")
     ids = pair.prompts(2, 7)
     embeds = pair.source.get_input_embeddings()(ids).detach()
     source, port = pair.both(lambda model: model(inputs_embeds=embeds).logits)
@@ -51,11 +52,13 @@ def embedded_inputs(pair: Pair) -> Measured:
 
 
 def last_logits(pair: Pair) -> Measured:
+    pair.needs("logits_to_keep")
     source, port = pair.both(lambda model: model(pair.prompts(2, 7), logits_to_keep=1).logits)
     return Measured(relative(port, source), LIMIT, UNIT, f"{port.shape[1]} position")
 
 
 def hidden_states(pair: Pair) -> Measured:
+    pair.needs("output_hidden_states")
     batch = pair.padded(LENGTHS)
     real = batch["attention_mask"].bool()
     source, port = pair.both(lambda model: model(**batch, output_hidden_states=True).hidden_states)
@@ -90,13 +93,20 @@ def keys_and_values(pair: Pair) -> Measured:
 
 
 def loss(pair: Pair) -> Measured:
+    pair.needs("labels")
     ids = pair.prompts(2, 9)
     labels = ids.masked_fill(torch.arange(9) < 3, -100)
-    source, port = pair.both(lambda model: model(ids, labels=labels).loss)
+    source, port = pair.both(lambda model: getattr(model(ids, labels=labels), "loss", None))
+    if source is None:
+        raise NotApplicable("the source computes no loss")
+    if port is None:
+        return Measured(float("inf"), LIMIT, "of the loss", "the port computes none, the source does")
     return Measured(relative(port, source), LIMIT, "of the loss", f"loss {float(source):.4f}")
 
 
 def without_cache(pair: Pair) -> Measured:
+    pair.needs("use_cache")
+
     def ask(model: Any) -> torch.Tensor:
         output = model(pair.prompts(2, 9), use_cache=False)
         if output.past_key_values is not None:
@@ -109,6 +119,7 @@ def without_cache(pair: Pair) -> Measured:
 
 def attention_weights(pair: Pair) -> Measured:
     """Asked for what the fused kernel cannot give, the port must refuse; where it kept the source's code, agree."""
+    pair.needs("output_attentions")
     ids = pair.prompts(1, 5)
     try:
         with torch.no_grad():

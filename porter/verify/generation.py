@@ -46,6 +46,7 @@ def chunked_prefill(pair: Pair) -> Measured:
 
 def padded_chunks(pair: Pair) -> Measured:
     """A padded batch in pieces: the mask spans the cache and the new tokens."""
+    pair.needs("position_ids")
     batch = pair.padded((13, 8, 5))
 
     def ask(model: Any) -> torch.Tensor:

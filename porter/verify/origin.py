@@ -14,7 +14,7 @@ import os
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,17 @@ class Origin:
             help = "install what it imports" if isinstance(error, ImportError) else "see that Python can import it"
             return Refused((Diagnostic("P092", message, notes=(f"{type(error).__name__}: {first}",), help=help),))
 
+    def configuration(self) -> dict[str, Any] | None:
+        """The `config.json` beside a file of a checkpoint's folder; None where there is none to read."""
+        place = self.locate() if self.module is None else None
+        if not isinstance(place, Path):
+            return None
+        try:
+            read = json.loads((place.parent / "config.json").read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return read if isinstance(read, dict) else None
+
     @property
     def spec(self) -> str | Refused:
         """What `load_source` takes for it."""
@@ -127,7 +138,8 @@ def import_from(folder: Path, module: str, package: str) -> types.ModuleType:
         made.__path__ = [str(folder)]
         sys.modules[package] = made
     importlib.invalidate_caches()
-    return importlib.import_module(f"{package}.{module}")
+    with redirect_stdout(sys.stderr):  # stdout is for results: what code says on import is talk
+        return importlib.import_module(f"{package}.{module}")
 
 
 @contextmanager

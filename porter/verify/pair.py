@@ -6,6 +6,7 @@ both models load them with `from_pretrained` from one checkpoint that the source
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,12 +59,23 @@ class Pair:
         return torch.randint(3, vocabulary, (batch, length), generator=generator)
 
     def padded(self, lengths: tuple[int, ...]) -> dict[str, torch.Tensor]:
-        """Unequal prompts as one batch with left padding: input_ids, attention_mask, position_ids (B, S)."""
+        """Unequal prompts as one batch with left padding: input_ids, attention_mask, position_ids (B, S), if taken."""
         ids = self.prompts(len(lengths), max(lengths))
         columns = torch.arange(max(lengths))
         mask = (columns >= max(lengths) - torch.tensor(lengths)[:, None]).long()
         ids = ids.masked_fill(mask == 0, self.config.get_text_config(decoder=True).pad_token_id or 0)
-        return {"input_ids": ids, "attention_mask": mask, "position_ids": position_ids_from_mask(mask)}
+        batch = {"input_ids": ids, "attention_mask": mask, "position_ids": position_ids_from_mask(mask)}
+        return {name: value for name, value in batch.items() if self.takes(name)}
+
+    def takes(self, argument: str) -> bool:
+        """Whether the source's `forward` has a place for that argument."""
+        parameters = inspect.signature(self.source.forward).parameters.values()
+        return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters)
+
+    def needs(self, argument: str) -> None:
+        """NotApplicable where the source's `forward` takes no such argument."""
+        if not self.takes(argument):
+            raise NotApplicable(f"the source takes no {argument}")
 
     def both(self, ask: Callable[[Any], Any]) -> tuple[Any, Any]:
         """The source's answer and the port's, each model settled first: some rope types remember long inputs."""

@@ -7,6 +7,7 @@ compute the same on a device is another claim.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from porter.verify.tiny import Variant, tiny_config, variants
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 Asked = Callable[[Pair], Measured]
+_LARGEST = 50_000_000  # parameters of a model that is small
 _EVERYWHERE = {**forward.CHECKS, **generation.CHECKS, **implementations.CHECKS, **checkpoints.CHECKS}
 _PRECISION: dict[str, Asked] = {
     "bf16 by the error rule": partial(precision, dtype=torch.bfloat16),
@@ -36,12 +38,15 @@ _PRECISION: dict[str, Asked] = {
 _ONCE = ("NPU ops run", "attention weights", "foreign cache", "another activation", "past the last slot")
 
 
-def verify(directory: Path, *, quick: bool = False, progress: Progress | None = None) -> tuple[Check, ...] | Refused:
+def verify(
+    directory: Path, *, quick: bool = False, edited: bool = False, progress: Progress | None = None
+) -> tuple[Check, ...] | Refused:
     """Check the port in `directory`; `quick` takes the base configuration only.
 
-    Refused where there is no port, or what it was made from is gone, changed, or does not load.
+    Refused where there is no port, where it was changed unless `edited`, or what it was made from is gone, changed, or
+    does not load.
     """
-    port = open_to_compare(directory)
+    port = open_to_compare(directory, edited=edited)
     if isinstance(port, Refused):
         return port
     with quiet():
@@ -52,16 +57,45 @@ def verify(directory: Path, *, quick: bool = False, progress: Progress | None = 
 
 
 def _checks(port: Port, source_class: Any, quick: bool, progress: Progress) -> Iterator[Check]:
-    kinds = variants(source_class.config_class)
+    given = port.origin.configuration()
+    fault = None if given is None else _refusal(source_class, given)
+    if fault is not None:
+        detail = f"made small, the source class raises {fault}: the defaults of the class are taken"
+        yield Check("the folder's config.json", "base", NOT_APPLICABLE, detail=detail)
+        given = None
+    kinds = variants(source_class.config_class, given)
     if quick:
         kinds = kinds[:1]
     for index, variant in enumerate(kinds):
         progress(variant.name, index, len(kinds))
-        yield from _variant(port, source_class, variant)
+        yield from _variant(port, source_class, variant, given)
     progress("", len(kinds), len(kinds))
 
 
-def _variant(port: Port, source_class: Any, variant: Variant) -> Iterator[Check]:
+def _refusal(source_class: Any, given: dict[str, Any]) -> str | None:
+    """Why the source makes no small model of this configuration."""
+    try:
+        config = tiny_config(source_class.config_class, given)
+        parameters = _count(source_class, config)
+        if parameters > _LARGEST:
+            return f"no error, but has {parameters} parameters"
+        model = source_class(config)
+        model(torch.arange(3, 10)[None])
+    except Exception as error:  # somebody else's code
+        return _told(error)
+    return None
+
+
+def _count(source_class: Any, config: Any) -> int:
+    """Parameters of such a model; 0 where it cannot be made without memory."""
+    try:
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in source_class(copy.deepcopy(config)).parameters())
+    except Exception:  # code that computes when it is built
+        return 0
+
+
+def _variant(port: Port, source_class: Any, variant: Variant, given: dict[str, Any] | None) -> Iterator[Check]:
     """All checks on one configuration; one line where the source itself does not take it."""
     if variant.reason:
         yield Check("all", variant.name, NOT_APPLICABLE, detail=variant.reason)
@@ -69,7 +103,7 @@ def _variant(port: Port, source_class: Any, variant: Variant) -> Iterator[Check]
     with tempfile.TemporaryDirectory() as name:
         folder, first = Path(name), variant.name == "base"
         try:
-            write_checkpoint(source_class, tiny_config(source_class.config_class, **variant.overrides), folder)
+            write_checkpoint(source_class, tiny_config(source_class.config_class, given, **variant.overrides), folder)
             before = checkpoints.fingerprint(source_class, folder)
         except Exception as error:  # the source's own refusal
             outcome = FAILED if first else NOT_APPLICABLE

@@ -13,6 +13,7 @@ from typing import Any
 
 from porter.diagnostics import Refused
 from porter.emit.account import read_account
+from porter.runtime.edited import edited_files, was_edited
 from porter.verify.origin import Origin, import_from
 
 
@@ -38,11 +39,17 @@ class Port:
         return self.origin.load_class()
 
 
-def open_port(directory: Path) -> Port | Refused:
-    """Read the account of a port. Refused where there is none (P072). What it was made from need not be there."""
+def open_port(directory: Path, *, edited: bool = False) -> Port | Refused:
+    """Read the account of a port. Refused where there is none (P072). What it was made from need not be there.
+
+    P135 where its code is not what porter wrote, unless `edited` ones are wanted.
+    """
     account = read_account(directory)
     if isinstance(account, Refused):
         return account
+    changed = () if edited else edited_files(directory)
+    if changed:
+        return Refused((was_edited(directory, changed, "`--edited`"),))
     source, name, class_name = account["source"], account["name"], account["class"]
     origin = Origin(
         directory,
@@ -57,7 +64,7 @@ def open_port(directory: Path) -> Port | Refused:
     return Port(directory, name, account["module"], class_name, origin)
 
 
-def open_to_compare(directory: Path) -> Port | Refused:
-    """A port whose source is there (else P090) and is what was ported (else P091)."""
-    port = open_port(directory)
+def open_to_compare(directory: Path, *, edited: bool = False) -> Port | Refused:
+    """As `open_port`; the source too is there (else P090) and is what was ported (else P091)."""
+    port = open_port(directory, edited=edited)
     return port if isinstance(port, Refused) else port.origin.check() or port

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from porter.verify.shrunk import shrunk
+
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _BIASES = ("attention_bias", "mlp_bias", "qkv_bias", "use_bias", "use_qkv_bias", "attention_out_bias")
 _ORIGINAL = 16  # positions the rope types below count as the original length: generated text goes past it
@@ -54,8 +56,11 @@ def special_input(model_type: str) -> str:
     return _recipes()["models"].get(model_type, {}).get("input", "")
 
 
-def tiny_config(config_class: Any, **overrides: Any) -> Any:
-    """A small instance of a configuration class. Raises what the class raises for values it does not take."""
+def tiny_config(config_class: Any, given: dict[str, Any] | None = None, **overrides: Any) -> Any:
+    """A small instance of a configuration class. Raises what the class raises for values it does not take.
+
+    given: the entries of a checkpoint's own config.json, which it is then like.
+    """
     fields = inspect.signature(config_class.__init__).parameters
     recipe = _recipes()["models"].get(config_class.model_type, {})
     values = {
@@ -67,13 +72,26 @@ def tiny_config(config_class: Any, **overrides: Any) -> Any:
         values.pop(name)
     # copied, as a configuration may write into the dicts and lists it is given
     merged = json.loads(json.dumps({**values, **recipe.get("with", {})}))
-    return config_class(**{**merged, **overrides})
+    if given is None:
+        return config_class(**{**merged, **overrides})
+    like = shrunk(given, _defaults(config_class))
+    attributes = {"rope_scaling", "rope_parameters"}  # two names of one thing: what is given, or overridden, is whole
+    if attributes & overrides.keys():
+        like = {name: value for name, value in like.items() if name not in attributes}
+    return config_class.from_dict(json.loads(json.dumps({**merged, **like, **overrides})))
 
 
-def variants(config_class: Any) -> tuple[Variant, ...]:
-    """The base configuration and each property that a port must carry over, one at a time."""
+def _defaults(config_class: Any) -> dict[str, Any]:
+    try:
+        return config_class().to_dict()
+    except Exception:  # a class that wants arguments says nothing of defaults
+        return {}
+
+
+def variants(config_class: Any, given: dict[str, Any] | None = None) -> tuple[Variant, ...]:
+    """The base configuration, like `given`, and each property that a port must carry over, one at a time."""
     fields = inspect.signature(config_class.__init__).parameters
-    base = tiny_config(config_class)
+    base = tiny_config(config_class, given)
     return (
         Variant("base"),
         *_heads(fields, base),

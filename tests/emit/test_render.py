@@ -109,6 +109,7 @@ def test_the_package_exports_what_the_source_does_and_the_port_has(ported):
     assert _text(ported, "__init__.py") == (
         '"""TinyForCausalLM, ported to Ascend NPU by porter. Where it came from and what changed:'
         ' port.json, port.diff."""\n\n'
+        "import porter.runtime  # before the model: it refuses a transformers that porter was not tested with\n\n"
         "from .modeling_tiny import (\n    TinyForCausalLM,\n    TinyNorm,\n)\n\n"
         '__all__ = [\n    "TinyForCausalLM",\n    "TinyNorm",\n]\n'
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from porter.convert import convert, inspect
 from porter.diagnostics import Refused
-from porter.source import Companion
+from porter.source import Companion, load_source
 from tests.engine.sources import (
     accepted,
     comments,
@@ -278,3 +279,26 @@ def test_a_port_of_a_file_loads_as_custom_code_and_one_of_the_library_does_not()
     code = accepted(convert(free_standing(text), name="llama")).code
     assert f"class LlamaPreTrainedModel(NpuPreTrainedModel):\n{said}    weight_merges = (\n" in code
     assert said not in port_of("llama").code
+    assert "PortedFrom" not in code
+
+
+def test_a_port_of_an_installed_module_says_which_text_it_was_made_from():
+    source = load_source("transformers.models.llama")
+    text = port_of("llama").code
+    assert (
+        "class LlamaPreTrainedModel(NpuPreTrainedModel):\n    ported_from = PortedFrom(\n"
+        f'        "transformers.models.llama.modeling_llama",\n        version="{source.version}",\n'
+        f'        sha256="{hashlib.sha256(source.path.read_bytes()).hexdigest()}",\n    )\n'
+    ) in text
+
+
+def test_docstrings_are_made_by_the_runtimes_decorator_which_prints_nothing():
+    text = port_of("llama").code
+    assert "    auto_docstring,\n" in text[text.index("from porter.runtime import (") :]
+    assert "auto_docstring" not in text[: text.index("from porter.runtime")]
+    own = text_of("llama").replace("from ...", "from transformers.").replace("from .configuration_llama", "from x")
+    theirs = "from transformers.utils import TransformersKwargs, auto_docstring,"
+    assert theirs in own
+    own = own.replace(theirs, "from x import auto_docstring\nfrom transformers.utils import TransformersKwargs,")
+    code = accepted(convert(free_standing(own), name="llama")).code
+    assert "from x import auto_docstring" in code  # somebody else's is kept

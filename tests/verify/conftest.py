@@ -1,5 +1,6 @@
 """A port to check, converted here, and copies of it with one thing broken; model code that no package holds."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -64,7 +65,7 @@ def mistral(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def broken(llama, tmp_path):
-    """A copy of the Llama port with `old` replaced by `new`; it must occur."""
+    """A copy of the Llama port with `old` replaced by `new`, as if porter had written it so; `old` must occur."""
 
     def copy(old: str, new: str, name: str = "broken") -> Path:
         place = tmp_path / name
@@ -73,6 +74,9 @@ def broken(llama, tmp_path):
         text = file.read_text()
         assert old in text
         file.write_text(text.replace(old, new))
+        account = json.loads((place / "port.json").read_text())
+        account["files"][file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        (place / "port.json").write_text(json.dumps(account))
         return place
 
     return copy
