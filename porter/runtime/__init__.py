@@ -8,7 +8,8 @@ Gives:    the parts that ported models are made of.
 Imported: by generated code, `runner`, `verify`, `bench`. It needs `npu`.
 """
 
-from porter.runtime.cache import StaticKVCache, actual_seq_lengths, prepare_kv_cache
+from porter.runtime.arguments import actual_seq_lengths, prepare_kv_cache
+from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
 from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel

@@ -67,6 +67,8 @@ def _npu_mask(
     unsupported: dict[str, Any],
 ) -> torch.Tensor | None:
     _refuse(config, unsupported)
+    if past_key_values is not None:
+        past_key_values.cursor.settle()
     batch, queries = inputs_embeds.shape[:2]
     padded = attention_mask is not None and not _without_padding(attention_mask, batch, queries, past_key_values)
     if not padded and past_key_values is not None and _sees_all_written(queries, past_key_values, window):

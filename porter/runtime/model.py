@@ -7,19 +7,23 @@ does; a checkpoint never shows that projections are merged. What a port cannot d
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import PrefixChange, WeightConverter
 
-from porter.runtime.cache import StaticKVCache, check_kv_cache
+from porter.runtime.arguments import check_kv_cache
+from porter.runtime.cache import StaticKVCache
+from porter.runtime.capabilities import InferenceOnly, OneAttention
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict
 
 _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 
-class PortedPreTrainedModel(PreTrainedModel):
+class PortedPreTrainedModel(InferenceOnly):
     """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged.
 
     `source_is_custom_code`: the class it was made from is none of transformers' own.
@@ -91,8 +95,25 @@ def _check_conversions(own: Any, merges: list[WeightConverter]) -> None:
             )
 
 
-class NpuPreTrainedModel(PortedPreTrainedModel):
+class NpuPreTrainedModel(OneAttention, PortedPreTrainedModel):
     """A port whose attention keeps BSND tensors: `generate()` gives it a `StaticKVCache` of the length it needs."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module; the KV cache counts the step when all layers have run it, whichever they are."""
+        given = _cache_in((*args, *kwargs.values()))
+        if torch.compiler.is_compiling():
+            outputs = super().__call__(*args, **kwargs)
+        else:
+            try:
+                outputs = super().__call__(*args, **kwargs)
+            except BaseException:
+                if given is not None:
+                    given.cursor.abandon()
+                raise
+        cache = given if given is not None else _cache_of(outputs)
+        if cache is not None:
+            cache.cursor.finish()
+        return outputs
 
     def _prepare_cache_for_generation(
         self,
@@ -105,6 +126,8 @@ class NpuPreTrainedModel(PortedPreTrainedModel):
         given = model_kwargs.get("past_key_values")
         slots = max(max_cache_length, generation_config.max_cache_len or 0)
         if given is not None:
+            if generation_config.use_cache is False:
+                raise ValueError("past_key_values and use_cache=False contradict each other: leave one of them out")
             if check_kv_cache(given).max_cache_len is None:
                 given.grow_to(slots)
         elif generation_config.use_cache is not False:
@@ -122,3 +145,15 @@ class NpuPreTrainedModel(PortedPreTrainedModel):
         return super()._prepare_cache_for_generation(
             generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
         )
+
+
+def _cache_in(values: Iterable[Any]) -> StaticKVCache | None:
+    return next((value for value in values if isinstance(value, StaticKVCache)), None)
+
+
+def _cache_of(outputs: Any) -> StaticKVCache | None:
+    """The cache that a call made and gave back: of a `ModelOutput`, or of the tuple it is with return_dict=False."""
+    if isinstance(outputs, tuple):
+        return _cache_in(outputs)
+    cache = getattr(outputs, "past_key_values", None)
+    return cache if isinstance(cache, StaticKVCache) else None
