@@ -13,6 +13,7 @@ from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
 from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
+from porter.runtime.norms import NormAhead, add_norm, add_states, norm_states
 from porter.runtime.padding import left_pad, position_ids_from_mask
 from porter.runtime.products import block_products
 from porter.runtime.registry import UnknownModel, injection_policy, load_model_class, registered
@@ -21,16 +22,20 @@ from porter.runtime.weights import RowMerge
 
 __all__ = [
     "CacheFull",
+    "NormAhead",
     "NpuPreTrainedModel",
     "PortedPreTrainedModel",
     "RowMerge",
     "StaticKVCache",
     "UnknownModel",
     "actual_seq_lengths",
+    "add_norm",
+    "add_states",
     "block_products",
     "injection_policy",
     "left_pad",
     "load_model_class",
+    "norm_states",
     "npu_causal_mask",
     "npu_sliding_window_causal_mask",
     "position_ids_from_mask",
