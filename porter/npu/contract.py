@@ -14,8 +14,11 @@ HALF_OR_FLOAT = (torch.float16, torch.bfloat16, torch.float32)
 INDEX = (torch.int32, torch.int64)
 
 
-class ContractError(ValueError):
-    """An op was called in a way the device refuses, or would answer with something undefined."""
+class ContractError(RuntimeError):
+    """An op was called in a way the device refuses, or would answer with something undefined.
+
+    A RuntimeError, as the device's own refusal is: who catches one there catches the same here.
+    """
 
     def __init__(self, op: str, argument: str, limit: str, got: object) -> None:
         super().__init__(f"{op}: {argument} {limit}, got {got}")

@@ -38,8 +38,9 @@ def npu_rotary_mul(
 ) -> torch.Tensor:
     """`input * r1 + rotated(input) * r2`, r1 the cosines and r2 the sines; out of place.
 
-    input: BNSD, BSND, SBND or TND, of one dtype with r1 and r2: float16, bfloat16 or float32. D even and under 896, B
-    and N under 1000. Mode "half" rotates (x1, x2) to (-x2, x1) by halves and takes r1 and r2 as 11SD, B1SD, BNSD;
+    input: BNSD, BSND, SBND or TND; float16, bfloat16 or float32. r1 and r2: its dtype, or another of the three, and
+    then **cast to it first**, as op-plugin does in eager mode on A2, A3 and Ascend950 (TorchAir hands them on as they
+    are: cast them yourself for a graph). D even and under 896, B and N under 1000. Mode "half" rotates (x1, x2) to (-x2, x1) by halves and takes r1 and r2 as 11SD, B1SD, BNSD;
     1S1D, BS1D, BSND; S11D, SB1D, SBND; T1D, TND. Mode "interleave" rotates neighbours, takes 11SD, 1S1D, S11D, T1D,
     and wants B * N under 1000. rotate: a (D, D) matrix, `input @ rotate` in place of either rotation; A2 and A3 only.
     Computed in float32 and rounded once, as the operator's public reference does; not seen on a device. Raises
@@ -47,9 +48,9 @@ def npu_rotary_mul(
     or not a multiple of 32; Ascend950 takes D up to 1024.
     """
     _check_mul(input, r1, r2, rotary_mode, rotate)
-    x = widened(input)
+    x, cos, sin = widened(input), widened(_cast(r1, input)), widened(_cast(r2, input))
     rotated = x @ widened(rotate) if rotate is not None else _rotated(x, rotary_mode)
-    return rounded(rotated * widened(r2) + x * widened(r1), input.dtype).contiguous()
+    return rounded(rotated * sin + x * cos, input.dtype).contiguous()
 
 
 def _plain_rotary_mul(
@@ -63,7 +64,7 @@ def _plain_rotary_mul(
     if type(r1) not in TENSORS or type(r2) not in TENSORS or rotate is not None:
         return npu_rotary_mul(input, r1, r2, rotary_mode, rotate)
     _check_mul(input, r1, r2, rotary_mode, rotate)
-    x, cos, sin = widened(input), widened(r1), widened(r2)
+    x, cos, sin = widened(input), widened(_cast(r1, input)), widened(_cast(r2, input))
     rotated = _rotated(x, rotary_mode)
     scaled = x * cos if x is input else x.mul_(cos)
     return rounded(rotated.mul_(sin).add_(scaled), input.dtype).contiguous()
@@ -95,6 +96,10 @@ def npu_apply_rotary_pos_emb(
     return query, key
 
 
+def _cast(table: torch.Tensor, input: torch.Tensor) -> torch.Tensor:
+    return table if table.dtype is input.dtype else table.to(input.dtype)
+
+
 def _rotated(x: torch.Tensor, mode: str) -> torch.Tensor:
     """A tensor of its own."""
     if mode == "half":
@@ -110,8 +115,10 @@ def _check_mul(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mode: str,
     check_dtype(op, "input", x, HALF_OR_FLOAT)
     check_chip_dtype(op, "input", x)
     check_rank(op, "input", x, 3, 4)
-    check_same_dtype(op, "r1", cos, "input", x.dtype)
-    check_same_dtype(op, "r2", sin, "input", x.dtype)
+    for name, table in (("r1", cos), ("r2", sin)):
+        check_dtype(op, name, table, HALF_OR_FLOAT)
+        if current_chip() == ASCEND_310P:
+            check_same_dtype(op, name, table, "input", x.dtype)
     if mode not in (("half",) if current_chip() == ASCEND_310P else ("half", "interleave")):
         raise ContractError(op, "rotary_mode", "must be 'half' or 'interleave', 'half' on 310P", repr(mode))
     _check_head_dim(op, x)

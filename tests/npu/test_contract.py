@@ -83,7 +83,9 @@ REFUSED = [
     (A2, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16), t(1, 3, 1, 16)), "the shape of r1 (2, 3, 1, 16), got (1, 3, 1, 16)"),
     (A2, rotary(t(2, 3, 4, 16), t(3, 16)), "npu_rotary_mul: r1 must be"),
     (A2, rotary(t(2, 16), t(2, 16)), "npu_rotary_mul: input must have 3 to 4 dimensions, got 2 (2, 16)"),
-    (A2, rotary(t(2, 3, 4, 16, dtype=bf16), t(2, 3, 1, 16)), "the dtype of input (torch.bfloat16), got torch.float32"),
+    (A2, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16, dtype=f64)), "npu_rotary_mul: r1 must be one of torch.float16"),
+    (A2, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16), t(2, 3, 1, 16).int()), "npu_rotary_mul: r2 must be one of"),
+    (ASCEND_310P, rotary(t(2, 3, 4, 32, dtype=fp16), t(2, 3, 1, 32)), "of input (torch.float16), got torch.float32"),
     (A2, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16), None, "interleave"), "an input of (2, 3, 4, 16) in mode 'interleave'"),
     (A2, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16), None, "quarter"), "or 'interleave', 'half' on 310P, got 'quarter'"),
     (A2, rotary(t(1000, 2, 1, 2), t(1000, 2, 1, 2)[:1]), "input must have B < 1000 and N < 1000 (BSND), got"),
@@ -176,6 +178,14 @@ def test_refused(name, call, message):
         call()
 
 
+def test_a_refusal_is_a_runtime_error_as_on_the_device():
+    with pytest.raises(RuntimeError, match="npu_swiglu: input must have an even size") as caught:
+        torch_npu.npu_swiglu(t(2, 7))
+    assert not isinstance(caught.value, ValueError)
+    with pytest.raises(RuntimeError, match="npu_swiglu: input must have an even size"), torch.no_grad():
+        torch_npu.npu_swiglu(t(2, 7, dtype=bf16))
+
+
 ALLOWED = [
     (A2, norm(t(2, 8, dtype=fp16), t(8))),
     (ASCEND_310P, norm(t(2, 16, dtype=fp16), t(16, dtype=fp16))),
@@ -183,6 +193,8 @@ ALLOWED = [
     (A2, rotary(t(2, 3, 4, 894), t(2, 3, 1, 894))),
     (ASCEND_950, rotary(t(2, 3, 4, 1024), t(2, 3, 1, 1024))),
     (A2, rotary(t(1, 2000, 4, 2), t(1, 2000, 1, 2))),
+    (A2, rotary(t(2, 3, 4, 16, dtype=bf16), t(2, 3, 1, 16), t(2, 3, 1, 16, dtype=fp16))),
+    (ASCEND_950, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16, dtype=bf16))),
     (A2, attend((128, 2, 4, 8), (128, 2, 2, 8))),
     (A2, attend((1, 2, 128, 8), (1, 2, 2, 8), num_heads=128)),
     (A2, attend((2, 1, 4, 16), sparse_mode=3)),

@@ -69,6 +69,22 @@ def test_rotary_mul_with_a_matrix():
     )
 
 
+@pytest.mark.parametrize("table_dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("mode", ["half", "interleave"])
+def test_tables_of_another_dtype_are_cast_to_that_of_x_first(dtype, table_dtype, mode):
+    """Not computed at the width of the tables: the cast rounds them, and the result has the dtype of x."""
+    x, (cos, sin) = torch.randn(2, 6, 4, 16).to(dtype), tables((1, 6, 1, 16), table_dtype)
+    wanted = torch_npu.npu_rotary_mul(x, cos.to(dtype), sin.to(dtype), mode)
+    with torch.inference_mode():
+        at_once = torch_npu.npu_rotary_mul(x, cos, sin, mode)
+    dispatched, traced = torch.ops.npu.npu_rotary_mul(x, cos, sin, mode), torch_npu.npu_rotary_mul(
+        x.to("meta"), cos.to("meta"), sin.to("meta"), mode
+    )
+    for found in (at_once, dispatched):
+        assert found.dtype == dtype and torch.equal(found, wanted)
+    assert traced.dtype == dtype and traced.shape == x.shape
+
+
 @pytest.mark.parametrize(
     ("layout", "query", "key", "table"),
     [
