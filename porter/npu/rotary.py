@@ -40,9 +40,10 @@ def npu_rotary_mul(
 
     input: BNSD, BSND, SBND or TND; float16, bfloat16 or float32. r1 and r2: its dtype, or another of the three, and
     then **cast to it first**, as op-plugin does in eager mode on A2, A3 and Ascend950 (TorchAir hands them on as they
-    are: cast them yourself for a graph). D even and under 896, B and N under 1000. Mode "half" rotates (x1, x2) to (-x2, x1) by halves and takes r1 and r2 as 11SD, B1SD, BNSD;
-    1S1D, BS1D, BSND; S11D, SB1D, SBND; T1D, TND. Mode "interleave" rotates neighbours, takes 11SD, 1S1D, S11D, T1D,
-    and wants B * N under 1000. rotate: a (D, D) matrix, `input @ rotate` in place of either rotation; A2 and A3 only.
+    are: cast them yourself for a graph). D even and under 896, B and N under 1000. Mode "half" rotates (x1, x2) to
+    (-x2, x1) by halves and takes r1 and r2 as 11SD, B1SD, BNSD; 1S1D, BS1D, BSND; S11D, SB1D, SBND; T1D, TND. Mode
+    "interleave" rotates neighbours, takes 11SD, 1S1D, S11D, T1D, and wants B * N under 1000. rotate: a (D, D) matrix,
+    `input @ rotate` in place of either rotation; A2 and A3 only.
     Computed in float32 and rounded once, as the operator's public reference does; not seen on a device. Raises
     ContractError for what the torch_npu op documentation forbids; on 310P also bfloat16, "interleave", and D over 128
     or not a multiple of 32; Ascend950 takes D up to 1024.
