@@ -19,6 +19,7 @@ from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 from porter.runtime import (
     actual_seq_lengths,
+    kernel_mask,
     npu_causal_mask,
     npu_sliding_window_causal_mask,
     prepare_kv_cache,
@@ -98,7 +99,7 @@ def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
         query,
         key,
         value,
-        atten_mask=mask,
+        atten_mask=kernel_mask(mask, query, cache, self.layer_idx),
         actual_seq_lengths_kv=actual_seq_lengths(cache, self.layer_idx, **kwargs),
         num_heads=query.shape[2],
         num_key_value_heads=key.shape[2],

@@ -11,7 +11,7 @@ Imported: by generated code, `runner`, `verify`, `bench`. It needs `npu`.
 from porter.runtime.arguments import actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
-from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
+from porter.runtime.masks import kernel_mask, npu_causal_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
 from porter.runtime.norms import NormAhead, add_norm, add_states, norm_states
 from porter.runtime.padding import left_pad, position_ids_from_mask
@@ -33,6 +33,7 @@ __all__ = [
     "add_states",
     "block_products",
     "injection_policy",
+    "kernel_mask",
     "left_pad",
     "load_model_class",
     "norm_states",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
-from porter.runtime.cache import StaticKVCache
+from porter.runtime.cache import StaticKVCache, check_kv_cache
 
 
 def prepare_kv_cache(
@@ -48,20 +48,10 @@ def actual_seq_lengths(past_key_values: StaticKVCache | None, layer_idx: int, **
     `kwargs` are what else the attention was called with: errors as of `prepare_kv_cache`.
     """
     _refuse(kwargs)
-    if check_kv_cache(past_key_values) is None or torch.compiler.is_compiling():
+    if past_key_values is None or torch.compiler.is_compiling():
         return None
     layer = past_key_values.layers[layer_idx]
     return [layer.length] * layer.batch_size
-
-
-def check_kv_cache(past_key_values: Any) -> StaticKVCache | None:
-    """The cache itself if a port can write it, None for none, else TypeError."""
-    if past_key_values is None or isinstance(past_key_values, StaticKVCache):
-        return past_key_values
-    raise TypeError(
-        f"past_key_values is a {type(past_key_values).__name__}; this model keeps (B, S, N, D) states written in "
-        "place: pass porter.runtime.StaticKVCache(config, max_cache_len=...), or none and one is made"
-    )
 
 
 def _refuse(kwargs: dict[str, Any]) -> None:

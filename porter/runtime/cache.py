@@ -194,16 +194,21 @@ class StaticKVCache(Cache):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the states (B, S, N_kv, D) of one layer; ValueError for a layer that the configuration does not have."""
+        """Write the states (B, S, N_kv, D) of one layer; ValueError for one that the configuration does not count."""
         if not 0 <= layer_idx < len(self.layers):
             raise ValueError(
-                f"layer_idx {layer_idx} writes to a KV cache of {len(self.layers)} layers: let config.num_hidden_layers "
-                "(and config.layer_types) count the layers there are, and number their layer_idx from 0"
+                f"layer_idx {layer_idx} writes to a KV cache of {len(self.layers)} layers: let "
+                "config.num_hidden_layers (and config.layer_types) count the layers there are, and number their "
+                "layer_idx from 0"
             )
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
     def _kv_layers(self) -> list[StaticKVLayer]:
         return [layer for layer in self.layers if isinstance(layer, StaticKVLayer)]
+
+    def counts_elsewhere(self) -> bool:
+        """Whether tokens are held, but not by the first layer: of it a source asks how many there are."""
+        return self.cursor.positions is not None and not self._kv_layers()[0].is_initialized
 
     def _allocated(self) -> int:
         """Slots that every layer has which holds states."""
@@ -267,3 +272,13 @@ class StaticKVCache(Cache):
             layer.select_batch(indices)
         if self.cursor.positions is not None:
             self.cursor.positions = self.cursor.positions.index_select(0, indices.to(self.cursor.positions.device))
+
+
+def check_kv_cache(past_key_values: Any) -> StaticKVCache | None:
+    """The cache itself if a port can write it, None for none, else TypeError."""
+    if past_key_values is None or isinstance(past_key_values, StaticKVCache):
+        return past_key_values
+    raise TypeError(
+        f"past_key_values is a {type(past_key_values).__name__}; this model keeps (B, S, N, D) states written in "
+        "place: pass porter.runtime.StaticKVCache(config, max_cache_len=...), or none and one is made"
+    )

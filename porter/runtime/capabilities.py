@@ -30,7 +30,8 @@ class InferenceOnly(PreTrainedModel):
 
     def init_parallel_plans(self) -> None:
         super().init_parallel_plans()
-        self._tp_plan, self._ep_plan = {}, {}
+        self._tp_plan: dict[str, str] = {}
+        self._ep_plan: dict[str, str] = {}
 
 
 class OneAttention(InferenceOnly):

@@ -15,8 +15,7 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import PrefixChange, WeightConverter
 
-from porter.runtime.arguments import check_kv_cache
-from porter.runtime.cache import StaticKVCache
+from porter.runtime.cache import StaticKVCache, check_kv_cache
 from porter.runtime.capabilities import InferenceOnly, OneAttention
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict
 
@@ -128,8 +127,10 @@ class NpuPreTrainedModel(OneAttention, PortedPreTrainedModel):
         if given is not None:
             if generation_config.use_cache is False:
                 raise ValueError("past_key_values and use_cache=False contradict each other: leave one of them out")
-            if check_kv_cache(given).max_cache_len is None:
-                given.grow_to(slots)
+            cache = check_kv_cache(given)
+            assert cache is not None
+            if cache.max_cache_len is None:
+                cache.grow_to(slots)
         elif generation_config.use_cache is not False:
             if generation_config.cache_implementation not in (None, "static"):
                 raise ValueError(
