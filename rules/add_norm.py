@@ -26,7 +26,9 @@ def before(self, residual, branch):
 
 
 def after(self, residual, branch):
-    hidden_states, residual = add_norm(self.norm, branch, residual)
+    hidden_states, residual = add_norm(
+        self.norm, branch, residual
+    )
 
 
 def not_a_difference(self, residual, branch):

@@ -278,7 +278,9 @@ class LlamaDecoderLayer(GradientCheckpointingLayer):
             **kwargs,
         )
         # Fully Connected
-        hidden_states, residual = add_norm(self.post_attention_layernorm, hidden_states, residual)
+        hidden_states, residual = add_norm(
+            self.post_attention_layernorm, hidden_states, residual
+        )
         hidden_states = self.mlp(hidden_states)
         hidden_states = add_states(hidden_states, residual, ahead)
         return hidden_states

@@ -125,7 +125,7 @@ def test_beams_are_refused_in_dynamo_mode(compiled):
     made.model.generation_config.num_beams = 2
     with pytest.raises(CannotRun, match="num_beams=2") as refused:
         made.execute_model(PROMPTS)
-    assert refused.value.diagnostic.code == "P086"
+    assert refused.value.diagnostic.code == "P089"
 
 
 def test_a_backend_is_chosen_by_what_there_is(monkeypatch, runner):
