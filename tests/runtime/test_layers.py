@@ -51,18 +51,21 @@ def test_a_hook_on_the_final_norm_sees_what_the_source_s_sees(models):
     same(expected, found)
 
 
+RAMP = torch.linspace(0.5, 1.5, 32)  # a norm would take a factor of all states out again
+
+
 def scaled(_module, _args, output):
-    return output * 1.5
+    return output * RAMP
 
 
 def scaled_in_place(_module, _args, output):
-    output.mul_(1.5)
+    output.mul_(RAMP)
 
 
 HOOKS = {
     "returns other states": lambda layer: layer.register_forward_hook(scaled),
     "changes the states in place": lambda layer: layer.register_forward_hook(scaled_in_place),
-    "changes what comes in": lambda layer: layer.register_forward_pre_hook(lambda _, args: (args[0] * 1.5, *args[1:])),
+    "changes what comes in": lambda layer: layer.register_forward_pre_hook(lambda _, args: (args[0] * RAMP, *args[1:])),
     "changes a norm": lambda layer: layer.input_layernorm.register_forward_hook(scaled),
     "changes the norm inside": lambda layer: layer.post_attention_layernorm.register_forward_hook(scaled),
 }
@@ -94,7 +97,7 @@ class Scaling(Wrapper):
     """Takes what it knows by name, and changes what comes out, in place."""
 
     def forward(self, hidden_states, attention_mask=None, **kwargs):
-        return self.layer(hidden_states, attention_mask=attention_mask, **kwargs).mul_(1.5)
+        return self.layer(hidden_states, attention_mask=attention_mask, **kwargs).mul_(RAMP)
 
 
 class Transparent(Wrapper):
