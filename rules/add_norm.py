@@ -5,7 +5,10 @@ Numerics: those of `norm_rms_residual`, which must take the norm's class.
 Contract: as `norm_rms_residual`: the branch and the residual have one shape and one dtype.
 """
 
+from torch import nn
+
 from porter.rule import Rule
+from porter.runtime import add_norm
 
 rule = Rule(
     site="layer.forward",
@@ -23,7 +26,9 @@ def before(self, residual, branch):
 
 
 def after(self, residual, branch):
-    hidden_states, residual = self.norm(branch, residual)
+    hidden_states, residual = add_norm(
+        self.norm, branch, residual
+    )
 
 
 def not_a_difference(self, residual, branch):
@@ -40,12 +45,15 @@ def not_norm_of_the_branch(self, residual, branch):
     residual = hidden_states
 
 
-def proof(draw):
-    weight = draw.normal(64)
+class _Norm(nn.Module):
+    def __init__(self, draw):
+        super().__init__()
+        self.weight = draw.normal(64)
 
-    def norm(x, residual=None):
+    def forward(self, x, residual=None):
         total = x if residual is None else residual + x
-        normed = total * weight
-        return normed if residual is None else (normed, total)
+        return total * self.weight if residual is None else (total * self.weight, total)
 
-    return dict(self=draw.module(norm=norm), residual=draw.normal(2, 7, 64), branch=draw.normal(2, 7, 64))
+
+def proof(draw):
+    return dict(self=draw.module(norm=_Norm(draw)), residual=draw.normal(2, 7, 64), branch=draw.normal(2, 7, 64))

@@ -3,14 +3,14 @@
 Why:      the addition at the end of each layer disappears into the norm that follows it, in the next layer or after
           the last one.
 Numerics: those of `norm_rms_residual`, which must take the class of the layer's first norm and of the final norm.
-Contract: a layer gets the states and their norm, and returns both: the states stay the first output, so that whoever
-          records hidden states at a layer sees what the source returns there.
+Contract: a layer is called as the source's and returns what that returns; called by its model it leaves the norm of
+          its states beside them, in a `porter.runtime.NormAhead`, and takes what the layer before it left.
 """
 
-import torch
 from torch import nn
 
 from porter.rule import Edit, Rule
+from porter.runtime import NormAhead, add_states, norm_states
 
 rule = Rule(
     edits=(
@@ -37,14 +37,12 @@ def before_layer(self, hidden_states, branch, skip):
     return output
 
 
-def after_layer(
-    self, hidden_states, branch, skip, normed_states: torch.Tensor, next_norm: nn.Module
-) -> tuple[torch.Tensor, torch.Tensor]:
+def after_layer(self, hidden_states, branch, skip, ahead: NormAhead | None = None):
     residual = hidden_states
-    normed = normed_states
+    normed = norm_states(self.norm, hidden_states, ahead)
     ...
-    normed_states, output = next_norm(branch, skip)
-    return output, normed_states
+    output = add_states(branch, skip, ahead)
+    return output
 
 
 def before_model(self, hidden_states, layers):
@@ -55,18 +53,19 @@ def before_model(self, hidden_states, layers):
 
 
 def after_model(self, hidden_states, layers):
-    decoder_layers = list(layers)
-    norms = [*(layer.norm for layer in decoder_layers), self.final_norm]
-    normed_states = norms[0](hidden_states)
-    for decoder_layer, next_norm in zip(decoder_layers, norms[1:]):
-        hidden_states, normed_states = decoder_layer(
+    ahead = NormAhead()
+    for decoder_layer in ahead.over(
+        layers,
+        lambda layer: layer.norm,
+        self.final_norm,
+    ):
+        hidden_states = decoder_layer(
             hidden_states,
-            normed_states=normed_states,
-            next_norm=next_norm,
+            ahead=ahead,
             **...,
         )
     ...
-    hidden_states = normed_states
+    hidden_states = norm_states(self.final_norm, hidden_states, ahead)
 
 
 def before_model__enumerated(self, hidden_states, layers):
@@ -77,18 +76,20 @@ def before_model__enumerated(self, hidden_states, layers):
 
 
 def after_model__enumerated(self, hidden_states, layers):
-    decoder_layers = list(layers)
-    norms = [*(layer.norm for layer in decoder_layers), self.final_norm]
-    normed_states = norms[0](hidden_states)
-    for index, (decoder_layer, next_norm) in enumerate(zip(decoder_layers, norms[1:])):
-        hidden_states, normed_states = decoder_layer(
+    ahead = NormAhead()
+    layers_ahead = ahead.over(
+        layers,
+        lambda layer: layer.norm,
+        self.final_norm,
+    )
+    for index, decoder_layer in enumerate(layers_ahead):
+        hidden_states = decoder_layer(
             hidden_states,
-            normed_states=normed_states,
-            next_norm=next_norm,
+            ahead=ahead,
             **...,
         )
     ...
-    hidden_states = normed_states
+    hidden_states = norm_states(self.final_norm, hidden_states, ahead)
 
 
 def not_layer_that_norms_the_branch(self, hidden_states):
@@ -98,52 +99,42 @@ def not_layer_that_norms_the_branch(self, hidden_states):
     return residual + self.norm(hidden_states) * 2
 
 
-def _norm(weight):
-    def norm(x, residual=None):
-        total = x if residual is None else residual + x
-        return total * weight if residual is None else (total * weight, total)
+class _Norm(nn.Module):
+    def __init__(self, draw):
+        super().__init__()
+        self.weight = draw.normal(64)
 
-    return norm
+    def forward(self, x, residual=None):
+        total = x if residual is None else residual + x
+        return total * self.weight if residual is None else (total * self.weight, total)
+
+
+class _Layer(nn.Module):
+    """Runs one side of the rule on a drawn branch, and notes what it is called with and what it returns."""
+
+    def __init__(self, draw, side, seen):
+        super().__init__()
+        self.norm, self.branch, self.side, self.seen = _Norm(draw), draw.normal(2, 7, 64), side, seen
+
+    def forward(self, hidden_states, **ahead):
+        output = self.side(self, hidden_states, self.branch, hidden_states, **ahead)
+        self.seen += [hidden_states, output]
+        return output
+
+
+def _run(draw, layer, *models):
+    results, seen = [], []
+    layers = [_Layer(draw, layer, seen) for _ in range(3)]
+    self = draw.module(final_norm=_Norm(draw))
+    for model in models:
+        results.append(model(self, draw.normal(2, 7, 64), layers)["hidden_states"])
+    alone = layers[1](draw.normal(2, 7, 64))
+    return results, alone, seen
 
 
 def proof_before(draw):
-    branches = [draw.normal(2, 7, 64) for _ in range(3)]
-    norms = [_norm(draw.normal(64)) for _ in range(4)]
-    seen = []
-
-    def layer(norm, branch):
-        def forward(hidden_states):
-            seen.append(norm(hidden_states))
-            hidden_states = before_layer(draw.module(norm=norm), hidden_states, branch, hidden_states)
-            seen.append(hidden_states)
-            return hidden_states
-
-        return draw.module(norm=norm, forward=forward)
-
-    layers = [layer(norm, branch) for norm, branch in zip(norms, branches)]
-    self = draw.module(final_norm=norms[-1])
-    result = before_model(self, draw.normal(2, 7, 64), layers)["hidden_states"]
-    enumerated = before_model__enumerated(self, draw.normal(2, 7, 64), layers)["hidden_states"]
-    return result, enumerated, seen
+    return _run(draw, before_layer, before_model, before_model__enumerated)
 
 
 def proof_after(draw):
-    branches = [draw.normal(2, 7, 64) for _ in range(3)]
-    norms = [_norm(draw.normal(64)) for _ in range(4)]
-    seen = []
-
-    def layer(norm, branch):
-        def forward(hidden_states, normed_states, next_norm):
-            seen.append(normed_states)
-            self = draw.module(norm=norm)
-            outputs = after_layer(self, hidden_states, branch, hidden_states, normed_states, next_norm)
-            seen.append(outputs[0])
-            return outputs
-
-        return draw.module(norm=norm, forward=forward)
-
-    layers = [layer(norm, branch) for norm, branch in zip(norms, branches)]
-    self = draw.module(final_norm=norms[-1])
-    result = after_model(self, draw.normal(2, 7, 64), layers)["hidden_states"]
-    enumerated = after_model__enumerated(self, draw.normal(2, 7, 64), layers)["hidden_states"]
-    return result, enumerated, seen
+    return _run(draw, after_layer, after_model, after_model__enumerated)

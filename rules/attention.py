@@ -19,6 +19,7 @@ from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 from porter.runtime import (
     actual_seq_lengths,
+    kernel_mask,
     npu_causal_mask,
     npu_sliding_window_causal_mask,
     prepare_kv_cache,
@@ -110,8 +111,8 @@ def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
         query,
         key,
         value,
-        atten_mask=mask,
-        actual_seq_lengths_kv=actual_seq_lengths(cache, self.layer_idx),
+        atten_mask=kernel_mask(mask, query, cache, self.layer_idx),
+        actual_seq_lengths_kv=actual_seq_lengths(cache, self.layer_idx, **kwargs),
         num_heads=query.shape[2],
         num_key_value_heads=key.shape[2],
         scale=scaling,
@@ -200,9 +201,9 @@ def _prefill_and_decode(draw, kernel, cache_edit, mask_edit, window=None):
     self = draw.module(
         config=config, layer_idx=0, num_key_value_groups=2, training=False, is_causal=True, attention_dropout=0.0
     )
-    cache = cache_edit(model, True, None, None)["cache"]
-    outputs, seen = [], 0
+    cache, outputs, seen = None, [], 0
     for length in (7, 1, 1):
+        cache = cache_edit(model, True, cache, None)["cache"]
         seen += length
         padding = torch.ones(2, seen, dtype=torch.int64)
         padding[0, :3] = 0

@@ -58,11 +58,16 @@ except ImportError:  # no NPU stack here: the same ops, computed on the CPU
     from porter.npu import torch_npu
 
 from porter.runtime import (
+    NormAhead,
     NpuPreTrainedModel,
     PortedFrom,
     RowMerge,
     actual_seq_lengths,
+    add_norm,
+    add_states,
     auto_docstring,
+    kernel_mask,
+    norm_states,
     npu_causal_mask,
     prepare_kv_cache,
 )
@@ -226,8 +231,8 @@ class LlamaAttention(nn.Module):
             query_states,
             key_states,
             value_states,
-            atten_mask=attention_mask,
-            actual_seq_lengths_kv=actual_seq_lengths(past_key_values, self.layer_idx),
+            atten_mask=kernel_mask(attention_mask, query_states, past_key_values, self.layer_idx),
+            actual_seq_lengths_kv=actual_seq_lengths(past_key_values, self.layer_idx, **kwargs),
             num_heads=query_states.shape[2],
             num_key_value_heads=key_states.shape[2],
             scale=self.scaling,
@@ -254,17 +259,16 @@ class LlamaDecoderLayer(GradientCheckpointingLayer):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        normed_states: torch.Tensor,
-        next_norm: nn.Module,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = False,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        ahead: NormAhead | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> torch.Tensor:
         residual = hidden_states
-        hidden_states = normed_states
+        hidden_states = norm_states(self.input_layernorm, hidden_states, ahead)
         # Self Attention
         hidden_states, _ = self.self_attn(
             hidden_states=hidden_states,
@@ -276,10 +280,12 @@ class LlamaDecoderLayer(GradientCheckpointingLayer):
             **kwargs,
         )
         # Fully Connected
-        hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+        hidden_states, residual = add_norm(
+            self.post_attention_layernorm, hidden_states, residual
+        )
         hidden_states = self.mlp(hidden_states)
-        normed_states, hidden_states = next_norm(hidden_states, residual)
-        return hidden_states, normed_states
+        hidden_states = add_states(hidden_states, residual, ahead)
+        return hidden_states
 
 
 @auto_docstring
@@ -367,14 +373,15 @@ class LlamaModel(LlamaPreTrainedModel):
         hidden_states = inputs_embeds
         position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
 
-        decoder_layers = list(self.layers[: self.config.num_hidden_layers])
-        norms = [*(layer.input_layernorm for layer in decoder_layers), self.norm]
-        normed_states = norms[0](hidden_states)
-        for decoder_layer, next_norm in zip(decoder_layers, norms[1:]):
-            hidden_states, normed_states = decoder_layer(
+        ahead = NormAhead()
+        for decoder_layer in ahead.over(
+            self.layers[: self.config.num_hidden_layers],
+            lambda layer: layer.input_layernorm,
+            self.norm,
+        ):
+            hidden_states = decoder_layer(
                 hidden_states,
-                normed_states=normed_states,
-                next_norm=next_norm,
+                ahead=ahead,
                 attention_mask=causal_mask,
                 position_embeddings=position_embeddings,
                 position_ids=position_ids,
@@ -383,7 +390,7 @@ class LlamaModel(LlamaPreTrainedModel):
                 **kwargs,
             )
 
-        hidden_states = normed_states
+        hidden_states = norm_states(self.norm, hidden_states, ahead)
         return BaseModelOutputWithPast(
             last_hidden_state=hidden_states,
             past_key_values=past_key_values,

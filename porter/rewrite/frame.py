@@ -28,6 +28,7 @@ from porter.tree.names import decorator_name, dotted
 RUNTIME = "porter.runtime"
 BASE_CLASS = "PortedPreTrainedModel"
 BASE_CLASS_WITH_CACHE = "NpuPreTrainedModel"
+STATIC_CACHE = "prepare_kv_cache"  # of the runtime: who calls it keeps its keys and values there
 LIBRARY = "transformers"
 DOCUMENTING = "auto_docstring"
 
@@ -35,8 +36,7 @@ DOCUMENTING = "auto_docstring"
 def collect_frame(plan: Plan, source: Source, edits: Edits, needed: dict[str, Needed]) -> None:
     """Add the edits that follow from any rule; what they need goes into `needed`."""
     _collect_decorators(plan, edits)
-    has_static_cache = any(item.module.startswith(RUNTIME) for item in needed.values())
-    base_class = BASE_CLASS_WITH_CACHE if has_static_cache else BASE_CLASS
+    base_class = BASE_CLASS_WITH_CACHE if STATIC_CACHE in needed else BASE_CLASS
     needed[base_class] = Needed(RUNTIME, base_class)
     attributes = _attributes(plan, source)
     for name in ("PortedFrom", "RowMerge"):

@@ -6,7 +6,7 @@ decorators go from ported sites, helpers and imports that the rewrites left dead
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import libcst as cst

@@ -10,7 +10,7 @@ import libcst as cst
 from porter.rulebook.markers import is_gap
 from porter.tree import Function, Node, Tree
 from porter.tree.fields import walk
-from porter.tree.functions import body_of, parameter_names
+from porter.tree.functions import body_of, every_parameter, parameter_names
 from porter.tree.names import dotted, read_names, self_attribute, stored_nodes
 from porter.tree.straight import Straight, straight_line
 from porter.tree.versions import number_names
@@ -50,8 +50,10 @@ class Pattern:
 
     @cached_property
     def assigned_after(self) -> frozenset[str]:
-        """Names that `after` assigns."""
-        return frozenset(leaf.value for leaf in stored_nodes(self._nodes_after) if isinstance(leaf, cst.Name))
+        """Names that `after` assigns, and those of its lambdas' parameters."""
+        assigned = {leaf.value for leaf in stored_nodes(self._nodes_after) if isinstance(leaf, cst.Name)}
+        lambdas = (node for node in self._nodes_after if isinstance(node, cst.Lambda))
+        return frozenset(assigned.union(*map(every_parameter, lambdas)))
 
     @cached_property
     def named(self) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """The generation loop around compiled steps: what transformers' `generate()` calls in place of its own.
 
 Contract: tokens are those of `GenerationMixin._sample` for the same inputs: the same logits processors and stopping
-criteria, one draw a step from the same generator, padding behind a row's end. Greedy and sampling; beams are CannotRun.
+criteria, one draw a step from the same generator, padding behind a row's end. Greedy and sampling.
 The mask covers all slots from the start, as causality hides what is not written, so no input changes its shape.
 """
 
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from porter.runner.graph import CompiledSteps
-from porter.runner.refusal import CannotRun
 from porter.runtime import StaticKVCache, position_ids_from_mask
 
 
@@ -38,7 +37,6 @@ class CompiledLoop:
         **model_kwargs: Any,
     ) -> torch.Tensor:
         """input_ids (B, S) -> (B, S + new tokens)."""
-        _check(generation_config)
         mask = self.attention_mask
         positions = position_ids_from_mask(mask[:, : input_ids.shape[1]])
         pads_ended = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
@@ -69,16 +67,3 @@ def _pick(scores: torch.Tensor, do_sample: bool) -> torch.Tensor:
     if not do_sample:
         return scores.argmax(dim=-1)
     return torch.multinomial(scores.softmax(dim=-1), num_samples=1).squeeze(1)
-
-
-def _check(generation_config: Any) -> None:
-    asked = [
-        f"{name}={value}"
-        for name in ("num_beams", "num_return_sequences", "prompt_lookup_num_tokens", "prefill_chunk_size")
-        if (value := getattr(generation_config, name, None)) not in (None, 1)
-    ]
-    if asked:
-        message = (
-            f"execute_mode `dynamo` answers each prompt once, greedily or by sampling, not with {', '.join(asked)}"
-        )
-        raise CannotRun("P086", message, "set execute_mode to `eager`, or change the generation config")

@@ -7,6 +7,7 @@
 
 Contract: the model is the registry's, the checkpoint is unchanged, batches are padded on the left, and tokens are those
 of transformers' `generate()` on the same inputs, in every mode. Whatever cannot work raises before weights are read.
+Threads that share a runner take turns.
 Each step of `execute_model` is a method to override: load_tokenizer, tokenize, load_model, shard_model, generate,
 decode, show, report.
 """
@@ -15,12 +16,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, LogitsProcessorList, StoppingCriteriaList, StopStringCriteria
+from transformers import AutoTokenizer, LogitsProcessorList, StoppingCriteriaList
 
 from porter.runner.adapter import check_adapter, merge_adapter
 from porter.runner.answers import Answer, Answers
@@ -29,25 +32,24 @@ from porter.runner.checkpoint import check_checkpoint
 from porter.runner.clock import StepClock
 from porter.runner.configuration import read_configuration
 from porter.runner.find import find_class
+from porter.runner.generation import CHOSEN, check_processors, check_ways, stored_generation
 from porter.runner.graph import GraphPool
+from porter.runner.kept_cache import KeptCache
 from porter.runner.loading import load_whole
 from porter.runner.loop import CompiledLoop
 from porter.runner.prompts import check_prompts, encode, padding_token
 from porter.runner.ranks import common_seed, join_ranks, shard_over
 from porter.runner.refusal import CannotRun, keeps_its_cache
+from porter.runner.room import WithoutReminder, check_positions, warn_of_positions, within_memory
 from porter.runner.settings import Settings, from_environment
-from porter.runner.stops import RowStops
+from porter.runner.stops import stops_for
 from porter.runner.stream import Printer, TextStream
-from porter.runtime import (
-    NpuPreTrainedModel,
-    StaticKVCache,
-    block_products,
-    tabulate_rotary,
-)
+from porter.runtime import NpuPreTrainedModel, block_products
 
 logger = logging.getLogger("porter.runner")
 
 MODES = ("eager", "dynamo")
+_LOADED = ("dtype", "device", "models", "adapter")  # settings that a loaded model keeps
 Emit = Callable[[int, "str | None"], None]
 
 
@@ -67,8 +69,8 @@ class LlmModelRunner:
         self.ranks = join_ranks(self.settings.device)
         self.tokenizer: Any = None
         self.model: Any = None
-        self._cache: StaticKVCache | None = None
-        self._cache_shape = (0, 0)  # batch, slots
+        self._turn = threading.RLock()  # one model, one cache
+        self._kept = KeptCache()
         self._graphs: GraphPool | None = None
         self._strings: Any = None  # stop strings of the checkpoint's generation config
         self._warm: set[tuple[Any, ...]] = set()
@@ -111,11 +113,15 @@ class LlmModelRunner:
 
         A model that is loaded keeps its dtype, device, adapter and registry: other ones here are a ValueError.
         """
-        settings = self._settings_of_call(config)
+        with self._turn:
+            return self._execute(prompts, self._settings_of_call(config))
+
+    def _execute(self, prompts: str | Sequence[str], settings: Settings) -> Answers:
         listed = [prompts] if isinstance(prompts, str) else list(prompts)
         check_prompts(listed)
         self._check_mode(settings)
         self._init_tokenizer()
+        self._check_request(len(listed), settings)
         inputs = self.tokenize(listed, settings)
         self.init_model()
         self._warm_up(inputs, settings)
@@ -167,11 +173,25 @@ class LlmModelRunner:
 
         `emit(row, piece)` gets the text as it comes, and None at the row's end.
         """
+        with self._turn, WithoutReminder(), within_memory(self.device):
+            try:
+                return self._generate(inputs, settings, clock, steps or settings.max_new_tokens, emit)
+            except BaseException:
+                self._kept.cache = None  # one that was too large is not tried again
+                raise
+
+    def _generate(
+        self, inputs: dict[str, Any], settings: Settings, clock: StepClock | None, steps: int, emit: Emit | None
+    ) -> list[list[int]]:
         batch, length = inputs["input_ids"].shape
-        options = settings.generation()
-        stops = self._stops(length, settings)
+        options: dict[str, Any] = settings.generation() | CHOSEN
+        options |= {"max_new_tokens": steps, "pad_token_id": padding_token(self.tokenizer)}
+        check_ways(self.model.generation_config, compiled=self.execute_mode == "dynamo")
+        check_processors(self.model, options)
+        warn_of_positions(self.model.config, int(inputs["attention_mask"].sum(-1).max()) + steps)
+        stops = stops_for(self.model, self.tokenizer, length, settings, self._strings)
         if issubclass(self.model_class, NpuPreTrainedModel):
-            options["past_key_values"] = self._cache_for(batch, settings)
+            options["past_key_values"] = self._kept.emptied(self.model, settings, batch, self.device)
         if emit is not None:
             options["streamer"] = TextStream(self.tokenizer, batch, stops, emit)
         if self.execute_mode == "dynamo":
@@ -182,8 +202,6 @@ class LlmModelRunner:
         tokens = self.model.generate(
             **inputs,
             **options,
-            max_new_tokens=steps or settings.max_new_tokens,
-            pad_token_id=padding_token(self.tokenizer),
             logits_processor=LogitsProcessorList([clock] if clock is not None else []),
             stopping_criteria=StoppingCriteriaList([stops]),
         )
@@ -221,15 +239,23 @@ class LlmModelRunner:
             self.ranks.check(self.model_class, self.model_path)
             self.tokenizer = self.load_tokenizer()
 
+    def _check_request(self, batch: int, settings: Settings) -> None:
+        """What the generation config asks for, and whether there is room for it; before weights are read."""
+        own = self.model.generation_config if self.model is not None else stored_generation(self.model_path)
+        check_ways(own, compiled=self.execute_mode == "dynamo")
+        config = read_configuration(self.model_path, self.model_class)
+        check_positions(config, settings)
+        self._kept.check(config, settings, batch, self.device)
+
     def _settings_of_call(self, config: dict[str, Any]) -> Settings:
         settings = self.settings.updated(**config)
-        for name in ("dtype", "device", "models", "adapter"):
+        for name in _LOADED:
             if self.model is not None and getattr(settings, name) != getattr(self.settings, name):
                 raise ValueError(f"the model is loaded: make a new runner for another {name}")
         if self.model is None:
             if settings.device != self.settings.device:
                 self.ranks = join_ranks(settings.device)
-            self.settings = settings
+            self.settings = replace(self.settings, **{name: getattr(settings, name) for name in _LOADED})
         return settings
 
     def _check_mode(self, settings: Settings) -> None:
@@ -250,36 +276,18 @@ class LlmModelRunner:
                 self.generate(inputs, settings, steps=min(2, settings.max_new_tokens))
         self._warm.add(shape)
 
-    def _stops(self, length: int, settings: Settings) -> RowStops:
-        own = self.model.generation_config.eos_token_id
-        tokens = own if settings.eos_token_id is None else settings.eos_token_id
-        strings = settings.stop_strings or self._strings
-        criterion = StopStringCriteria(self.tokenizer, strings) if strings else None
-        return RowStops(length, {tokens} if isinstance(tokens, int) else set(tokens or ()), criterion)
-
-    def _cache_for(self, batch: int, settings: Settings) -> StaticKVCache:
-        """One cache for all prompts and answers of the settings' lengths, allocated once a batch size, then emptied."""
-        slots = settings.input_max_len + settings.max_new_tokens
-        if self._cache is None or self._cache_shape[0] != batch or self._cache_shape[1] < slots:
-            self._cache = None  # the old one is free before the new one is made
-            self._cache = StaticKVCache(self.model.config, max_cache_len=slots)
-            self._cache_shape = (batch, slots)
-            if self.device.type == "cpu":
-                tabulate_rotary(self.model, slots, promised=False)  # nobody keeps users from compiling the model
-        self._cache.reset()
-        return self._cache
-
     def _loop(self, attention_mask: torch.Tensor, settings: Settings, streamer: TextStream | None) -> CompiledLoop:
-        assert self._cache is not None
+        cache = self._kept.cache
+        assert cache is not None
         if self._graphs is None:
             self._graphs = GraphPool(self.model)
         steps = self._graphs.steps_for(
-            self._cache,
+            cache,
             batch=attention_mask.shape[0],
             backend=choose_backend(settings.backend, self.device),
             width=settings.input_max_len if settings.input_padding else None,
             cache_folder=settings.cache_folder,
         )
-        ahead = self._cache_shape[1] - attention_mask.shape[1]
+        ahead = self._kept.slots - attention_mask.shape[1]
         mask = torch.nn.functional.pad(attention_mask, (0, ahead), value=1)
-        return CompiledLoop(steps, self._cache, mask, streamer)
+        return CompiledLoop(steps, cache, mask, streamer)

@@ -15,12 +15,14 @@ from porter.release import require_tested_release
 
 require_tested_release()
 
-from porter.runtime.cache import StaticKVCache, actual_seq_lengths, prepare_kv_cache
+from porter.runtime.arguments import actual_seq_lengths, prepare_kv_cache
+from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
 from porter.runtime.docstrings import auto_docstring
 from porter.runtime.made_from import PortedFrom
-from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
+from porter.runtime.masks import kernel_mask, npu_causal_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
+from porter.runtime.norms import NormAhead, add_norm, add_states, norm_states
 from porter.runtime.padding import left_pad, position_ids_from_mask
 from porter.runtime.parts import put_together
 from porter.runtime.products import block_products
@@ -30,6 +32,7 @@ from porter.runtime.weights import RowMerge
 
 __all__ = [
     "CacheFull",
+    "NormAhead",
     "NpuPreTrainedModel",
     "PortedFrom",
     "PortedPreTrainedModel",
@@ -37,12 +40,16 @@ __all__ = [
     "StaticKVCache",
     "UnknownModel",
     "actual_seq_lengths",
+    "add_norm",
+    "add_states",
     "auto_docstring",
     "block_products",
     "folder_of",
     "injection_policy",
+    "kernel_mask",
     "left_pad",
     "load_model_class",
+    "norm_states",
     "npu_causal_mask",
     "npu_sliding_window_causal_mask",
     "position_ids_from_mask",

@@ -30,10 +30,10 @@ class StaticKVLayer(CacheLayerMixin):
     is_compileable = False  # generate() would make 4-D masks of its own for a compileable cache
     is_croppable = True
 
-    def __init__(self, cursor: Cursor, is_last: bool) -> None:
+    def __init__(self, cursor: Cursor, index: int) -> None:
         super().__init__()
         self.cursor = cursor
-        self.is_last = is_last  # the last attention layer of a step moves the cursor
+        self.index = index  # the layer_idx of the attention that writes here
         self.length = 0  # host: tokens after this layer's own last update in eager
 
     def slots(self) -> int:
@@ -55,8 +55,9 @@ class StaticKVLayer(CacheLayerMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write states (B, S, N_kv, D) at the cursor; returns keys and values (B, slots, N_kv, D), all slots."""
         steps, eager = key_states.shape[1], not torch.compiler.is_compiling()
+        self.cursor.turn_of(self.index)
         if eager:
-            self.length = self.cursor.check_room(steps) + steps
+            self.length = self._first_position(steps) + steps
         elif self.is_initialized and not self.cursor.sized:
             raise ValueError(
                 "a compiled step cannot grow the KV cache: pass StaticKVCache(config, max_cache_len=...), or call "
@@ -76,9 +77,19 @@ class StaticKVLayer(CacheLayerMixin):
             key_states, value_states = key_states.detach(), value_states.detach()
         torch_npu.scatter_update_(self.keys, positions, key_states, 1)
         torch_npu.scatter_update_(self.values, positions, value_states, 1)
-        if self.is_last:
-            self.cursor.advance(steps)
+        self.cursor.wrote(self.index, steps)
         return self.keys, self.values
+
+    def _first_position(self, steps: int) -> int:
+        """Where the next `steps` tokens begin. ValueError where this layer lacks some of the tokens before them."""
+        start = self.cursor.check_room(steps)
+        held = max(self.length, self.cursor.vouched)
+        if held < start:
+            raise ValueError(
+                f"layer {self.index} holds {held} of the {start} tokens in this KV cache: it did not run in every step "
+                "before. Begin with an empty cache"
+            )
+        return start
 
     def _check_states(self, states: torch.Tensor) -> None:
         batch, _, heads, head_dim = states.shape
@@ -104,12 +115,15 @@ class StaticKVLayer(CacheLayerMixin):
         return self.cursor.capacity(query_length), 0
 
     def get_seq_length(self) -> int | torch.Tensor:
-        return self.cursor.seen_on_device() if torch.compiler.is_compiling() else self.cursor.seen()
+        if torch.compiler.is_compiling():
+            return self.cursor.seen_on_device()
+        return self.cursor.seen() + (self.cursor.pending if self.index in self.cursor.written else 0)
 
     def get_max_length(self) -> int:
         return self.cursor.slots if self.cursor.fixed else -1
 
     def reset(self) -> None:
+        self.length = 0
         if self.is_initialized:  # zeros, as a stale inf or nan times a weight of 0 would not be 0
             self.keys.zero_()
             self.values.zero_()
@@ -118,7 +132,7 @@ class StaticKVLayer(CacheLayerMixin):
         if not self.is_initialized:
             return
         for states in (self.keys, self.values):  # in place: the addresses stay
-            written = states[:, : self.cursor.seen()]
+            written = states[:, : self.get_seq_length()]
             written.copy_(written.index_select(0, beam_idx.to(states.device)))
 
     def select_batch(self, indices: torch.Tensor) -> None:
@@ -150,7 +164,8 @@ class StaticKVCache(Cache):
     reallocation, in eager only. `config.layer_types` tells which layers hold attention; a layer that keeps another kind
     of state (linear attention, convolution) is a ValueError.
 
-    `get_seq_length()` is the tokens of all finished steps: an int in eager, a 0-d device tensor while compiling.
+    `get_seq_length()` is the tokens of all finished steps, and those of the step under way once the layer has written
+    them: an int in eager, a 0-d device tensor while compiling.
     """
 
     def __init__(self, config: Any, max_cache_len: int | None = None) -> None:
@@ -158,12 +173,11 @@ class StaticKVCache(Cache):
         foreign = sorted({kind for kind in layer_types if kind not in (*_KV_LAYERS, "dummy")})
         if foreign:
             raise ValueError(f"StaticKVCache holds keys and values; this model has {', '.join(foreign)} layers")
-        holding = [index for index, kind in enumerate(layer_types) if kind != "dummy"]
         self.cursor = Cursor(max_cache_len)
         super().__init__(
             layers=[
-                StaticKVLayer(self.cursor, is_last=index == holding[-1]) if index in holding else DummyLayer()
-                for index in range(len(layer_types))
+                DummyLayer() if kind == "dummy" else StaticKVLayer(self.cursor, index)
+                for index, kind in enumerate(layer_types)
             ]
         )
 
@@ -177,12 +191,28 @@ class StaticKVCache(Cache):
         """Bytes of all keys and values on this rank."""
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in self._kv_layers() if layer.is_initialized)
 
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the states (B, S, N_kv, D) of one layer; ValueError for one that the configuration does not count."""
+        if not 0 <= layer_idx < len(self.layers):
+            raise ValueError(
+                f"layer_idx {layer_idx} writes to a KV cache of {len(self.layers)} layers: let "
+                "config.num_hidden_layers (and config.layer_types) count the layers there are, and number their "
+                "layer_idx from 0"
+            )
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
     def _kv_layers(self) -> list[StaticKVLayer]:
         return [layer for layer in self.layers if isinstance(layer, StaticKVLayer)]
 
+    def counts_elsewhere(self) -> bool:
+        """Whether tokens are held, but not by the first layer: of it a source asks how many there are."""
+        return self.cursor.positions is not None and not self._kv_layers()[0].is_initialized
+
     def _allocated(self) -> int:
-        """Slots that every layer has now."""
-        return min((layer.slots() for layer in self._kv_layers()), default=0)
+        """Slots that every layer has which holds states."""
+        return min((layer.slots() for layer in self._kv_layers() if layer.is_initialized), default=0)
 
     def early_initialization(
         self, batch_size: int, num_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device | str
@@ -198,10 +228,12 @@ class StaticKVCache(Cache):
 
         Raises CacheFull, and counts nothing, where the step does not fit. A step that runs in eager checks by itself.
         """
+        self.cursor.settle()
         return self.cursor.reserve(steps)
 
     def set_length(self, length: int) -> None:
         """Make `length` the number of tokens in the cache, e.g. to rewind to a shared prompt. No states are moved."""
+        self.cursor.settle()
         if not 0 <= length <= self._allocated():
             raise ValueError(f"length {length} is not one of this cache's: it has {self._allocated()} slots allocated")
         self.cursor.move(length)
@@ -216,6 +248,7 @@ class StaticKVCache(Cache):
         """Forget the last `-tokens_to_remove` tokens (0 or negative, as in transformers)."""
         if tokens_to_remove > 0:
             raise ValueError(f"crop takes 0 or minus the number of tokens to remove, not {tokens_to_remove}")
+        self.cursor.settle()
         if tokens_to_remove < 0:
             self.set_length(max(self.cursor.seen() + tokens_to_remove, 0))
 
@@ -241,49 +274,11 @@ class StaticKVCache(Cache):
             self.cursor.positions = self.cursor.positions.index_select(0, indices.to(self.cursor.positions.device))
 
 
-def actual_seq_lengths(past_key_values: StaticKVCache | None, layer_idx: int) -> list[int] | None:
-    """KV length of each sequence after layer `layer_idx` was updated: what the fused attention reads up to.
-
-    None without a cache, and while compiling: there the lengths are not known to the host and the mask says it all.
-    """
-    if past_key_values is None or torch.compiler.is_compiling():
-        return None
-    layer = past_key_values.layers[layer_idx]
-    return [layer.length] * layer.batch_size
-
-
-def prepare_kv_cache(
-    config: Any,
-    past_key_values: Cache | None,
-    use_cache: bool | None,
-    *,
-    attention_mask: Any = None,
-    **kwargs: Any,
-) -> StaticKVCache | None:
-    """The cache a port's model uses: the given one, a new elastic one if `use_cache`, else None.
-
-    Raises TypeError for another kind of cache (its tensors are BNSD) or for masks by layer type (their polarity is not
-    the NPU's), and ValueError where attention weights are asked
-    for, in the call or in the config: the fused kernel never materialises them.
-    """
-    if isinstance(attention_mask, dict):
-        raise TypeError("attention_mask is a dict: a port makes its masks itself, from the 2-D or 4-D mask you pass")
-    wanted = kwargs.get("output_attentions")
-    if wanted or (wanted is None and getattr(config, "output_attentions", False)):
-        raise ValueError(
-            "output_attentions=True: npu_fused_infer_attention_score never materialises the attention weights. Leave "
-            "it out, or ask the source model for them"
-        )
-    if past_key_values is None:
-        return StaticKVCache(config) if use_cache else None
-    return check_kv_cache(past_key_values)
-
-
-def check_kv_cache(past_key_values: Any) -> StaticKVCache:
-    """The cache itself if a port can write it, else TypeError."""
-    if not isinstance(past_key_values, StaticKVCache):
-        raise TypeError(
-            f"past_key_values is a {type(past_key_values).__name__}; this model keeps (B, S, N, D) states written in "
-            "place: pass porter.runtime.StaticKVCache(config, max_cache_len=...), or none and one is made"
-        )
-    return past_key_values
+def check_kv_cache(past_key_values: Any) -> StaticKVCache | None:
+    """The cache itself if a port can write it, None for none, else TypeError."""
+    if past_key_values is None or isinstance(past_key_values, StaticKVCache):
+        return past_key_values
+    raise TypeError(
+        f"past_key_values is a {type(past_key_values).__name__}; this model keeps (B, S, N, D) states written in "
+        "place: pass porter.runtime.StaticKVCache(config, max_cache_len=...), or none and one is made"
+    )

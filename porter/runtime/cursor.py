@@ -4,6 +4,9 @@ Contract: `positions` (B,) int64 is the truth. In eager the host follows it with
 compiling, no host int is read or written, so a step neither recompiles nor waits; the one thing a compiled step leaves
 behind is `ran_compiled`, and the next eager reader then asks the device once. A runner that drives compiled steps calls
 `reserve` before each: that is host arithmetic only.
+
+A step is over when the model's call is, whichever layers it has and in whatever order they write. Layers that are
+called without their model begin a new step by writing a second time.
 """
 
 from __future__ import annotations
@@ -41,6 +44,10 @@ class Cursor:
         self.length = 0  # tokens of all finished steps that ran in eager
         self.reserved = 0  # tokens promised to compiled steps since `length` was right
         self.ran_compiled = False
+        self.written: tuple[int, ...] = ()  # layers that hold the states of the step under way
+        self.pending = 0  # tokens of that step, not yet counted
+        self.driven = False  # a model's call is under way
+        self.vouched = 0  # tokens that every layer is known to hold: the host does not see compiled steps write
 
     def allocate(self, batch_size: int, device: torch.device) -> None:
         """Make `positions`; the first layer to hold states calls it."""
@@ -54,6 +61,7 @@ class Cursor:
         if self.ran_compiled or self.reserved:
             self.length = 0 if self.positions is None else int(self.positions[0])
             self.reserved, self.ran_compiled = 0, False
+            self.vouched = self.length
         return self.length
 
     def seen_on_device(self) -> torch.Tensor | int:
@@ -91,8 +99,30 @@ class Cursor:
             self.slots = slots
         return slots
 
-    def advance(self, steps: int) -> None:
-        """Count a finished step; the last layer of the step calls it."""
+    def begin(self) -> None:
+        """A model's call begins."""
+        self.finish()
+        self.driven = True
+
+    def turn_of(self, layer: int) -> None:
+        """Layer `layer` is about to write. ValueError where it has written in this step."""
+        if layer in self.written:
+            if self.driven:
+                raise ValueError(
+                    f"two layers write to place {layer} of the KV cache in one step: give every attention layer a "
+                    "layer_idx of its own"
+                )
+            self.finish()
+
+    def wrote(self, layer: int, steps: int) -> None:
+        self.written, self.pending = (*self.written, layer), steps
+
+    def finish(self) -> None:
+        """The step under way is over: its tokens count. Nothing where none is."""
+        self.driven = False
+        if not self.written:
+            return
+        steps, self.written, self.pending = self.pending, (), 0
         assert self.positions is not None
         self.positions.add_(steps)
         if torch.compiler.is_compiling():
@@ -100,8 +130,19 @@ class Cursor:
         else:
             self.length += steps
 
+    def settle(self) -> None:
+        """As `finish`, but for layers that are called without their model: a mask is made, so a new step begins."""
+        if not self.driven:
+            self.finish()
+
+    def abandon(self) -> None:
+        """The step under way broke off: the next one is written over it."""
+        self.written, self.pending, self.driven = (), 0, False
+
     def move(self, length: int) -> None:
         """Make `length` the number of tokens in the cache, on both sides."""
+        self.vouched = length if length > self.length else min(self.vouched, length)
         self.length, self.reserved, self.ran_compiled = length, 0, False
+        self.abandon()
         if self.positions is not None:
             self.positions.fill_(length)

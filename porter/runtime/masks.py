@@ -7,20 +7,30 @@ different mask. No host sync, except to check the values of an additive mask tha
 own memory is looked at.
 
 None instead of a mask where the lengths given to the kernel say it all: one new token, no padding, in eager.
+
+A model's layers are handed an `NpuMask`, no tensor: whoever calls a layer as the source's, with a tensor that is True =
+keep or with none, is understood as the source understands him.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from porter.npu.direct import is_plain
-from porter.runtime.cache import StaticKVCache
+from porter.runtime.cache import StaticKVCache, check_kv_cache
 
 # Below this a softmax weight is 0 in every dtype; masks in the wild use finfo.min, -inf, -1e9 and -1e4.
 _MASKED_SCORE = -1e4
 _HARMLESS = ("layer_idx", "allow_is_causal_skip")
+
+
+class NpuMask(NamedTuple):
+    """A mask as the kernel takes it, (B or 1, 1, Q, KV) bool, True = not computed. A tuple: what moves tensors to a
+    device finds it there."""
+
+    masked: torch.Tensor
 
 
 def npu_causal_mask(
@@ -30,7 +40,7 @@ def npu_causal_mask(
     past_key_values: StaticKVCache | None,
     position_ids: torch.Tensor | None = None,
     **unsupported: Any,
-) -> torch.Tensor | None:
+) -> NpuMask | None:
     """What `create_causal_mask` makes, for the NPU: (B or 1, 1, Q, KV) bool, True = not computed; or None.
 
     inputs_embeds (B, Q, H) gives sizes and device. attention_mask: (B, L) with 0 = padding, L <= KV meaning that the
@@ -49,7 +59,7 @@ def npu_sliding_window_causal_mask(
     past_key_values: StaticKVCache | None,
     position_ids: torch.Tensor | None = None,
     **unsupported: Any,
-) -> torch.Tensor | None:
+) -> NpuMask | None:
     """What `create_sliding_window_causal_mask` makes: each token sees itself and `config.sliding_window` - 1 before."""
     window = getattr(config, "sliding_window", None)
     if window is None:
@@ -65,12 +75,19 @@ def _npu_mask(
     position_ids: torch.Tensor | None,
     window: int | None,
     unsupported: dict[str, Any],
-) -> torch.Tensor | None:
+) -> NpuMask | None:
     _refuse(config, unsupported)
+    if past_key_values is not None:
+        past_key_values.cursor.settle()
     batch, queries = inputs_embeds.shape[:2]
     padded = attention_mask is not None and not _without_padding(attention_mask, batch, queries, past_key_values)
     if not padded and past_key_values is not None and _sees_all_written(queries, past_key_values, window):
         return None
+    if past_key_values is not None and past_key_values.counts_elsewhere():
+        raise ValueError(
+            "place 0 of the KV cache is empty, where transformers counts the tokens: number the layers' layer_idx "
+            "from 0"
+        )
     slots = queries if past_key_values is None else past_key_values.get_mask_sizes(queries, 0)[0]
     query, key = _places(inputs_embeds, past_key_values, queries, slots)
 
@@ -85,9 +102,52 @@ def _npu_mask(
             masked = masked & (key != query)  # a real token sees itself anyway; padding has to see something
         elif attention_mask is None and position_ids is not None and past_key_values is None:
             masked = masked | _other_sequence(position_ids)
-    if queries == 1:
-        masked = masked.expand(batch, -1, -1, -1)  # the kernel's decode path asks for B rows
-    return masked.contiguous()
+    return NpuMask(_rows(masked, batch, queries))
+
+
+def kernel_mask(
+    attention_mask: NpuMask | torch.Tensor | None,
+    query: torch.Tensor,
+    past_key_values: StaticKVCache | None,
+    layer_idx: int,
+) -> torch.Tensor | None:
+    """`atten_mask` for query (B, Q, N, D), layer `layer_idx` of the cache being updated.
+
+    attention_mask is what `npu_causal_mask` made; or, for a layer called without its model, what the source's takes:
+    (B or 1, 1, Q, KV), bool True = keep or additive, or None, which is causal, as transformers' sdpa has it.
+    """
+    check_kv_cache(past_key_values)
+    if isinstance(attention_mask, NpuMask):
+        return attention_mask.masked
+    batch, queries = query.shape[:2]
+    if attention_mask is None and queries == 1:
+        return None
+    slots, past = queries, 0
+    if past_key_values is not None:
+        slots = past_key_values.layers[layer_idx].slots()
+        past = _past(past_key_values, layer_idx, queries)
+    key = torch.arange(slots, device=query.device)
+    at = (torch.arange(queries, device=query.device) + past)[:, None]
+    if attention_mask is None:
+        if not torch.compiler.is_compiling() and past:
+            raise ValueError(f"{queries} tokens behind {past} in the cache need an attention_mask (B, 1, Q, KV)")
+        return _rows((key > at)[None, None], batch, queries)
+    if attention_mask.ndim != 4:
+        raise ValueError(f"a layer's attention_mask is (B or 1, 1, Q, KV), not {tuple(attention_mask.shape)}")
+    masked = _from_4d(attention_mask.to(query.device), batch, queries, slots)
+    return _rows(_see_itself(masked, at, key), batch, queries)
+
+
+def _past(past_key_values: StaticKVCache, layer_idx: int, queries: int) -> Any:
+    """Tokens before those that layer `layer_idx` has just written."""
+    if torch.compiler.is_compiling():
+        return past_key_values.cursor.seen_on_device()
+    return past_key_values.layers[layer_idx].length - queries
+
+
+def _rows(masked: torch.Tensor, batch: int, queries: int) -> torch.Tensor:
+    """Contiguous; with B rows for one token, as the kernel's decode path asks for them."""
+    return (masked.expand(batch, -1, -1, -1) if queries == 1 else masked).contiguous()
 
 
 def _places(

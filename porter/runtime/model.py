@@ -7,14 +7,17 @@ does; a checkpoint never shows that projections are merged. What a port cannot d
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import PrefixChange, WeightConverter
 
 from porter.runtime.adapters import TakesAdapters, refuse_leftovers
 from porter.runtime.cache import StaticKVCache, check_kv_cache
+from porter.runtime.capabilities import InferenceOnly, OneAttention
 from porter.runtime.made_from import PortedFrom, check_installed
 from porter.runtime.quantized import QuantizedCheckpoint
 from porter.runtime.stored import check_converted, check_stored, refuse_quantized, stored_in, unpickled
@@ -23,7 +26,7 @@ from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict
 _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 
-class PortedPreTrainedModel(TakesAdapters, PreTrainedModel):
+class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
     """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged.
 
     `source_is_custom_code`: the class it was made from is none of transformers' own. `ported_from`: the installed
@@ -121,8 +124,25 @@ def _check_conversions(own: Any, merges: list[WeightConverter]) -> None:
             )
 
 
-class NpuPreTrainedModel(PortedPreTrainedModel):
+class NpuPreTrainedModel(OneAttention, PortedPreTrainedModel):
     """A port whose attention keeps BSND tensors: `generate()` gives it a `StaticKVCache` of the length it needs."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module; the KV cache counts the step when all layers have run it, whichever they are."""
+        given = _cache_in((*args, *kwargs.values()))
+        if torch.compiler.is_compiling():
+            outputs = super().__call__(*args, **kwargs)
+        else:
+            try:
+                outputs = super().__call__(*args, **kwargs)
+            except BaseException:
+                if given is not None:
+                    given.cursor.abandon()
+                raise
+        cache = given if given is not None else _cache_of(outputs)
+        if cache is not None:
+            cache.cursor.finish()
+        return outputs
 
     def _prepare_cache_for_generation(
         self,
@@ -135,8 +155,12 @@ class NpuPreTrainedModel(PortedPreTrainedModel):
         given = model_kwargs.get("past_key_values")
         slots = max(max_cache_length, generation_config.max_cache_len or 0)
         if given is not None:
-            if check_kv_cache(given).max_cache_len is None:
-                given.grow_to(slots)
+            if generation_config.use_cache is False:
+                raise ValueError("past_key_values and use_cache=False contradict each other: leave one of them out")
+            cache = check_kv_cache(given)
+            assert cache is not None
+            if cache.max_cache_len is None:
+                cache.grow_to(slots)
         elif generation_config.use_cache is not False:
             if generation_config.cache_implementation not in (None, "static"):
                 raise ValueError(
@@ -152,3 +176,15 @@ class NpuPreTrainedModel(PortedPreTrainedModel):
         return super()._prepare_cache_for_generation(
             generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
         )
+
+
+def _cache_in(values: Iterable[Any]) -> StaticKVCache | None:
+    return next((value for value in values if isinstance(value, StaticKVCache)), None)
+
+
+def _cache_of(outputs: Any) -> StaticKVCache | None:
+    """The cache that a call made and gave back: of a `ModelOutput`, or of the tuple it is with return_dict=False."""
+    if isinstance(outputs, tuple):
+        return _cache_in(outputs)
+    cache = getattr(outputs, "past_key_values", None)
+    return cache if isinstance(cache, StaticKVCache) else None

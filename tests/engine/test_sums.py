@@ -121,7 +121,7 @@ CASES = [
         ODD_LAYERS,
     ),
     case(
-        "a local has the name of the added parameter", "add_norm_across", behind(FIRST_NORM, "        next_norm = 2\n")
+        "a local has the name of the added parameter", "add_norm_across", behind(FIRST_NORM, "        ahead = 2\n")
     ),
 ]
 

@@ -56,7 +56,7 @@ def test_a_runner_looks_up_rotary_tables_and_computes_large_products_by_blocks(
     monkeypatch.setattr(products, "_LARGE", 1)
     made = answering(mode, input_padding=padding)
     made.init_model()
-    made._cache_for(len(PROMPTS), made.settings)  # with its tables
+    made._kept.emptied(made.model, made.settings, len(PROMPTS), made.device)  # with its tables
     if mode == "dynamo":
         made._loop(torch.ones(len(PROMPTS), 8), made.settings, None)
 

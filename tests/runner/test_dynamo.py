@@ -82,16 +82,16 @@ def test_tokens_under_each_backend(compiled, checkpoint, backend):
 def test_the_cache_stays_where_it_is(compiled):
     made = compiled(**PADDED)
     made.execute_model(PROMPTS)
-    cache, place = made._cache, made._cache.layers[0].keys.data_ptr()
+    cache, place = made._kept.cache, made._kept.cache.layers[0].keys.data_ptr()
     made.execute_model(PROMPTS[::-1], max_new_tokens=5)
-    assert made._cache is cache and cache.layers[0].keys.data_ptr() == place
+    assert made._kept.cache is cache and cache.layers[0].keys.data_ptr() == place
     assert cache.nbytes == 2 * 2 * 3 * 52 * 2 * 16 * 4  # K and V x layers x batch x slots x kv heads x head_dim x bytes
 
 
 def test_steps_read_no_length_from_the_device(compiled, monkeypatch):
     made = compiled(**PADDED)
     made.execute_model(PROMPTS)
-    monkeypatch.setattr(type(made._cache.cursor), "seen", None)
+    monkeypatch.setattr(type(made._kept.cache.cursor), "seen", None)
     made.execute_model(PROMPTS[::-1])
 
 
@@ -126,7 +126,7 @@ def test_beams_are_refused_in_dynamo_mode(compiled):
     made.model.generation_config.num_beams = 2
     with pytest.raises(CannotRun, match="num_beams=2") as refused:
         made.execute_model(PROMPTS)
-    assert refused.value.diagnostic.code == "P086"
+    assert refused.value.diagnostic.code == "P089"
 
 
 def test_a_backend_is_chosen_by_what_there_is(monkeypatch, runner):
@@ -194,7 +194,7 @@ def test_inductor_sees_through_the_ops_and_writes_the_cache_in_place(compiled, c
     answers, code = run_and_get_code(made.execute_model, PROMPTS)
     assert [answer.token_ids for answer in answers] == source_rows(checkpoint, PROMPTS, 12)
     assert len(code) == 2  # prefill, decode
-    keys = made._cache.layers[0].keys
+    keys = made._kept.cache.layers[0].keys
     for graph in code:
         assert "torch.ops.npu" not in graph
         assert f"empty_strided_cpu({tuple(keys.shape)}" not in graph  # nothing of a cache's size: no copy of it

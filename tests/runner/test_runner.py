@@ -66,20 +66,20 @@ def test_answers_end_with_the_token_that_stops_them(runner):
 def test_the_cache_is_allocated_once_and_as_long_as_needed(runner):
     made = runner(input_padding=True, input_max_len=40)
     first = made.execute_model(PROMPTS)
-    cache, place = made._cache, made._cache.layers[0].keys.data_ptr()
+    cache, place = made._kept.cache, made._kept.cache.layers[0].keys.data_ptr()
     assert cache.max_cache_len == 52
     assert cache.nbytes == 2 * 2 * 3 * 52 * 2 * 16 * 4  # K and V x layers x batch x slots x kv heads x head_dim x bytes
     second = made.execute_model(PROMPTS[::-1])
-    assert made._cache is cache and made._cache.layers[0].keys.data_ptr() == place
+    assert made._kept.cache is cache and made._kept.cache.layers[0].keys.data_ptr() == place
     assert second.rows == first.rows[::-1]  # nothing of the first batch is left in it
     made.execute_model(PROMPTS[:1])
-    assert made._cache is not cache
+    assert made._kept.cache is not cache
 
 
 def test_dtype_is_the_checkpoints_or_the_given_one(runner):
     made = runner(dtype=torch.bfloat16)
     made.execute_model(PROMPTS[:1], max_new_tokens=2)
-    assert made.model.dtype == torch.bfloat16 and made._cache.layers[0].keys.dtype == torch.bfloat16
+    assert made.model.dtype == torch.bfloat16 and made._kept.cache.layers[0].keys.dtype == torch.bfloat16
     with pytest.raises(ValueError, match="another dtype"):
         made.execute_model(PROMPTS[:1], dtype=torch.float16)
     plain = runner()

@@ -42,18 +42,21 @@ def test_update_returns_all_slots_with_the_states_at_the_cursor(cache):
         assert not keys[:, 7:].any()
 
 
-def test_all_layers_of_a_step_write_at_the_same_positions_and_the_last_one_advances(cache):
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2)], ids=str)
+def test_all_layers_of_a_step_write_at_the_same_positions_in_whatever_order(cache, order):
     addresses = None
     for steps in (4, 1, 1):
-        before = cache.get_seq_length()
-        for layer in range(LAYERS):
-            assert cache.get_seq_length() == before
+        before = cache.get_seq_length(order[0])
+        for number, layer in enumerate(order):
+            assert [cache.get_seq_length(other) for other in order[number:]] == [before] * len(order[number:])
             cache.update(states(steps), states(steps), layer)
+            assert cache.get_seq_length(layer) == before + steps
             assert actual_seq_lengths(cache, layer) == [before + steps] * BATCH
+        cache.cursor.settle()
         assert cache.get_seq_length() == before + steps
         assert cache.cursor.positions.tolist() == [before + steps] * BATCH
-        assert addresses in (None, [layer.keys.data_ptr() for layer in cache.layers])
-        addresses = [layer.keys.data_ptr() for layer in cache.layers]
+        assert addresses in (None, [cache.layers[layer].keys.data_ptr() for layer in order])
+        addresses = [cache.layers[layer].keys.data_ptr() for layer in order]
 
 
 def test_the_last_slot_works_and_one_past_it_changes_nothing(cache):
@@ -77,7 +80,8 @@ def test_a_prompt_longer_than_the_cache_allocates_nothing(cache):
 
 def test_a_step_that_broke_off_is_written_over(cache):
     step(cache, states(3))
-    step(cache, states(1, seed=1), layers=range(2))  # the last layer never ran
+    step(cache, states(1, seed=1), layers=range(2))
+    cache.cursor.abandon()  # as the model does where a layer raises
     assert cache.get_seq_length() == 3
     step(cache, states(1, seed=2))
     assert torch.equal(cache.layers[0].keys[:, 3:4], states(1, seed=2))
@@ -210,6 +214,29 @@ def test_an_impossible_size_is_refused():
         StaticKVCache(tiny_config(), max_cache_len=0)
 
 
+def test_a_layer_called_without_its_model_goes_on_from_its_own_last_step(cache):
+    for seed, steps in enumerate((4, 1, 2)):
+        cache.update(states(steps, seed=seed), states(steps, seed=seed), 1)
+    expected = torch.cat([states(steps, seed=seed) for seed, steps in enumerate((4, 1, 2))], dim=1)
+    assert cache.get_seq_length(1) == 7 and torch.equal(cache.layers[1].keys[:, :7], expected)
+
+
+def test_a_layer_that_lacks_tokens_is_refused(cache):
+    step(cache, states(4), layers=[0, 1])
+    step(cache, states(1), layers=[0, 1])
+    with pytest.raises(ValueError, match="layer 2 holds 0 of the 4 tokens"):
+        cache.update(states(1), states(1), 2)
+
+
+def test_a_place_is_written_once_in_a_model_s_step(cache):
+    prepare_kv_cache(tiny_config(), cache, True)
+    step(cache, states(4), layers=[0, 1])
+    with pytest.raises(ValueError, match="two layers write to place 1"):
+        cache.update(states(4), states(4), 1)
+    with pytest.raises(ValueError, match="layer_idx 3 writes to a KV cache of 3 layers"):
+        cache.update(states(4), states(4), 3)
+
+
 def test_prepare_kv_cache_makes_passes_or_refuses(cache):
     config = tiny_config()
     assert prepare_kv_cache(config, None, False) is None
@@ -236,7 +263,8 @@ def test_no_slot_is_ever_uninitialised_memory(monkeypatch):
     step(elastic, states(5))
     step(elastic, states(200))  # grows
     elastic.grow_to(500)
-    late.update(states(4), states(4), LAYERS - 1)  # moves the cursor before the others have memory
+    late.update(states(4), states(4), LAYERS - 1)
+    late.cursor.move(4)  # moves the cursor before the others have memory
     step(late, states(2), layers=range(LAYERS - 1))
     early = StaticKVCache(tiny_config(), max_cache_len=12)
     early.early_initialization(BATCH, HEADS, DIM, torch.float32, "cpu")
