@@ -47,6 +47,7 @@ def convert(
     strict: bool = False,
     rules_directory: Path | None = None,
     rules: Rules | None = None,
+    trust_remote_code: bool = False,
 ) -> Ported | Refused:
     """Port one source.
 
@@ -54,6 +55,7 @@ def convert(
     without: rules not used.
     strict:  refuse when any site is left that no rule takes.
     rules:   loaded before, for many files; else those of `rules_directory`, else those that come with porter.
+    trust_remote_code: recorded: the port of code out of a folder may be run. Nothing of it is run here.
     """
     with room_to_recurse(), paused_collector():
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
@@ -70,6 +72,7 @@ def convert(
         if fault is not None:
             return fault
         rewritten = rewrite(plan)
+        consent = {"trust_remote_code": True} if trust_remote_code and not source.installed else {}
         used = {application.rule.name: application.rule.sha256 for application in plan.applications}
         return Ported(
             source=source,
@@ -81,7 +84,7 @@ def convert(
             sites=sites,
             rules=tuple(sorted(used.items())),
             split_points=find_split_points(read.tree, read.anatomy, read.defaults, source.path.stem),
-            options={"keep": list(keep), "without": list(without), "strict": strict},
+            options={"keep": list(keep), "without": list(without), "strict": strict, **consent},
         )
 
 

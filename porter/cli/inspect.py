@@ -14,7 +14,7 @@ from porter.report.diagnostic import render
 @click.option("--why", is_flag=True, help="Show for each site left alone where the closest rule and the source part.")
 @as_json
 def inspect(source: str, why: bool, as_json: bool) -> int:
-    """Show every site of SOURCE, the rule that takes it, or why none does. Writes nothing.
+    """Show every site of SOURCE, the rule that takes it, or why none does. Writes nothing, runs nothing of SOURCE.
 
     \b
     Examples:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from porter.cli.consent import trust_option
 from porter.cli.talk import answer, as_json, refuse, say, steps
 from porter.diagnostics import Refused
 
@@ -16,8 +17,17 @@ from porter.diagnostics import Refused
 @click.option("--baseline", is_flag=True, help="The source model too, side by side.")
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
 @click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
+@trust_option
 @as_json
-def lower(directory: Path, soc: str, baseline: bool, by_rule: bool, dump: Path | None, as_json: bool) -> int:
+def lower(
+    directory: Path,
+    soc: str,
+    baseline: bool,
+    by_rule: bool,
+    dump: Path | None,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> int:
     """Lower the port in DIR through TorchAir: does it convert, and to how many kernels a layer.
 
     Works without an NPU and without CANN. At first use it installs a private torch_npu into porter's cache folder.
@@ -30,20 +40,30 @@ def lower(directory: Path, soc: str, baseline: bool, by_rule: bool, dump: Path |
     """
     if by_rule and (baseline or dump):
         raise click.UsageError("--by-rule makes a table of its own: leave out --baseline and --dump")
-    from porter.emit.account import read_account
+    from porter.verify.port import open_port, open_to_compare
 
-    account = read_account(directory)
-    if isinstance(account, Refused):
-        return refuse(account, as_json=as_json)
-    return _by_rule(directory, soc, as_json) if by_rule else _lower(directory, soc, baseline, dump, as_json)
+    compares = baseline or by_rule
+    opened = (open_to_compare if compares else open_port)(directory, trust_remote_code=trust_remote_code)
+    if isinstance(opened, Refused):
+        return refuse(opened, as_json=as_json)
+    if by_rule:
+        return _by_rule(directory, soc, trust_remote_code, as_json)
+    return _lower(directory, soc, baseline, dump, trust_remote_code, as_json)
 
 
-def _lower(directory: Path, soc: str, baseline: bool, dump: Path | None, as_json: bool) -> int:
+def _lower(directory: Path, soc: str, baseline: bool, dump: Path | None, trusted: bool, as_json: bool) -> int:
     from porter.lowering.lower import lower as lower_port
     from porter.report.lowering import lowering_data, of_lowering
 
     with steps(f"lowering {directory}") as progress:
-        found = lower_port(directory, soc=soc, baseline=baseline, text=dump is not None, progress=progress)
+        found = lower_port(
+            directory,
+            soc=soc,
+            baseline=baseline,
+            text=dump is not None,
+            progress=progress,
+            trust_remote_code=trusted,
+        )
     if isinstance(found, Refused):
         return refuse(found, as_json=as_json)
     if dump is not None:
@@ -52,12 +72,12 @@ def _lower(directory: Path, soc: str, baseline: bool, dump: Path | None, as_json
     return answer(found.converts, lambda: of_lowering(found), lambda: lowering_data(found), as_json=as_json)
 
 
-def _by_rule(directory: Path, soc: str, as_json: bool) -> int:
+def _by_rule(directory: Path, soc: str, trusted: bool, as_json: bool) -> int:
     from porter.lowering.contribution import contributions
     from porter.report.lowering import contributions_data, of_contributions
 
     with steps(f"lowering {directory} by rule") as progress:
-        found = contributions(directory, soc=soc, progress=progress)
+        found = contributions(directory, soc=soc, progress=progress, trust_remote_code=trusted)
     if isinstance(found, Refused):
         return refuse(found, as_json=as_json)
     data = {"folder": str(directory), "soc": soc, "kernels_run": False}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from porter.cli.consent import trust_option
 from porter.cli.talk import answer, as_json, refuse, steps
 from porter.diagnostics import Diagnostic, Refused
 
@@ -44,8 +46,18 @@ def prove(rules: tuple[str, ...], as_json: bool) -> int:
 @click.option("--config", metavar="JSON", help="contract: a config.json, or a name such as llama-2-7b.")
 @click.option("--soc", default="Ascend910B3", show_default=True, help="contract: the chip, as its driver names it.")
 @click.option("--tp", type=click.IntRange(1), default=1, show_default=True, help="contract: tensor-parallel ranks.")
+@trust_option
 @as_json
-def verify(directory: Path, level: str, quick: bool, config: str | None, soc: str, tp: int, as_json: bool) -> int:
+def verify(
+    directory: Path,
+    level: str,
+    quick: bool,
+    config: str | None,
+    soc: str,
+    tp: int,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> int:
     """Verify the port in DIR: against the model it came from, as graphs, or at a real model's sizes.
 
     \b
@@ -53,30 +65,33 @@ def verify(directory: Path, level: str, quick: bool, config: str | None, soc: st
       porter verify generated_models/llama2
       porter verify generated_models/llama2 --level capture
       porter verify generated_models/llama2 --level contract --config llama-2-70b --tp 8
+      porter verify generated_models/mine --trust-remote-code
     """
     if (level == "contract") != (config is not None):
         raise click.UsageError("--level contract and --config go together")
-    from porter.emit.account import read_account
+    from porter.verify.port import open_port, open_to_compare
 
-    account = read_account(directory)
-    if isinstance(account, Refused):
-        return refuse(account, as_json=as_json)
+    opened = (open_to_compare if level == "parity" else open_port)(directory, trust_remote_code=trust_remote_code)
+    if isinstance(opened, Refused):
+        return refuse(opened, as_json=as_json)
     from porter.report.claims import checks_data, of_checks
+
+    trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
 
     with steps(f"verifying {directory}") as progress:
         if level == "capture":
             from porter.verify.capture import capture
 
-            checks = capture(directory, progress=progress)
+            checks = capture(directory, progress=progress, **trusted)
         elif level == "contract":
             from porter.verify.contract import contract, shipped_configs
 
             sizes = shipped_configs().get(config or "", Path(config or ""))
-            checks = contract(directory, sizes, soc=soc, tp=tp, progress=progress)
+            checks = contract(directory, sizes, soc=soc, tp=tp, progress=progress, **trusted)
         else:
             from porter.verify.parity import verify as verify_parity
 
-            checks = verify_parity(directory, quick=quick, progress=progress)
+            checks = verify_parity(directory, quick=quick, progress=progress, **trusted)
     if isinstance(checks, Refused):
         return refuse(checks, as_json=as_json)
     failed = any(check.failed for check in checks)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from porter.cli.consent import trust_option
 from porter.cli.models import models_option, unknown_model
 from porter.cli.talk import answer, as_json, refuse, say, working
 from porter.diagnostics import Diagnostic, Refused
@@ -41,6 +42,7 @@ _DTYPES = ("float16", "bfloat16", "float32")
     help="Where TorchAir keeps compiled graphs for the next run, on an NPU.",
 )
 @click.option("--stream", is_flag=True, help="Print the text as it comes.")
+@trust_option
 @as_json
 def run(
     name: str,

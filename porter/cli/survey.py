@@ -46,7 +46,8 @@ class Outcome:
 def survey(limit: int | None, out: Path | None, verify: bool, as_json: bool) -> int:
     """Convert, or refuse with a reason, every modeling file of the installed transformers with a *ForCausalLM class.
 
-    Writes nothing without --out. Exit 0 when none of them made porter fail, however many were refused.
+    Writes nothing without --out, and runs nothing but, with --verify, the library's own code. Exit 0 when none of them
+    made porter fail, however many were refused.
     """
     from porter.rulebook import load_rules
     from porter.shipped import shipped

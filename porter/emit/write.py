@@ -12,7 +12,7 @@ from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused
 from porter.emit.account import FILE, read_account
-from porter.emit.registry import NAME, registry_text
+from porter.emit.registry import NAME, damaged_neighbours, heal, registry_text
 from porter.emit.render import Rendered, render_port
 from porter.emit.swap import alone_in, replace_folder
 from porter.rewrite import Ported
@@ -28,6 +28,7 @@ class Written:
     files: tuple[str, ...]
     registry: Path | None
     replaced: bool
+    warnings: tuple[Diagnostic, ...] = ()  # ports beside it that are damaged: none of them is listed
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def emit(ported: Ported, out: Path, *, force: bool = False) -> Written | Refused
         if refusal is not None:
             return refusal
         place.parent.mkdir(parents=True, exist_ok=True)
+        heal(place.parent)
         with alone_in(place.parent):
             outcome = _write(rendered, place, force=force)
     except OSError as error:
@@ -106,14 +108,15 @@ def _write(rendered: Rendered, place: Path, *, force: bool) -> Written | Refused
     if refusal is not None:
         return refusal
     replaced = place.exists()
-    table = None
+    table, warnings = None, tuple[Diagnostic, ...]()
     if place.name == rendered.account["name"]:
         text = registry_text(place.parent, rendered.account)
         if isinstance(text, Refused):
             return text
         table = (place.parent / NAME, text.encode("utf-8"))
+        warnings = damaged_neighbours(place.parent, place.name)
     replace_folder(place, rendered.files, table)
-    return Written(place, tuple(sorted(rendered.files)), table and table[0], replaced)
+    return Written(place, tuple(sorted(rendered.files)), table and table[0], replaced, warnings)
 
 
 def _compare(path: Path, name: str, expected: bytes) -> Difference | None:

@@ -51,13 +51,20 @@ class Lowering:
 
 
 def lower(
-    directory: Path, *, soc: str = SOC, baseline: bool = False, text: bool = False, progress: Progress | None = None
+    directory: Path,
+    *,
+    soc: str = SOC,
+    baseline: bool = False,
+    text: bool = False,
+    progress: Progress | None = None,
+    trust_remote_code: bool = False,
 ) -> Lowering | Refused:
-    """Lower the port in `directory` for the chip `soc`. Refused where there is no port or no torch_npu to be had.
+    """Lower the port in `directory` for the chip `soc`. Refused as `open_port` is, or with no torch_npu to be had.
 
     With a baseline also where what it was made from is gone or changed.
     """
-    port = open_to_compare(directory) if baseline else open_port(directory)
+    opened = open_to_compare if baseline else open_port
+    port = opened(directory, trust_remote_code=trust_remote_code)
     if isinstance(port, Refused):
         return port
     traces = traces_of(port, "port", None, "growing")

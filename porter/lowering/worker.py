@@ -50,8 +50,8 @@ def lower(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
             continue
         setting = Setting(asked["attention"], asked["cache"])
         tell("progress", [f"{asked['model']}, {asked['phase']}, {asked['layers']} layers", index, len(job["traces"])])
-        port = open_port(Path(asked["directory"]))
-        assert not isinstance(port, Refused), "asked before this process was started"
+        port = open_port(Path(asked["directory"]), trust_remote_code=True)
+        assert not isinstance(port, Refused), "asked, for consent too, before this process was started"
         model_class = port.load_class() if asked["model"] == "port" else port.load_source_class()
         if isinstance(model_class, Refused):  # a source that imports what is not installed
             said = model_class.diagnostics[0]

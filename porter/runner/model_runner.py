@@ -35,6 +35,7 @@ from porter.runner.settings import Settings, from_environment
 from porter.runner.stops import RowStops
 from porter.runner.stream import Printer, TextStream
 from porter.runtime import (
+    CannotLoad,
     NpuPreTrainedModel,
     StaticKVCache,
     UnknownModel,
@@ -219,9 +220,13 @@ class LlmModelRunner:
 
     def _find_class(self) -> Any:
         try:
-            return load_model_class(self.name, self.settings.models)
+            trusted = self.settings.trust_remote_code
+            return load_model_class(self.name, self.settings.models, trust_remote_code=trusted)
         except UnknownModel as error:
             raise CannotRun("P080", str(error), "convert the model first, or name another") from None
+        except CannotLoad as error:
+            said = error.diagnostic
+            raise CannotRun(said.code, said.message, said.help, *said.notes) from error
 
     def _settings_of_call(self, config: dict[str, Any]) -> Settings:
         settings = self.settings.updated(**config)

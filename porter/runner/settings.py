@@ -33,6 +33,8 @@ class Settings:
     cache_folder:   where TorchAir keeps compiled graphs for the next process; None keeps none.
     models:         folder of the registry; None is `generated_models` of the current folder, if it holds one, else the
                     one beside porter.
+    trust_remote_code: run a port that was made from code out of a folder and not of an installed package. Where that
+                    was consented to when converting it needs not be said. A checkpoint's own code is never run.
     """
 
     dtype: torch.dtype | None = None
@@ -53,6 +55,7 @@ class Settings:
     backend: Backend | None = None
     cache_folder: Path | None = None
     models: Path | None = None
+    trust_remote_code: bool = False
 
     def updated(self, **config: Any) -> Settings:
         """With other values. Raises TypeError for a name there is not, ValueError for a length below 1."""

@@ -8,6 +8,7 @@ Gives:    the parts that ported models are made of.
 Imported: by generated code, `runner`, `verify`, `bench`. It needs `npu`.
 """
 
+from porter.emit.model_file import CannotLoad
 from porter.runtime.cache import StaticKVCache, actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cursor import CacheFull
 from porter.runtime.masks import npu_causal_mask, npu_sliding_window_causal_mask
@@ -20,6 +21,7 @@ from porter.runtime.weights import RowMerge
 
 __all__ = [
     "CacheFull",
+    "CannotLoad",
     "NpuPreTrainedModel",
     "PortedPreTrainedModel",
     "RowMerge",

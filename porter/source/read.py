@@ -11,7 +11,7 @@ from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused, Span
 from porter.source.beside import modules_beside
-from porter.source.installed import version_of
+from porter.source.installed import is_installed, version_of
 
 LARGEST = 8 << 20  # bytes; a conversion holds some 700 bytes for each
 
@@ -41,6 +41,7 @@ class Source:
     configuration: Companion | None  # the `configuration_*.py` beside it
     siblings: tuple[Companion, ...]  # files it imports relatively, and they in turn; only where there is no package
     encoding: str = "utf-8"  # as its first lines declare it: the port, which keeps them, is written in it too
+    installed: bool = True  # False for code out of a folder: it runs by consent alone
 
 
 def read_source(path: Path, module: str | None) -> Source | Refused:
@@ -70,6 +71,7 @@ def read_source(path: Path, module: str | None) -> Source | Refused:
         configuration,
         siblings,
         read.encoding,
+        module is not None and is_installed(path, module),
     )
 
 

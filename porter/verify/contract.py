@@ -46,14 +46,20 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def contract(
-    directory: Path, config_json: Path, *, soc: str = SOC, tp: int = 1, progress: Progress | None = None
+    directory: Path,
+    config_json: Path,
+    *,
+    soc: str = SOC,
+    tp: int = 1,
+    progress: Progress | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[Check, ...] | Refused:
     """Check the port in `directory` at the sizes of `config_json` on the chip `soc` over `tp` ranks.
 
-    Refused where there is no port, the configuration cannot be read or is another model's (P116), or the chip is
+    Refused where `open_port` is, the configuration cannot be read or is another model's (P116), or the chip is
     unknown (P117).
     """
-    port = open_port(directory)
+    port = open_port(directory, trust_remote_code=trust_remote_code)
     if isinstance(port, Refused):
         return port
     stands_for = next((_CHIPS[name] for name in sorted(_CHIPS, key=len, reverse=True) if soc.startswith(name)), None)

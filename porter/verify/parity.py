@@ -36,12 +36,15 @@ _PRECISION: dict[str, Asked] = {
 _ONCE = ("NPU ops run", "attention weights", "foreign cache", "another activation", "past the last slot")
 
 
-def verify(directory: Path, *, quick: bool = False, progress: Progress | None = None) -> tuple[Check, ...] | Refused:
+def verify(
+    directory: Path, *, quick: bool = False, progress: Progress | None = None, trust_remote_code: bool = False
+) -> tuple[Check, ...] | Refused:
     """Check the port in `directory`; `quick` takes the base configuration only.
 
-    Refused where there is no port, or what it was made from is gone, changed, or does not load.
+    Refused where there is no port, or what it was made from is gone, changed, or does not load; and for code out of a
+    folder without consent (see `porter.emit.consent`).
     """
-    port = open_to_compare(directory)
+    port = open_to_compare(directory, trust_remote_code=trust_remote_code)
     if isinstance(port, Refused):
         return port
     with quiet():

@@ -7,13 +7,15 @@ do not meet; what it was made from is `origin`'s affair, and asked for only by t
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from porter.diagnostics import Refused
-from porter.emit.account import read_account
-from porter.verify.origin import Origin, import_from
+from porter.emit.consent import read_consented
+from porter.emit.model_file import class_of
+from porter.verify.origin import Origin, package_of
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,25 @@ class Port:
     origin: Origin
 
     def load_class(self) -> Any:
-        """The ported causal class."""
+        """The ported causal class. Raises CannotLoad where the model file is gone or damaged."""
         root = self.directory.resolve()
+        file = root / f"{self.module}.py"
         # by content too: a port may be converted again in one process
-        mark = hashlib.sha256(str(root).encode() + (root / f"{self.module}.py").read_bytes()).hexdigest()[:12]
-        return getattr(import_from(root, self.module, f"_port_{self.name}_{mark}"), self.class_name)
+        content = file.read_bytes() if file.is_file() else b""
+        mark = hashlib.sha256(os.fsencode(root) + content).hexdigest()[:12]
+        return class_of(package_of(root, f"_port_{self.name}_{mark}"), self.module, self.class_name, file)
 
     def load_source_class(self) -> Any | Refused:
         """The class that the port was made from. Refused where it does not load."""
         return self.origin.load_class()
 
 
-def open_port(directory: Path) -> Port | Refused:
-    """Read the account of a port. Refused where there is none (P072). What it was made from need not be there."""
-    account = read_account(directory)
+def open_port(directory: Path, *, trust_remote_code: bool = False) -> Port | Refused:
+    """Read the account of a port. What it was made from need not be there.
+
+    Refused where there is none (P072), and where it is code out of a folder that nobody consented to run (P131).
+    """
+    account = read_consented(directory, trust_remote_code=trust_remote_code)
     if isinstance(account, Refused):
         return account
     source, name, class_name = account["source"], account["name"], account["class"]
@@ -57,7 +64,8 @@ def open_port(directory: Path) -> Port | Refused:
     return Port(directory, name, account["module"], class_name, origin)
 
 
-def open_to_compare(directory: Path) -> Port | Refused:
-    """A port whose source is there (else P090) and is what was ported (else P091)."""
-    port = open_port(directory)
-    return port if isinstance(port, Refused) else port.origin.check() or port
+def open_to_compare(directory: Path, *, trust_remote_code: bool = False) -> Port | Refused:
+    """A port whose source is there (else P090) and is what was ported (else P091); then Refused as `open_port` is."""
+    port = open_port(directory, trust_remote_code=True)  # to look, which executes nothing
+    fault = port if isinstance(port, Refused) else port.origin.check()
+    return fault or open_port(directory, trust_remote_code=trust_remote_code)

@@ -1,0 +1,36 @@
+"""A file of model code -> one class of it, or one message why not: whatever the file is, and whatever it raises."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from porter.diagnostics import Diagnostic
+
+
+class CannotLoad(ValueError):
+    """A port does not load; `diagnostic` is the message as a value."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        self.diagnostic = diagnostic
+        help = (diagnostic.help,) if diagnostic.help else ()
+        super().__init__("; ".join((diagnostic.message, *diagnostic.notes, *help)))
+
+
+def class_of(package: str, module: str, class_name: str, file: Path) -> Any:
+    """The class of `package.module`, which lies at `file`. Raises CannotLoad (P132): no file, no Python, no class."""
+    again = "convert it again"
+    if not file.is_file():
+        raise CannotLoad(Diagnostic("P132", f"the model file `{file}` is not there", help=again))
+    try:
+        loaded = importlib.import_module(f"{package}.{module}")
+    except Exception as error:  # it may raise anything
+        first = next(iter(str(error).strip().splitlines()), "")
+        help = "install what it imports" if isinstance(error, ImportError) else again
+        message = f"the model file `{file}` does not load"
+        raise CannotLoad(Diagnostic("P132", message, notes=(f"{type(error).__name__}: {first}",), help=help)) from error
+    found = getattr(loaded, class_name, None)
+    if not isinstance(found, type):
+        raise CannotLoad(Diagnostic("P132", f"the model file `{file}` has no class `{class_name}`", help=again))
+    return found
