@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ def class_of(package: str, module: str, class_name: str, file: Path) -> Any:
         raise CannotLoad(Diagnostic("P132", f"the model file `{file}` is not there", help=again))
     try:
         loaded = importlib.import_module(f"{package}.{module}")
-    except Exception as error:  # it may raise anything
+    except (Exception, SystemExit) as error:  # it may raise anything
         first = next(iter(str(error).strip().splitlines()), "")
         help = "install what it imports" if isinstance(error, ImportError) else again
         message = f"the model file `{file}` does not load"
         raise CannotLoad(Diagnostic("P132", message, notes=(f"{type(error).__name__}: {first}",), help=help)) from error
     found = getattr(loaded, class_name, None)
     if not isinstance(found, type):
+        del sys.modules[loaded.__name__]  # once mended it is read again
         raise CannotLoad(Diagnostic("P132", f"the model file `{file}` has no class `{class_name}`", help=again))
     return found
