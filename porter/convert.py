@@ -14,6 +14,7 @@ from porter.anatomy import (
     read_anatomy,
 )
 from porter.diagnostics import Diagnostic, Refused
+from porter.emit.render import clash
 from porter.match import Subject, search
 from porter.plan import Plan, SiteReport, make_plan, report_sites
 from porter.plan.refusals import nothing_to_port, sites_left, unknown_names
@@ -61,7 +62,8 @@ def convert(
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
         if isinstance(read, Refused):
             return read
-        fault = _check_importable(source, read.tree) or unknown_names(keep, without, read.anatomy, read.rules)
+        fault = _check_importable(source, read.tree) or clash(source, name)
+        fault = fault or unknown_names(keep, without, read.anatomy, read.rules)
         if fault is not None:
             return fault
         plan = _plan(source, read, keep, without)

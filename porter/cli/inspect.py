@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from porter.cli.talk import answer, as_json, refuse, text_of
+from porter.cli.talk import answer, as_json, put, refuse, text_of
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
 
@@ -39,7 +39,7 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
         for site in seen.plan.anatomy.sites:
             if site.name in left:
                 diagnostic = explain(seen.plan, site)
-                click.echo("\n" + render(diagnostic, text_of(diagnostic, loaded)))
+                put("\n" + render(diagnostic, text_of(diagnostic, loaded)))
     return code
 
 

@@ -8,7 +8,7 @@ import click
 
 from porter.cli.consent import trust_option
 from porter.cli.talk import answer, as_json, refuse, say, steps
-from porter.diagnostics import Refused
+from porter.diagnostics import Diagnostic, Refused
 
 
 @click.command()
@@ -67,7 +67,11 @@ def _lower(directory: Path, soc: str, baseline: bool, dump: Path | None, trusted
     if isinstance(found, Refused):
         return refuse(found, as_json=as_json)
     if dump is not None:
-        dump.write_text(found.text, encoding="utf-8")
+        try:
+            dump.write_text(found.text, encoding="utf-8")
+        except OSError as error:
+            message = f"cannot write `{dump}`: {error.strerror or error}"
+            return refuse(Refused((Diagnostic("P074", message, help="give --dump another file"),)), as_json=as_json)
         say(f"wrote {dump}")
     return answer(found.converts, lambda: of_lowering(found), lambda: lowering_data(found), as_json=as_json)
 

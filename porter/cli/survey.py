@@ -13,7 +13,7 @@ import click
 
 from porter.cli.convert import default_name
 from porter.cli.models import FOLDER
-from porter.cli.talk import FAILED, as_json, print_json, progress, refuse, say
+from porter.cli.talk import FAILED, as_json, print_json, progress, put, refuse, say
 from porter.diagnostics import Diagnostic, Refused
 from porter.report.diagnostic import to_json
 
@@ -80,15 +80,15 @@ def survey(limit: int | None, out: Path | None, verify: bool, as_json: bool) -> 
 
 def _print_text(outcomes: list[Outcome], counts: Counter[str]) -> None:
     for outcome in outcomes:
-        click.echo(_line(outcome))
+        put(_line(outcome))
     left = sum(status in ("left", "partly") for outcome in outcomes for _, status, _ in outcome.sites)
     total = sum(len(outcome.sites) for outcome in outcomes)
     kinds = ("converted", "refused", "crashed")
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
-    click.echo(f"\n{len(outcomes)} files: {summary}; of {total} sites of ports {left} are left, whole or in part")
+    put(f"\n{len(outcomes)} files: {summary}; of {total} sites of ports {left} are left, whole or in part")
     compared = [f"{counts[kind]} {kind.removeprefix('verified ')}" for kind in sorted(counts) if " " in kind]
     if compared:
-        click.echo(f"compared with their sources: {', '.join(compared)}")
+        put(f"compared with their sources: {', '.join(compared)}")
 
 
 def _verified(outcomes: list[Outcome], folder: Path) -> list[Outcome]:

@@ -92,14 +92,24 @@ def _site(site: SiteReport, changed_lines: list[list[int]]) -> dict[str, Any]:
 
 def _laid_out(value: Any, indent: str = "") -> str:
     """JSON as a reviewer likes it: what fits into a line stands in one."""
-    flat = json.dumps(value, ensure_ascii=False)
+    flat = _json(value)
     if len(indent) + len(flat) <= _WIDTH or not isinstance(value, dict | list):
         return flat
     inner = indent + "  "
     if isinstance(value, dict):
-        rows = [f"{json.dumps(key, ensure_ascii=False)}: {_laid_out(item, inner)}" for key, item in value.items()]
+        rows = [f"{_json(key)}: {_laid_out(item, inner)}" for key, item in value.items()]
         return "{\n" + ",\n".join(inner + row for row in rows) + f"\n{indent}}}"
     return "[\n" + ",\n".join(inner + _laid_out(item, inner) for item in value) + f"\n{indent}]"
+
+
+def _json(value: Any) -> str:
+    """With letters as they are; a file name that is no UTF-8 has bytes which only an escape can hold."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
 
 
 def read_account(folder: Path) -> dict[str, Any] | Refused:

@@ -46,9 +46,13 @@ def emit(ported: Ported, out: Path, *, force: bool = False) -> Written | Refused
     """Write the port to the folder `out` and list it in the registry beside it."""
     place = Path(os.path.realpath(out))
     rendered = render_port(ported, place)
-    made = _missing_parents(place)
+    made: list[Path] = []
     outcome: Written | Refused
     try:
+        made = _missing_parents(place)
+        if Path(os.path.realpath(ported.source.path)).is_relative_to(place):
+            message = f"the source `{ported.source.path}` lies in the folder that the port would replace"
+            return _refused("P133", message, "give `--out` another folder")
         refusal = occupied(place, force=force)
         if refusal is not None:
             return refusal
@@ -67,6 +71,9 @@ def emit(ported: Ported, out: Path, *, force: bool = False) -> Written | Refused
 def occupied(place: Path, *, force: bool) -> Refused | None:
     """Why no port may be written to `place`, if so."""
     if not os.path.lexists(place):
+        above = next((folder for folder in place.parents if os.path.lexists(folder)), place)
+        if not above.is_dir():
+            return _refused("P071", f"`{above}` is not a folder", "give `--out` a folder in one")
         return None
     if not place.is_dir():
         return _refused("P071", f"`{place}` is not a folder", "give `--out` a folder that does not exist yet")

@@ -46,7 +46,10 @@ class Source:
 
 def read_source(path: Path, module: str | None) -> Source | Refused:
     """One file and what goes with it: P005 for an encoding that is not the declared one, P006 for an empty file."""
-    path = Path(os.path.abspath(path))
+    try:
+        path = Path(os.path.abspath(path))
+    except OSError as error:  # the current folder is gone
+        return unreadable(path, error)
     display = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
     read = _read(path, display)
     if isinstance(read, Refused):
@@ -146,7 +149,7 @@ def _configuration_of(path: Path) -> Companion | Refused | None:
     if own == path:
         return None
     if not own.is_file():
-        others = sorted(path.parent.glob("configuration_*.py"))
+        others = sorted(other for other in path.parent.glob("configuration_*.py") if other.is_file())
         if len(others) != 1:
             return None
         own = others[0]
