@@ -7,6 +7,7 @@ functions and nothing else: what a rule does, its `before` and `after`, stands i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +98,14 @@ def is_of_rules(module: str, level: int) -> bool:
 
 def read_rule_file(path: Path, display: str) -> Tree | Refused:
     """Read and parse one file. Errors have their place in it."""
-    data = path.read_bytes()
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "it is no regular file")
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"broken rule: `{path}` cannot be read: {error.strerror or error}"
+        place = Span(display, 1, 0, 1, 1)
+        return Refused((Diagnostic("P030", message, place, help="put a rule file there, or take it away"),))
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
