@@ -110,7 +110,7 @@ class _Read:
 
 def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
     package = source.module.rpartition(".")[0] if source.module else None
-    tree = parse(source.text, source.display, source.path, package)
+    tree = parse(source.text, source.display, source.path, package, compiles=True)
     if isinstance(tree, Refused):
         return tree
     fault = printed_as_read(tree)

@@ -7,13 +7,17 @@ So these two files are the place of the engine that looks at Python's own tree, 
 from __future__ import annotations
 
 import ast
+import warnings
 
 from porter.diagnostics import Diagnostic, Refused, Span
 from porter.source.depth import DEEPEST, deepest_by_tokens, deepest_statement
 
 
-def check_python(text: str, display: str) -> Refused | None:
-    """P011 for what is not Python, P012 and P013 for layout that a port cannot keep, P014 for what nests too deep."""
+def check_python(text: str, display: str, *, compiles: bool = False) -> Refused | None:
+    """P011 for what is not Python, P012 and P013 for layout that a port cannot keep, P014 for what nests too deep.
+
+    `compiles`: also what Python finds only when it compiles the tree, such as a parameter that is there twice.
+    """
     fault = _layout(text, display)
     if fault is not None:
         return fault
@@ -28,14 +32,32 @@ def check_python(text: str, display: str) -> Refused | None:
     except (RecursionError, MemoryError):
         return _too_deep(deepest_by_tokens(text), display)
     except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        column = max((getattr(error, "offset", None) or 1) - 1, 0)
-        message = f"not valid Python: {getattr(error, 'msg', None) or error}"
-        help = "mend the syntax of this file; porter reads Python as this interpreter does"
-        return _refused("P011", message, Span(display, line, column, line, column + 1), help)
+        return _not_python(error, display)
     assert isinstance(tree, ast.Module)
     deep = deepest_statement(tree, text)
-    return None if deep is None else _too_deep(deep, display)
+    if deep is not None:
+        return _too_deep(deep, display)
+    return _uncompilable(tree, display) if compiles else None
+
+
+def _uncompilable(tree: ast.Module, display: str) -> Refused | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is odd, and Python all the same
+        try:
+            compile(tree, display, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            return _not_python(error, display)
+        except RecursionError:
+            return _too_deep(1, display)
+    return None
+
+
+def _not_python(error: SyntaxError | ValueError, display: str) -> Refused:
+    line = getattr(error, "lineno", None) or 1
+    column = max((getattr(error, "offset", None) or 1) - 1, 0)
+    message = f"not valid Python: {getattr(error, 'msg', None) or error}"
+    help = "mend the syntax of this file; porter reads Python as this interpreter does"
+    return _refused("P011", message, Span(display, line, column, line, column + 1), help)
 
 
 def _layout(text: str, display: str) -> Refused | None:
