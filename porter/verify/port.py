@@ -27,6 +27,7 @@ class Port:
     module: str
     class_name: str
     origin: Origin
+    split_points: dict[str, Any] | None = None  # `layer_class` and `row_parallel`, as `port.json` has them
 
     def load_class(self) -> Any:
         """The ported causal class. Raises CannotLoad where the model file is gone or damaged."""
@@ -61,7 +62,7 @@ def open_port(directory: Path, *, trust_remote_code: bool = False) -> Port | Ref
         tuple((beside["file"], beside["sha256"]) for beside in source.get("siblings") or ()),
         account.get("options") or {},
     )
-    return Port(directory, name, account["module"], class_name, origin)
+    return Port(directory, name, account["module"], class_name, origin, account.get("split_points"))
 
 
 def open_to_compare(directory: Path, *, trust_remote_code: bool = False) -> Port | Refused:
