@@ -23,6 +23,7 @@ from porter.rulebook import LoadedRule, load_rules
 from porter.shipped import shipped
 from porter.source import Source
 from porter.source.depth import room_to_recurse
+from porter.source.python import check_compiles
 from porter.tree import Tree, parse, printed_as_read
 from porter.tree.collector import paused_collector
 from porter.tree.relative import lost_imports, lost_imports_of
@@ -110,10 +111,10 @@ class _Read:
 
 def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
     package = source.module.rpartition(".")[0] if source.module else None
-    tree = parse(source.text, source.display, source.path, package, compiles=True)
+    tree = parse(source.text, source.display, source.path, package)
     if isinstance(tree, Refused):
         return tree
-    fault = printed_as_read(tree)
+    fault = check_compiles(tree.text, str(source.path)) or printed_as_read(tree)
     if fault is not None:
         return fault
     anatomy = read_anatomy(tree)

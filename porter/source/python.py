@@ -13,11 +13,8 @@ from porter.diagnostics import Diagnostic, Refused, Span
 from porter.source.depth import DEEPEST, deepest_by_tokens, deepest_statement
 
 
-def check_python(text: str, display: str, *, compiles: bool = False) -> Refused | None:
-    """P011 for what is not Python, P012 and P013 for layout that a port cannot keep, P014 for what nests too deep.
-
-    `compiles`: also what Python finds only when it compiles the tree, such as a parameter that is there twice.
-    """
+def check_python(text: str, display: str) -> Refused | None:
+    """P011 for what is not Python, P012 and P013 for layout that a port cannot keep, P014 for what nests too deep."""
     fault = _layout(text, display)
     if fault is not None:
         return fault
@@ -35,16 +32,15 @@ def check_python(text: str, display: str, *, compiles: bool = False) -> Refused 
         return _not_python(error, display)
     assert isinstance(tree, ast.Module)
     deep = deepest_statement(tree, text)
-    if deep is not None:
-        return _too_deep(deep, display)
-    return _uncompilable(tree, display) if compiles else None
+    return None if deep is None else _too_deep(deep, display)
 
 
-def _uncompilable(tree: ast.Module, display: str) -> Refused | None:
+def check_compiles(text: str, display: str) -> Refused | None:
+    """P011 for what Python finds only when it compiles a text, such as a parameter that is there twice."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is odd, and Python all the same
         try:
-            compile(tree, display, "exec", dont_inherit=True)
+            compile(text, display, "exec", dont_inherit=True)
         except (SyntaxError, ValueError) as error:
             return _not_python(error, display)
         except RecursionError:

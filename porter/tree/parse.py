@@ -12,17 +12,15 @@ from porter.source.python import check_python
 from porter.tree.module import Tree
 
 
-def parse(
-    text: str, display: str, file: Path | None = None, package: str | None = None, *, compiles: bool = False
-) -> Tree | Refused:
+def parse(text: str, display: str, file: Path | None = None, package: str | None = None) -> Tree | Refused:
     """Parse one file; lines that end in CR LF are read as lines. `file` is how a message about its syntax names it.
 
-    `compiles` and P011 to P014 are as in `porter.source.python`: P011 is Python's own verdict, the others are limits of
-    porter's; P015 is syntax that Python reads and LibCST does not.
+    P011 is Python's own verdict, P012 to P014 are limits of porter's (see `porter.source.python`); P015 is syntax that
+    Python reads and LibCST does not.
     """
     text = text.replace("\r\n", "\n")
     name = str(file or display)
-    fault = check_python(text, name, compiles=compiles)
+    fault = check_python(text, name)
     if fault is not None:
         return fault
     try:
