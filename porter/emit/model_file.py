@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class CannotLoad(ValueError):
 def class_of(package: str, module: str, class_name: str, file: Path) -> Any:
     """The class of `package.module`, which lies at `file`. Raises CannotLoad (P132): no file, no Python, no class."""
     again = "convert it again"
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise CannotLoad(Diagnostic("P132", f"the model file `{file}` is not there", help=again))
     try:
         loaded = importlib.import_module(f"{package}.{module}")

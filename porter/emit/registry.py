@@ -95,7 +95,7 @@ def written_tables(parent: Path) -> Tables | Refused:
     Of a registry that porter wrote, only what still has a folder.
     """
     for file in (parent / _BY_HAND, parent / NAME):
-        if not file.is_file():
+        if not os.path.isfile(file):
             continue
         try:
             text = file.read_text(encoding="utf-8")
@@ -106,7 +106,7 @@ def written_tables(parent: Path) -> Tables | Refused:
             return Refused((Diagnostic("P073", message, notes=(reason,), help="mend it, or convert a port again"),))
         tables = [found[name] for name in _TABLES]
         if text.startswith(REGISTRY_FIRST_LINE):
-            tables = [{name: entry for name, entry in table.items() if (parent / name).is_dir()} for table in tables]
+            tables = [{name: entry for name, entry in table.items() if os.path.isdir(parent / name)} for table in tables]
         if any(tables):
             return tables[0], tables[1]
     return {}, {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
@@ -79,7 +80,7 @@ class SharedFiles:
             return broken(rule, node, f"a rule takes functions from `{RULES}.{SHARED}.<file>`, from nowhere else")
         path = self._rules / SHARED / f"{name}.py"
         display = f"{self._rules.name}/{SHARED}/{name}.py"
-        if not path.is_file():
+        if not os.path.isfile(path):  # which a name too long is not, either
             return broken(rule, node, f"there is no `{display}`")
         if name not in self._read:
             self._read[name] = _read_shared(path, display)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
+import os
 import sys
 import types
 from collections.abc import Mapping
@@ -67,7 +68,7 @@ def load_model_class(name: str, root: Path | str | None = None, *, trust_remote_
 
     module, class_name = _entry(0, name, root)
     folder = _folder(root).resolve()
-    if (folder / name / FILE).exists():  # a port made by hand has none: its code is the user's own
+    if os.path.exists(folder / name / FILE):  # a port made by hand has none: its code is the user's own
         account = read_consented(folder / name, trust_remote_code=trust_remote_code)
         if isinstance(account, Refused):
             raise CannotLoad(account.diagnostics[0])

@@ -42,11 +42,11 @@ def locate_module(name: str) -> tuple[Path, str] | Refused:
 def _entry(folders: list[Path], part: str) -> Path | None:
     """A package before a module before a plain folder, as Python's own import would choose."""
     for folder in folders:
-        if (folder / part / "__init__.py").is_file():
+        if os.path.isfile(folder / part / "__init__.py"):
             return folder / part
-        if (folder / f"{part}.py").is_file():
+        if os.path.isfile(folder / f"{part}.py"):
             return folder / f"{part}.py"
-    return next((folder / part for folder in folders if (folder / part).is_dir()), None)
+    return next((folder / part for folder in folders if os.path.isdir(folder / part)), None)
 
 
 def _missing_module(name: str, parent: str, part: str, folders: list[Path]) -> Refused:

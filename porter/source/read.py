@@ -163,7 +163,7 @@ def _siblings_of(source: Companion) -> tuple[Companion, ...] | Refused:
         current = todo.pop()
         for name in modules_beside(current.text):
             path = source.path.with_name(f"{name}.py")
-            if path == source.path or path.name in found or not path.is_file():
+            if path == source.path or path.name in found or not os.path.isfile(path):
                 continue
             read = _read(path, f"{path.parent.name}/{path.name}")
             if isinstance(read, Refused):

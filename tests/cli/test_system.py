@@ -46,6 +46,7 @@ SOURCES = {
     "a folder too long": (f"./{LONG}/x.py", "P007"),
     "a path too long": ("x/" * 3000 + "x.py", "P007"),
     "a module too long": (LONG, "P001"),
+    "a module too long in a package": (f"transformers.models.{LONG}", "P001"),
     "a device": ("/dev/zero", "P004"),
     "nothing": ("", "P00"),
     "a null character": ("./a\0b.py", "P001"),
@@ -221,3 +222,12 @@ def test_a_path_that_is_no_utf_8(shell, tmp_path):
 def test_a_prompt_that_is_no_utf_8(shell, prompt):
     _, out, err = shell(f"{PORTER} run llama2 --model-path . --prompt {prompt} 2>err; grep -v running err >&2")
     assert out == "" and is_one_message(err, "P085") and "no Unicode text at character" in err, err
+
+
+def test_names_too_long_for_a_file_are_names_of_no_file(tmp_path):
+    (tmp_path / "modeling_x.py").write_text(f"from .{LONG} import one\n")
+    source = load_source(str(tmp_path / "modeling_x.py"))
+    assert not isinstance(source, Refused) and source.siblings == ()
+    (tmp_path / "config.json").write_text(json.dumps({"auto_map": {"AutoModelForCausalLM": f"{LONG}.X"}}))
+    refused = load_source(str(tmp_path))
+    assert isinstance(refused, Refused) and refused.diagnostics[0].code == "P002"

@@ -163,12 +163,14 @@ def test_a_file_that_does_not_agree_with_itself(tmp_path, declaration, functions
     assert says in message and found == line, (message, found)
 
 
+LONG_SHARED = f'"""One"""\nfrom rules.shared.{"x" * 300} import not_x\n\nrule = Rule()\n\n\n{BODY}'
 OTHERS = {
     "binary": bytes(range(256)),
     "a null character": b'"""One"""\0\n',
     "another encoding": '"""Größe"""\n'.encode("latin-1"),
     "a byte order mark": b"\xef\xbb\xbf" + (HEAD.format("Rule()") + BODY).encode(),
     "empty": b"",
+    "a shared file with a name too long": LONG_SHARED.encode(),
     "a comment": b"# to come\n",
     "no Python": b"rule = Rule(\n",
     "tabs": b'"""One"""\nif x:\n\ty = 1\n',
