@@ -106,7 +106,9 @@ def written_tables(parent: Path) -> Tables | Refused:
             return Refused((Diagnostic("P073", message, notes=(reason,), help="mend it, or convert a port again"),))
         tables = [found[name] for name in _TABLES]
         if text.startswith(REGISTRY_FIRST_LINE):
-            tables = [{name: entry for name, entry in table.items() if os.path.isdir(parent / name)} for table in tables]
+            tables = [
+                {name: entry for name, entry in table.items() if os.path.isdir(parent / name)} for table in tables
+            ]
         if any(tables):
             return tables[0], tables[1]
     return {}, {}

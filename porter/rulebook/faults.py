@@ -28,7 +28,7 @@ def fault_of_pair(edit: Edit, before: Function, after: Function) -> str | None:
     if not body_of(after):
         return f"`{other}` says nothing: what goes is said by `pass`"
     gaps_before, gaps_after = (sum(map(is_gap, body_of(f))) for f in (before, after))
-    if edit.unit == "statements" and gaps_before != gaps_after:
+    if edit.unit in ("statements", "function") and gaps_before != gaps_after:
         return f"`{one}` has {gaps_before} top-level `...`, `{other}` has {gaps_after}"
     bodies = body_of(before), body_of(after)
     if edit.unit == "expression" and not all(len(body) == 1 and is_expression(body[0]) for body in bodies):

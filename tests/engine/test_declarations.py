@@ -139,6 +139,12 @@ FILES = {
         9,
         "says nothing",
     ),
+    "dots in the after of a function alone": (
+        'Rule(unit="function")',
+        "def before(self, x):\n    y = f(x)\n\n\ndef after(self, x):\n    y = g(x)\n    ...\n",
+        9,
+        "`before` has 0 top-level `...`, `after` has 1",
+    ),
     "a pattern twice": ("Rule()", f"{BODY}\n\n{BODY}", 13, "`before` is defined twice"),
     "an after for no before": ("Rule()", f"{BODY}\n\ndef after__x(self):\n    y = 1\n", 13, "has no `before__x`"),
     "a before of no edit": ("Rule()", f"{BODY}\n\ndef before_x(self):\n    y = 1\n", 13, "belongs to no edit"),
