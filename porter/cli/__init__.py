@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def exit_code(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # and what opens a file next would be given its place
-        say("error[P134]: stdout is closed: the result has nowhere to go\n  = help: send it to /dev/null, or to a file")
+        say("error[P144]: stdout is closed: the result has nowhere to go\n  = help: send it to /dev/null, or to a file")
         return FAILED
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what an ASCII terminal cannot show is escaped, not an error
@@ -97,7 +97,7 @@ def _outcome(arguments: Sequence[str] | None) -> int:
 def _lost(reason: str) -> int:
     _let_go_of_stdout()
     message = f"the result cannot be written to stdout: {reason}"
-    return refuse(Refused((Diagnostic("P134", message, help="send it where there is room"),)), as_json=False)
+    return refuse(Refused((Diagnostic("P144", message, help="send it where there is room"),)), as_json=False)
 
 
 def _let_go_of_stdout() -> None:
@@ -115,4 +115,4 @@ def _refused_by_the_system(error: OSError, as_json: bool) -> int:
     where = f": `{os.fsdecode(name)}`" if isinstance(name, (str, bytes, os.PathLike)) else ""
     message = f"the system says: {error.strerror}{where}"
     help = "see that it is there, may be read or written, and has room"
-    return refuse(Refused((Diagnostic("P135", message, help=help),)), as_json=as_json)
+    return refuse(Refused((Diagnostic("P145", message, help=help),)), as_json=as_json)

@@ -19,7 +19,7 @@ from porter.emit.account import FILE, read_account
 
 
 def without_consent(folder: Path, account: dict[str, Any], *, given: bool) -> Refused | None:
-    """P131 where the port in `folder` is code out of a folder and nobody has consented to running it."""
+    """P141 where the port in `folder` is code out of a folder and nobody has consented to running it."""
     if given or not is_from_folder(account):
         return None
     recorded = bool((account.get("options") or {}).get("trust_remote_code"))
@@ -35,7 +35,7 @@ def without_consent(folder: Path, account: dict[str, Any], *, given: bool) -> Re
         *(f"the consent in {FILE} is for what was converted: `{name}` was changed since" for name in changed[:1]),
     ]
     help = "read them, then give `--trust-remote-code` (in Python trust_remote_code=True), here or when converting"
-    return Refused((Diagnostic("P131", message, notes=tuple(notes), help=help),))
+    return Refused((Diagnostic("P141", message, notes=tuple(notes), help=help),))
 
 
 def is_from_folder(account: dict[str, Any]) -> bool:
@@ -61,7 +61,7 @@ def _place(folder: Path, source: dict[str, Any]) -> str | None:
 
 
 def read_consented(folder: Path, *, trust_remote_code: bool) -> dict[str, Any] | Refused:
-    """The account of a port that may be executed; P072 where there is none, P131 where nobody consented."""
+    """The account of a port that may be executed; P072 where there is none, P141 where nobody consented."""
     account = read_account(folder)
     if isinstance(account, Refused):
         return account

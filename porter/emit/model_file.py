@@ -21,19 +21,19 @@ class CannotLoad(ValueError):
 
 
 def class_of(package: str, module: str, class_name: str, file: Path) -> Any:
-    """The class of `package.module`, which lies at `file`. Raises CannotLoad (P132): no file, no Python, no class."""
+    """The class of `package.module`, which lies at `file`. Raises CannotLoad (P142): no file, no Python, no class."""
     again = "convert it again"
     if not os.path.isfile(file):
-        raise CannotLoad(Diagnostic("P132", f"the model file `{file}` is not there", help=again))
+        raise CannotLoad(Diagnostic("P142", f"the model file `{file}` is not there", help=again))
     try:
         loaded = importlib.import_module(f"{package}.{module}")
     except (Exception, SystemExit) as error:  # it may raise anything
         first = next(iter(str(error).strip().splitlines()), "")
         help = "install what it imports" if isinstance(error, ImportError) else again
         message = f"the model file `{file}` does not load"
-        raise CannotLoad(Diagnostic("P132", message, notes=(f"{type(error).__name__}: {first}",), help=help)) from error
+        raise CannotLoad(Diagnostic("P142", message, notes=(f"{type(error).__name__}: {first}",), help=help)) from error
     found = getattr(loaded, class_name, None)
     if not isinstance(found, type):
         del sys.modules[loaded.__name__]  # once mended it is read again
-        raise CannotLoad(Diagnostic("P132", f"the model file `{file}` has no class `{class_name}`", help=again))
+        raise CannotLoad(Diagnostic("P142", f"the model file `{file}` has no class `{class_name}`", help=again))
     return found

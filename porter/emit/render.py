@@ -55,16 +55,16 @@ def module_name(source: Source) -> str:
 
 
 def clash(source: Source, name: str) -> Refused | None:
-    """P133 where a file beside the source would go along under a name that a port needs for a file of its own."""
+    """P143 where a file beside the source would go along under a name that a port needs for a file of its own."""
     module = module_name(source)
     taken = {*(sibling.name for sibling in source.siblings), f"{module}.py"}
     if f"run_{name}.py" in taken:
         message = f"`run_{name}.py` would stand in the port twice: the source's own, and the script that runs the port"
-        return Refused((Diagnostic("P133", message, help="give the port another name with `--name` or `--out`"),))
+        return Refused((Diagnostic("P143", message, help="give the port another name with `--name` or `--out`"),))
     if "__init__.py" in taken:
         message = f"`{source.path.with_name('__init__.py')}` would go along, and a port has an `__init__.py` of its own"
         help = "move what is imported from it into a module with another name"
-        return Refused((Diagnostic("P133", message, help=help),))
+        return Refused((Diagnostic("P143", message, help=help),))
     return None
 
 

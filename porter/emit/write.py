@@ -52,7 +52,7 @@ def emit(ported: Ported, out: Path, *, force: bool = False) -> Written | Refused
         made = _missing_parents(place)
         if Path(os.path.realpath(ported.source.path)).is_relative_to(place):
             message = f"the source `{ported.source.path}` lies in the folder that the port would replace"
-            return _refused("P133", message, "give `--out` another folder")
+            return _refused("P143", message, "give `--out` another folder")
         refusal = occupied(place, force=force)
         if refusal is not None:
             return refusal

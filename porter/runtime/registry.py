@@ -60,8 +60,8 @@ def injection_policy(name: str, root: Path | str | None = None) -> tuple[str, st
 def load_model_class(name: str, root: Path | str | None = None, *, trust_remote_code: bool = False) -> Any:
     """The class of model `name`.
 
-    Raises UnknownModel with the known names and the closest one, CannotLoad for a port that is damaged (P072, P132) and
-    for code out of a folder that nobody consented to run (P131).
+    Raises UnknownModel with the known names and the closest one, CannotLoad for a port that is damaged (P072, P142) and
+    for code out of a folder that nobody consented to run (P141).
     """
     from porter.emit.account import FILE
     from porter.emit.consent import read_consented
@@ -92,7 +92,7 @@ def _entry(table: int, name: str, root: Path | str | None) -> tuple[Any, ...]:
     if not _is_entry(table, entry):
         wanted = ("(module, class)", "(module, layer class, outputs)")[table]
         message = f"the registry of `{_folder(root)}` says {entry!r} of `{name}`, not {wanted}"
-        raise CannotLoad(Diagnostic("P132", message, help="mend that file, or convert the port again"))
+        raise CannotLoad(Diagnostic("P142", message, help="mend that file, or convert the port again"))
     return tuple(entry)
 
 

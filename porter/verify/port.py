@@ -46,7 +46,7 @@ class Port:
 def open_port(directory: Path, *, trust_remote_code: bool = False) -> Port | Refused:
     """Read the account of a port. What it was made from need not be there.
 
-    Refused where there is none (P072), and where it is code out of a folder that nobody consented to run (P131).
+    Refused where there is none (P072), and where it is code out of a folder that nobody consented to run (P141).
     """
     account = read_consented(directory, trust_remote_code=trust_remote_code)
     if isinstance(account, Refused):

@@ -73,37 +73,37 @@ def test_without_consent_nothing_is_executed_and_the_file_is_named(porter_here, 
     command, *options = words
     done = porter_here(command, port, *options)
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith(f"error[P131]: `{port}/modeling_mine.py` is code out of a folder: ")
+    assert done.err.startswith(f"error[P141]: `{port}/modeling_mine.py` is code out of a folder: ")
     assert f"this would execute `{port}/modeling_mine.py`" in done.err
     assert f"`{port.parents[1]}/checkpoint/modeling_mine.py`" in done.err
     assert FLAG in done.err.split("help: ")[1] and done.err.count("error[") == 1
     assert not was_executed(port)
     (diagnostic,) = json.loads(porter_here(command, port, *options, "--json").out)["diagnostics"]
-    assert diagnostic["code"] == "P131" and not was_executed(port)
+    assert diagnostic["code"] == "P141" and not was_executed(port)
 
 
 def test_run_asks_too(porter_here, port, tmp_path):
     words = ("run", "mine", "--models", port.parent, "--model-path", tmp_path, "--prompt", "a")
     done = porter_here(*words)
-    assert done.code == 1 and "error[P131]: " in done.err and not was_executed(port)
+    assert done.code == 1 and "error[P141]: " in done.err and not was_executed(port)
     done = porter_here(*words, FLAG)
-    assert done.code == 1 and "P131" not in done.err and was_executed(port)  # and there is no checkpoint
+    assert done.code == 1 and "P141" not in done.err and was_executed(port)  # and there is no checkpoint
 
 
 def test_the_run_script_asks_too(port, environment, tmp_path):
     command = [sys.executable, port / "run_mine.py", f"--model_path={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 1 and done.stderr.startswith("error[P131]: ") and not was_executed(port)
+    assert done.returncode == 1 and done.stderr.startswith("error[P141]: ") and not was_executed(port)
     done = subprocess.run([*command, "--trust_remote_code"], capture_output=True, text=True, env=environment)
-    assert done.returncode == 1 and "P131" not in done.stderr and was_executed(port)
+    assert done.returncode == 1 and "P141" not in done.stderr and was_executed(port)
 
 
 def test_from_python_it_is_an_argument(port, tmp_path):
     for ask in (verify, capture, open_port, open_to_compare):
         outcome = ask(port)
-        assert isinstance(outcome, Refused) and outcome.diagnostics[0].code == "P131"
+        assert isinstance(outcome, Refused) and outcome.diagnostics[0].code == "P141"
     outcome = contract(port, shipped_configs()["llama-2-7b"])
-    assert isinstance(outcome, Refused) and outcome.diagnostics[0].code == "P131"
+    assert isinstance(outcome, Refused) and outcome.diagnostics[0].code == "P141"
     with pytest.raises(CannotLoad, match="it runs only with your consent"):
         load_model_class("mine", port.parent)
     with pytest.raises(CannotRun, match="it runs only with your consent"):
@@ -162,7 +162,7 @@ def test_what_merely_lies_in_the_current_folder_is_no_installed_package(
     source = json.loads((trap.parent / "ports" / "mine" / "port.json").read_text())["source"]
     assert (source["module"] is None) == (spec == "checkpoint" and not is_package)
     done = porter_process("verify", "ports/mine", "--quick")
-    assert done.code == 1 and "error[P131]: " in done.err and not (trap.parent / "executed").exists()
+    assert done.code == 1 and "error[P141]: " in done.err and not (trap.parent / "executed").exists()
 
 
 @pytest.mark.parametrize("command", ["verify", "lower", "bench", "run", "convert"])

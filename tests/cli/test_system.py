@@ -110,9 +110,9 @@ def test_a_refusal_that_no_command_foresees_is_the_systems(porter_here, monkeypa
 
     monkeypatch.setattr("porter.source.load_source", refused)
     done = porter_here("inspect", LLAMA)
-    assert (done.code, done.out) == (1, "") and is_one_message(done.err, "P135") and "`/secret`" in done.err
+    assert (done.code, done.out) == (1, "") and is_one_message(done.err, "P145") and "`/secret`" in done.err
     document = json.loads(porter_here("inspect", LLAMA, "--json").out)
-    assert [diagnostic["code"] for diagnostic in document["diagnostics"]] == ["P135"]
+    assert [diagnostic["code"] for diagnostic in document["diagnostics"]] == ["P145"]
 
 
 # --- where a port cannot be written
@@ -152,13 +152,13 @@ def test_a_full_stdout(shell, words):
 
 def test_a_full_stdout_loses_no_port(shell, tmp_path):
     code, _, err = shell(f"{PORTER} convert {LLAMA} --out ports/mine >/dev/full")
-    assert code == 1 and is_one_message(err, "P134"), err
+    assert code == 1 and is_one_message(err, "P144"), err
     assert shell(f"{PORTER} convert {LLAMA} --out ports/mine --check")[0] == 0
 
 
 def test_a_closed_stdout_is_said_before_anything_is_done(shell, tmp_path):
     code, _, err = shell(f"{PORTER} convert {LLAMA} --out ports/mine >&-")
-    assert code == 1 and is_one_message(err, "P134"), err
+    assert code == 1 and is_one_message(err, "P144"), err
     assert not list(tmp_path.iterdir())
 
 
@@ -182,7 +182,7 @@ def test_a_reader_that_has_seen_enough(environment, words):
 def test_a_current_folder_that_is_gone(shell):
     for words in (f"convert {LLAMA} --out x", f"convert {LLAMA}", "run x --model-path /tmp --prompt a", "verify x"):
         code, out, err = shell(f"mkdir gone; cd gone; rmdir ../gone; {PORTER} {words}")
-        assert (code, out) == (1, "") and is_one_message(err, "P135") and "current folder" in err, err
+        assert (code, out) == (1, "") and is_one_message(err, "P145") and "current folder" in err, err
 
 
 def test_a_terminal_that_knows_ascii_only(shell, tmp_path):
@@ -215,7 +215,7 @@ def test_a_path_that_is_no_utf_8(shell, tmp_path):
     code, out, err = shell(f"{line} --check --json")
     assert code == 0 and json.loads(out)["ok"], err
     code, out, err = shell(f"{PORTER} verify $'po\\xffrts/mine'")
-    assert code == 1 and is_one_message(err, "P131"), err
+    assert code == 1 and is_one_message(err, "P141"), err
 
 
 @pytest.mark.parametrize("prompt", ["$'a\\xff'", "$'\\xed\\xa0\\x80'"], ids=["a stray byte", "half a character"])

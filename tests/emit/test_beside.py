@@ -92,7 +92,7 @@ def test_a_name_that_a_port_cannot_give_up_is_refused(folder, imports, files, sa
     refused = _converted(code)
     assert isinstance(refused, Refused)
     (diagnostic,) = refused.diagnostics
-    assert diagnostic.code == "P133" and says in diagnostic.message and diagnostic.help
+    assert diagnostic.code == "P143" and says in diagnostic.message and diagnostic.help
     assert _contents(code) == before
     if "run_mine" in files:
         assert isinstance(_converted(code, name="other"), Ported)
@@ -105,5 +105,5 @@ def test_a_port_is_never_written_over_its_own_source(folder, there):
     assert isinstance(ported, Ported)
     before = _contents(code)
     refused = emit(ported, code / there, force=True)
-    assert isinstance(refused, Refused) and refused.diagnostics[0].code == "P133"
+    assert isinstance(refused, Refused) and refused.diagnostics[0].code == "P143"
     assert _contents(code) == before and not list(code.parent.glob(".porter*"))
