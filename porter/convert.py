@@ -14,6 +14,7 @@ from porter.anatomy import (
     read_anatomy,
 )
 from porter.diagnostics import Diagnostic, Refused
+from porter.emit.render import clash
 from porter.match import Subject, search
 from porter.plan import Plan, SiteReport, make_plan, report_sites
 from porter.plan.refusals import nothing_to_port, sites_left, unknown_names
@@ -22,6 +23,7 @@ from porter.rulebook import LoadedRule, load_rules
 from porter.shipped import shipped
 from porter.source import Source
 from porter.source.depth import room_to_recurse
+from porter.source.python import check_compiles
 from porter.tree import Tree, parse, printed_as_read
 from porter.tree.collector import paused_collector
 from porter.tree.relative import lost_imports, lost_imports_of
@@ -47,6 +49,7 @@ def convert(
     strict: bool = False,
     rules_directory: Path | None = None,
     rules: Rules | None = None,
+    trust_remote_code: bool = False,
 ) -> Ported | Refused:
     """Port one source.
 
@@ -54,12 +57,14 @@ def convert(
     without: rules not used.
     strict:  refuse when any site is left that no rule takes.
     rules:   loaded before, for many files; else those of `rules_directory`, else those that come with porter.
+    trust_remote_code: recorded: the port of code out of a folder may be run. Nothing of it is run here.
     """
     with room_to_recurse(), paused_collector():
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
         if isinstance(read, Refused):
             return read
-        fault = _check_importable(source, read.tree) or unknown_names(keep, without, read.anatomy, read.rules)
+        fault = _check_importable(source, read.tree) or clash(source, name)
+        fault = fault or unknown_names(keep, without, read.anatomy, read.rules)
         if fault is not None:
             return fault
         plan = _plan(source, read, keep, without)
@@ -70,6 +75,7 @@ def convert(
         if fault is not None:
             return fault
         rewritten = rewrite(plan, source)
+        consent = {"trust_remote_code": True} if trust_remote_code and not source.installed else {}
         used = {application.rule.name: application.rule.sha256 for application in plan.applications}
         return Ported(
             source=source,
@@ -81,7 +87,7 @@ def convert(
             sites=sites,
             rules=tuple(sorted(used.items())),
             split_points=find_split_points(read.tree, read.anatomy, read.defaults, source.path.stem),
-            options={"keep": list(keep), "without": list(without), "strict": strict},
+            options={"keep": list(keep), "without": list(without), "strict": strict, **consent},
         )
 
 
@@ -108,7 +114,7 @@ def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
     tree = parse(source.text, source.display, source.path, package)
     if isinstance(tree, Refused):
         return tree
-    fault = printed_as_read(tree)
+    fault = check_compiles(tree.text, str(source.path)) or printed_as_read(tree)
     if fault is not None:
         return fault
     anatomy = read_anatomy(tree, source.entry)

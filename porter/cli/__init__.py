@@ -6,6 +6,9 @@ torch or transformers.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import sys
 import traceback
@@ -22,6 +25,8 @@ from porter.cli.lower import lower
 from porter.cli.prove import prove, verify
 from porter.cli.run import run
 from porter.cli.survey import survey
+from porter.cli.talk import FAILED, ReaderGone, ResultLost, refuse, say, to_stdout
+from porter.diagnostics import Diagnostic, Refused
 from porter.release import OtherRelease
 
 INTERRUPTED, BUG, PIPE_CLOSED = 130, 70, 141
@@ -50,23 +55,67 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def exit_code(arguments: Sequence[str] | None = None) -> int:
+    if sys.stdout is None:  # and what opens a file next would be given its place
+        say("error[P144]: stdout is closed: the result has nowhere to go\n  = help: send it to /dev/null, or to a file")
+        return FAILED
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what an ASCII terminal cannot show is escaped, not an error
+            stream.reconfigure(errors="backslashreplace")
     try:
-        result = commands.main(arguments, prog_name="porter", standalone_mode=False)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return _outcome(arguments)
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted", err=True)
+        say("\ninterrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader has seen enough: say nothing, not even when Python closes stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ReaderGone, BrokenPipeError):  # say nothing, not even when Python closes stdout
+        _let_go_of_stdout()
         return PIPE_CLOSED
     except OtherRelease as error:
-        click.echo(f"error[P134]: {error}", err=True)
-        return 1
-    except Exception:
+        return refuse(Refused((Diagnostic("P134", str(error)),)), as_json=False)
+    except ResultLost as error:
+        return _lost(str(error))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+            return _refused_by_the_system(error, as_json)
         traceback.print_exc()
-        click.echo("\nThis is a bug in porter, not in your input.", err=True)
+        say("\nThis is a bug in porter, not in your input.")
         return BUG
+
+
+def _outcome(arguments: Sequence[str] | None) -> int:
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # libraries end the process over it, without a word of porter's
+        raise FileNotFoundError(errno.ENOENT, "the current folder was deleted") from None
+    result = commands.main(arguments, prog_name="porter", standalone_mode=False)
+    with to_stdout():
+        sys.stdout.flush()
+    return result if isinstance(result, int) else 0
+
+
+def _lost(reason: str) -> int:
+    _let_go_of_stdout()
+    message = f"the result cannot be written to stdout: {reason}"
+    return refuse(Refused((Diagnostic("P144", message, help="send it where there is room"),)), as_json=False)
+
+
+def _let_go_of_stdout() -> None:
+    with contextlib.suppress(OSError, ValueError):  # a stdout that is no file of the system
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refused_by_the_system(error: OSError, as_json: bool) -> int:
+    """What the system refused, and of which file: where no command knows more of it."""
+    try:
+        sys.stdout.flush()
+    except OSError as full:  # it was stdout
+        return _lost(full.strerror or str(full))
+    name = error.filename2 or error.filename
+    where = f": `{os.fsdecode(name)}`" if isinstance(name, (str, bytes, os.PathLike)) else ""
+    message = f"the system says: {error.strerror}{where}"
+    help = "see that it is there, may be read or written, and has room"
+    return refuse(Refused((Diagnostic("P145", message, help=help),)), as_json=as_json)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, models_option, other_release_installed, say_if_edited, unknown_model
 from porter.cli.talk import answer, as_json, refuse, say
 from porter.diagnostics import Refused
@@ -28,6 +29,7 @@ _HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread", 
 @click.option("--large", is_flag=True, help="A model of Llama-2-7B's shape in bfloat16: for a card with 40 GB or more.")
 @click.option("--quick", is_flag=True, help="Only the smallest shape.")
 @edited_option
+@trust_option
 @as_json
 def bench(
     port: str,
@@ -40,6 +42,7 @@ def bench(
     large: bool,
     quick: bool,
     edited: bool,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> int:
     """Time the port NAME, or in DIR, against the model it came from: small shapes, random weights.
@@ -62,7 +65,9 @@ def bench(
     from porter.verify.port import open_to_compare
 
     folder = _folder(port, models)
-    opened = folder if isinstance(folder, Refused) else open_to_compare(folder, edited=edited)
+    if isinstance(folder, Refused):
+        return refuse(folder, as_json=as_json)
+    opened = open_to_compare(folder, edited=edited, trust_remote_code=trust_remote_code)
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
     changed = say_if_edited(opened.directory) if edited else ()
@@ -72,6 +77,7 @@ def bench(
     import torch
 
     from porter.bench.generation import LLAMA_2_7B, MODES, SHAPES, compare
+    from porter.emit.model_file import CannotLoad
     from porter.runner import CannotRun
 
     torch.set_num_threads(threads)
@@ -81,7 +87,7 @@ def bench(
         for comparison in compare(opened, shapes, modes or MODES, rounds, backend=backend, device=device):
             say(f"{comparison.shape}, {comparison.mode}: done")
             found.append(comparison)
-    except CannotRun as error:
+    except (CannotRun, CannotLoad) as error:
         return refuse(Refused((error.diagnostic,)), as_json=as_json)
     if "compiled" in (modes or MODES) and all(comparison.mode != "compiled" for comparison in found):
         say("compiled: left out, this port keeps its source's KV cache, which grows")

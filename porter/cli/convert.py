@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from porter.cli.consent import consent_option
 from porter.cli.models import FOLDER
 from porter.cli.talk import answer, as_json, refuse, say
 from porter.diagnostics import Refused
+from porter.report.diagnostic import render
 
 if TYPE_CHECKING:
     from porter.rewrite import Ported
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Refuse when any site is left that no rule takes.")
 @click.option("--check", is_flag=True, help="Write nothing: convert again and compare with DIR byte for byte.")
 @click.option("--force", is_flag=True, help="Replace DIR if it holds a port or nothing.")
+@consent_option
 @as_json
 def convert(
     source: str,
@@ -37,9 +40,12 @@ def convert(
     strict: bool,
     check: bool,
     force: bool,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> int:
     """Port SOURCE: a module (transformers.models.llama), a file, or a checkpoint folder with its own modeling file.
+
+    Nothing of SOURCE is imported or run.
 
     \b
     Examples:
@@ -62,7 +68,9 @@ def convert(
     taken = None if check else _taken(out, force)
     if taken is not None:
         return refuse(taken, as_json=as_json)
-    ported = convert_source(loaded, name=name, keep=keep, without=without, strict=strict)
+    ported = convert_source(
+        loaded, name=name, keep=keep, without=without, strict=strict, trust_remote_code=trust_remote_code
+    )
     if isinstance(ported, Refused):
         return refuse(ported, as_json=as_json, source=loaded)
     return _compare(ported, out, as_json=as_json) if check else _write(ported, out, force=force, as_json=as_json)
@@ -92,6 +100,8 @@ def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
         lambda: conversion_data(ported, written, out),
         as_json=as_json,
     )
+    for warning in written.warnings:
+        say(render(warning))
     if written.registry is None:
         say(f"note: not registered, since the folder is `{out.name}` and the port `{ported.name}`: loaders want one")
     return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from porter.cli.talk import answer, as_json, refuse, text_of
+from porter.cli.talk import answer, as_json, put, refuse, text_of
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
 
@@ -14,7 +14,7 @@ from porter.report.diagnostic import render
 @click.option("--why", is_flag=True, help="Show for each site left alone where the closest rule and the source part.")
 @as_json
 def inspect(source: str, why: bool, as_json: bool) -> int:
-    """Show every site of SOURCE, the rule that takes it, or why none does. Writes nothing.
+    """Show every site of SOURCE, the rule that takes it, or why none does. Writes nothing, runs nothing of SOURCE.
 
     \b
     Examples:
@@ -39,7 +39,7 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
         for site in seen.plan.anatomy.sites:
             if site.name in left:
                 diagnostic = explain(seen.plan, site)
-                click.echo("\n" + render(diagnostic, text_of(diagnostic, loaded)))
+                put("\n" + render(diagnostic, text_of(diagnostic, loaded)))
     return code
 
 

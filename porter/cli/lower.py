@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
+from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, other_release_installed, say_if_edited
 from porter.cli.talk import answer, as_json, refuse, say, steps
-from porter.diagnostics import Refused
+from porter.diagnostics import Diagnostic, Refused
 
 
 @click.command()
@@ -18,9 +21,17 @@ from porter.diagnostics import Refused
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
 @click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
 @edited_option
+@trust_option
 @as_json
 def lower(
-    directory: Path, soc: str, baseline: bool, by_rule: bool, dump: Path | None, edited: bool, as_json: bool
+    directory: Path,
+    soc: str,
+    baseline: bool,
+    by_rule: bool,
+    dump: Path | None,
+    edited: bool,
+    trust_remote_code: bool,
+    as_json: bool,
 ) -> int:
     """Lower the port in DIR through TorchAir: does it convert, and to how many kernels a layer.
 
@@ -34,41 +45,55 @@ def lower(
     """
     if by_rule and (baseline or dump):
         raise click.UsageError("--by-rule makes a table of its own: leave out --baseline and --dump")
-    from porter.emit.account import read_account
+    from porter.verify.port import open_port, open_to_compare
 
-    account = read_account(directory)
-    fault = account if isinstance(account, Refused) else other_release_installed()
+    fault = other_release_installed()
     if fault is not None:
         return refuse(fault, as_json=as_json)
-    if by_rule:  # ports made anew: what was edited takes no part
-        return _by_rule(directory, soc, as_json)
-    return _lower(directory, soc, baseline, dump, edited, as_json)
+    # ports made anew by --by-rule: what was edited takes no part
+    may_be: dict[str, Any] = {"edited": edited or by_rule, "trust_remote_code": trust_remote_code}
+    opened = (open_to_compare if baseline or by_rule else open_port)(directory, **may_be)
+    if isinstance(opened, Refused):
+        return refuse(opened, as_json=as_json)
+    if by_rule:
+        return _by_rule(directory, soc, trust_remote_code, as_json)
+    changed = say_if_edited(directory) if edited else ()
+    return _lower(directory, soc, baseline, dump, may_be, changed, as_json)
 
 
-def _lower(directory: Path, soc: str, baseline: bool, dump: Path | None, edited: bool, as_json: bool) -> int:
+def _lower(
+    directory: Path,
+    soc: str,
+    baseline: bool,
+    dump: Path | None,
+    may_be: dict[str, Any],
+    changed: Sequence[str],
+    as_json: bool,
+) -> int:
     from porter.lowering.lower import lower as lower_port
     from porter.report.lowering import lowering_data, of_lowering
 
-    changed = say_if_edited(directory) if edited else ()
     with steps(f"lowering {directory}") as progress:
-        found = lower_port(
-            directory, soc=soc, baseline=baseline, text=dump is not None, edited=edited, progress=progress
-        )
+        found = lower_port(directory, soc=soc, baseline=baseline, text=dump is not None, progress=progress, **may_be)
     if isinstance(found, Refused):
         return refuse(found, as_json=as_json)
     if dump is not None:
-        dump.write_text(found.text, encoding="utf-8")
+        try:
+            dump.write_text(found.text, encoding="utf-8")
+        except OSError as error:
+            message = f"cannot write `{dump}`: {error.strerror or error}"
+            return refuse(Refused((Diagnostic("P074", message, help="give --dump another file"),)), as_json=as_json)
         say(f"wrote {dump}")
     data = {**lowering_data(found), "edited": list(changed)}
     return answer(found.converts, lambda: of_lowering(found), lambda: data, as_json=as_json)
 
 
-def _by_rule(directory: Path, soc: str, as_json: bool) -> int:
+def _by_rule(directory: Path, soc: str, trusted: bool, as_json: bool) -> int:
     from porter.lowering.contribution import contributions
     from porter.report.lowering import contributions_data, of_contributions
 
     with steps(f"lowering {directory} by rule") as progress:
-        found = contributions(directory, soc=soc, progress=progress)
+        found = contributions(directory, soc=soc, progress=progress, trust_remote_code=trusted)
     if isinstance(found, Refused):
         return refuse(found, as_json=as_json)
     data = {"folder": str(directory), "soc": soc, "kernels_run": False}

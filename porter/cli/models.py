@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -40,20 +42,34 @@ def say_if_edited(folder: Path) -> tuple[str, ...]:
 
 def unknown_model(name: str, models: Path | None) -> Refused | None:
     """P080 for a name that is not registered in `models`, or in what is taken without it."""
-    from porter.diagnostics import nearest
+    from porter.emit.account import FILE, read_account
+    from porter.emit.model_file import CannotLoad
     from porter.runtime.registry import default_root, registered
 
-    root, here = models or default_root(), FOLDER.resolve()
+    root = models or default_root()
     notes = [f"looked in `{root}`"]
-    if models is None and root != here:
-        notes.append(f"there is no registry in `{here}`")
+    with contextlib.suppress(OSError):  # the current folder may be gone
+        if models is None and root != FOLDER.resolve():
+            notes.append(f"there is no registry in `{FOLDER.resolve()}`")
     try:
-        known = registered(root)
-    except (OSError, ValueError, SyntaxError) as error:
+        known: tuple[str, ...] = registered(root)
+    except (OSError, CannotLoad) as error:
         known = ()
         notes.append(f"its registry cannot be read: {error}")
     if name in known:
         return None
+    if name in (".", "..") or "/" in name or not (root / name / FILE).exists():
+        return _not_there(name, known, notes)
+    read = read_account(root / name)
+    if isinstance(read, Refused):
+        return read
+    notes.append(f"the port in `{root / name}` is called `{read['name']}`: a loader wants one name for both")
+    return _not_there(name, known, notes)
+
+
+def _not_there(name: str, known: Sequence[str], notes: Sequence[str]) -> Refused:
+    from porter.diagnostics import nearest
+
     close = " or ".join(f"`{other}`" for other in nearest(name, known))
     listed = f"registered there: {', '.join(known)}" if known else "convert a model first, or give another --models"
     help = f"did you mean {close}?" if close else listed

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, other_release_installed, say_if_edited
 from porter.cli.talk import answer, as_json, refuse, steps
 from porter.diagnostics import Diagnostic, Refused
@@ -46,6 +48,7 @@ def prove(rules: tuple[str, ...], as_json: bool) -> int:
 @click.option("--soc", default="Ascend910B3", show_default=True, help="contract: the chip, as its driver names it.")
 @click.option("--tp", type=click.IntRange(1), default=1, show_default=True, help="contract: tensor-parallel ranks.")
 @edited_option
+@trust_option
 @as_json
 def verify(
     directory: Path,
@@ -55,6 +58,7 @@ def verify(
     soc: str,
     tp: int,
     edited: bool,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> int:
     """Verify the port in DIR: against the model it came from, as graphs, or at a real model's sizes.
@@ -64,15 +68,19 @@ def verify(
       porter verify generated_models/llama2
       porter verify generated_models/llama2 --level capture
       porter verify generated_models/llama2 --level contract --config llama-2-70b --tp 8
+      porter verify generated_models/mine --trust-remote-code
     """
     if (level == "contract") != (config is not None):
         raise click.UsageError("--level contract and --config go together")
-    from porter.emit.account import read_account
+    from porter.verify.port import open_port, open_to_compare
 
-    account = read_account(directory)
-    fault = account if isinstance(account, Refused) else other_release_installed()
+    fault = other_release_installed()
     if fault is not None:
         return refuse(fault, as_json=as_json)
+    may_be: dict[str, Any] = {"edited": edited, "trust_remote_code": trust_remote_code}
+    opened = (open_to_compare if level == "parity" else open_port)(directory, **may_be)
+    if isinstance(opened, Refused):
+        return refuse(opened, as_json=as_json)
     from porter.report.claims import checks_data, of_checks
 
     changed = say_if_edited(directory) if edited else ()
@@ -80,16 +88,16 @@ def verify(
         if level == "capture":
             from porter.verify.capture import capture
 
-            checks = capture(directory, edited=edited, progress=progress)
+            checks = capture(directory, progress=progress, **may_be)
         elif level == "contract":
             from porter.verify.contract import contract, shipped_configs
 
             sizes = shipped_configs().get(config or "", Path(config or ""))
-            checks = contract(directory, sizes, soc=soc, tp=tp, edited=edited, progress=progress)
+            checks = contract(directory, sizes, soc=soc, tp=tp, progress=progress, **may_be)
         else:
             from porter.verify.parity import verify as verify_parity
 
-            checks = verify_parity(directory, quick=quick, edited=edited, progress=progress)
+            checks = verify_parity(directory, quick=quick, progress=progress, **may_be)
     if isinstance(checks, Refused):
         return refuse(checks, as_json=as_json)
     failed = any(check.failed for check in checks)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, models_option, other_release_installed, unknown_model
 from porter.cli.talk import answer, as_json, refuse, say, working
 from porter.diagnostics import Diagnostic, Refused
@@ -43,6 +44,7 @@ _DTYPES = ("float16", "bfloat16", "float32")
 )
 @click.option("--stream", is_flag=True, help="Print the text as it comes.")
 @edited_option
+@trust_option
 @as_json
 def run(
     name: str,

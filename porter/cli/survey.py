@@ -13,7 +13,7 @@ import click
 
 from porter.cli.convert import default_name
 from porter.cli.models import FOLDER, other_release_installed
-from porter.cli.talk import FAILED, as_json, print_json, progress, refuse, say
+from porter.cli.talk import FAILED, as_json, print_json, progress, put, refuse, say
 from porter.diagnostics import Diagnostic, Refused
 from porter.report.diagnostic import to_json
 
@@ -53,7 +53,8 @@ class Outcome:
 def survey(limit: int | None, out: Path | None, verify: bool, as_json: bool) -> int:
     """Convert, or refuse with a reason, every modeling file of the installed transformers with a causal language model.
 
-    Writes nothing without --out. Exit 0 when none of them made porter fail, however many were refused.
+    Writes nothing without --out, and runs nothing but, with --verify, the library's own code. Exit 0 when none of them
+    made porter fail, however many were refused.
     """
     from porter.rulebook import load_rules
     from porter.shipped import shipped
@@ -86,17 +87,17 @@ def survey(limit: int | None, out: Path | None, verify: bool, as_json: bool) -> 
 
 def _print_text(outcomes: list[Outcome], counts: Counter[str]) -> None:
     for outcome in outcomes:
-        click.echo(_line(outcome))
+        put(_line(outcome))
     left = sum(status in ("left", "partly") for outcome in outcomes for _, status, _ in outcome.sites)
     total = sum(len(outcome.sites) for outcome in outcomes)
     kinds = ("converted", "refused", "crashed")
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
     whole = sum(outcome.whole for outcome in outcomes)
-    click.echo(f"\n{len(outcomes)} files: {summary}; of {total} sites of ports {left} are left, whole or in part")
-    click.echo(f"{whole} are whole: every site is ported, and nothing in them is unknown")
+    put(f"\n{len(outcomes)} files: {summary}; of {total} sites of ports {left} are left, whole or in part")
+    put(f"{whole} are whole: every site is ported, and nothing in them is unknown")
     compared = [f"{counts[kind]} {kind.removeprefix('verified ')}" for kind in sorted(counts) if " " in kind]
     if compared:
-        click.echo(f"compared with their sources: {', '.join(compared)}")
+        put(f"compared with their sources: {', '.join(compared)}")
 
 
 def _verified(outcomes: list[Outcome], folder: Path) -> list[Outcome]:

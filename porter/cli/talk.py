@@ -29,13 +29,39 @@ Item = TypeVar("Item")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 
 
+class ResultLost(Exception):
+    """What a command was asked for could not be written to stdout."""
+
+
+class ReaderGone(Exception):
+    """Whoever reads stdout has seen enough."""
+
+
 def on_terminal() -> bool:
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def say(text: str) -> None:
-    """Talk: for the person at the terminal, never part of the result."""
-    click.echo(text, err=True)
+    """Talk: for the person at the terminal, never part of the result. Nobody has to listen."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def put(text: str) -> None:
+    """The result, or a part of it, to stdout."""
+    with to_stdout():
+        click.echo(text)
+
+
+@contextlib.contextmanager
+def to_stdout() -> Iterator[None]:
+    """Raises ReaderGone where stdout is a closed pipe, ResultLost where it cannot be written, say on a full disk."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        raise ResultLost(error.strerror or str(error)) from error
 
 
 def answer(ok: bool, text: Callable[[], str], data: Callable[[], dict[str, Any]], *, as_json: bool) -> int:
@@ -43,7 +69,7 @@ def answer(ok: bool, text: Callable[[], str], data: Callable[[], dict[str, Any]]
     if as_json:
         print_json({"ok": ok, **data(), "diagnostics": []})
     else:
-        click.echo(text())
+        put(text())
     return DONE if ok else FAILED
 
 
@@ -59,7 +85,12 @@ def refuse(refused: Refused, *, as_json: bool, source: Source | None = None) -> 
 
 
 def print_json(document: dict[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # an ASCII terminal, or a file name that is no UTF-8
+        text = json.dumps(document, indent=2)
+    put(text)
 
 
 def text_of(diagnostic: Diagnostic, source: Source | None) -> str | None:

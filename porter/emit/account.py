@@ -8,18 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
 import porter
 from porter.diagnostics import Diagnostic, Refused
+from porter.emit.entries import FORMAT, fault_of
 from porter.emit.templated import regenerate_command
 from porter.plan import SiteReport
 from porter.rewrite import Ported
 from porter.source import Source
 
 FILE = "port.json"
-_FORMAT = 1
 _WIDTH = 110
 
 
@@ -36,7 +37,7 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
     for change in ported.changes:
         changed.setdefault(change.site, []).append([change.start, change.end])
     return {
-        "format": _FORMAT,
+        "format": FORMAT,
         "porter": porter.__version__,
         "name": ported.name,
         "module": module,
@@ -70,11 +71,11 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
 
 
 def _where(source: Source, place: Path) -> dict[str, str]:
-    """Where a source lies that no module name finds again, seen from the port's folder.
+    """Where a source lies that is no installed module, seen from the port's folder.
 
     Not absolute: a repository that holds both has the same bytes on every machine, and may be moved.
     """
-    return {} if source.module else {"path": Path(os.path.relpath(source.path, place)).as_posix()}
+    return {} if source.module and source.installed else {"path": Path(os.path.relpath(source.path, place)).as_posix()}
 
 
 def _site(site: SiteReport, changed_lines: list[list[int]]) -> dict[str, Any]:
@@ -91,28 +92,38 @@ def _site(site: SiteReport, changed_lines: list[list[int]]) -> dict[str, Any]:
 
 def _laid_out(value: Any, indent: str = "") -> str:
     """JSON as a reviewer likes it: what fits into a line stands in one."""
-    flat = json.dumps(value, ensure_ascii=False)
+    flat = _json(value)
     if len(indent) + len(flat) <= _WIDTH or not isinstance(value, dict | list):
         return flat
     inner = indent + "  "
     if isinstance(value, dict):
-        rows = [f"{json.dumps(key, ensure_ascii=False)}: {_laid_out(item, inner)}" for key, item in value.items()]
+        rows = [f"{_json(key)}: {_laid_out(item, inner)}" for key, item in value.items()]
         return "{\n" + ",\n".join(inner + row for row in rows) + f"\n{indent}}}"
     return "[\n" + ",\n".join(inner + _laid_out(item, inner) for item in value) + f"\n{indent}]"
 
 
+def _json(value: Any) -> str:
+    """With letters as they are; a file name that is no UTF-8 has bytes which only an escape can hold."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
+
+
 def read_account(folder: Path) -> dict[str, Any] | Refused:
-    """The `port.json` of a port's folder. Anything else there is not a port."""
+    """The `port.json` of a port's folder, whole (see `porter.emit.entries`). P072 for anything else there."""
     path = folder / FILE
     try:
-        read = json.loads(path.read_bytes())
-        complete = isinstance(read["name"], str) and isinstance(read["files"], dict) and read["format"] == _FORMAT
-        complete = complete and isinstance(read["module"], str) and isinstance(read["class"], str)
-        complete = complete and isinstance(read["source"], dict)
-        if complete:
-            return read
-        reason = "entries are missing, or another porter wrote it"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        if stat.S_ISREG(path.stat().st_mode):
+            read = json.loads(path.read_bytes())
+            fault = fault_of(read)
+        else:
+            fault = "it is no regular file"  # a pipe would be waited for
+    except (OSError, ValueError, RecursionError) as error:
+        fault = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if fault is None:
+        return read
     message = f"`{path}` is not the account of a port"
-    return Refused((Diagnostic("P072", message, notes=(reason,), help="move that folder away, or convert it again"),))
+    return Refused((Diagnostic("P072", message, notes=(fault,), help="move that folder away, or convert it again"),))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from porter.diagnostics import Diagnostic, Refused
 from porter.emit.account import FILE, account, as_data
 from porter.emit.diff import diff
 from porter.emit.templated import package_file, run_script, with_header
 from porter.rewrite import Ported
 from porter.rewrite.imports import led_beside
+from porter.source import Source
+from porter.source.beside import modules_beside
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,7 @@ def render_port(ported: Ported, place: Path) -> Rendered:
 
     Only the way from there to a source that is a file of its own is part of them.
     """
-    stem = ported.source.path.stem
-    module = stem if stem.startswith("modeling_") else f"modeling_{stem}"
+    module = module_name(ported.source)
     code = with_header(ported, place)
     beside = ported.source.beside
     texts = {each.name: led_beside(each.text, each.name, beside) for each in ported.source.siblings}
@@ -44,6 +47,29 @@ def render_port(ported: Ported, place: Path) -> Rendered:
     return Rendered(files, data)
 
 
+def module_name(source: Source) -> str:
+    """`modeling_<x>`, or the source's own name where a file beside it imports that, or is called `modeling_<x>`."""
+    stem = source.path.stem
+    named = stem if stem.startswith("modeling_") else f"modeling_{stem}"
+    beside = {sibling.path.stem for sibling in source.siblings}
+    is_imported = any(stem in modules_beside(sibling.text) for sibling in source.siblings)
+    return stem if is_imported or named in beside else named
+
+
+def clash(source: Source, name: str) -> Refused | None:
+    """P143 where a file beside the source would go along under a name that a port needs for a file of its own."""
+    module = module_name(source)
+    taken = {*(sibling.name for sibling in source.siblings), f"{module}.py"}
+    if f"run_{name}.py" in taken:
+        message = f"`run_{name}.py` would stand in the port twice: the source's own, and the script that runs the port"
+        return Refused((Diagnostic("P143", message, help="give the port another name with `--name` or `--out`"),))
+    if "__init__.py" in taken:
+        message = f"`{source.path.with_name('__init__.py')}` would go along, and a port has an `__init__.py` of its own"
+        help = "move what is imported from it into a module with another name"
+        return Refused((Diagnostic("P143", message, help=help),))
+    return None
+
+
 def _encoding(name: str, module: str, ported: Ported) -> str:
     """What the source is written in, where its text goes on; a file beside it keeps its own."""
     companions = {sibling.name: sibling.encoding for sibling in ported.source.siblings}
@@ -58,4 +84,4 @@ def _encoded(text: str, encoding: str) -> bytes:
 def _encoded_diff(text: str, encoding: str) -> bytes:
     """The lines of a diff as their file has them; the two that name the file in UTF-8, as git reads names."""
     *names, lines = text.split("\n", 2) if text else ("",)
-    return "".join(f"{name}\n" for name in names).encode() + _encoded(lines, encoding)
+    return os.fsencode("".join(f"{name}\n" for name in names)) + _encoded(lines, encoding)

@@ -43,6 +43,21 @@ def settle(folder: Path) -> None:
             remove(left)
 
 
+def is_unsettled(folder: Path) -> bool:
+    """Whether a run is writing into `folder`, or one that was killed has left something there."""
+    return any(name.startswith((_OLD, _NEW, _TABLE)) for name in os.listdir(folder))
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Make `path` hold these bytes, in one step. To be called inside `alone_in(path.parent)`."""
+    new = path.with_name(_TABLE + path.name)
+    try:
+        _write(new, data)
+        os.replace(new, path)
+    finally:
+        remove(new)
+
+
 def replace_folder(place: Path, files: dict[str, bytes], table: tuple[Path, bytes] | None) -> None:
     """Make `place` hold just these files, and the file `table` its bytes: both or neither. An OSError changes nothing.
 

@@ -86,6 +86,8 @@ def convert_command(source: str, out: str, options: dict[str, Any]) -> str:
             words += [f"--{option}", value]
     if options.get("strict"):
         words.append("--strict")
+    if options.get("trust_remote_code"):
+        words.append("--trust-remote-code")
     return " ".join(shlex.quote(word) for word in words)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused
 from porter.emit.account import FILE, read_account
-from porter.emit.registry import NAME, registry_text
+from porter.emit.registry import NAME, damaged_neighbours, heal, registry_text
 from porter.emit.render import Rendered, render_port
 from porter.emit.swap import alone_in, replace_folder
 from porter.rewrite import Ported
@@ -28,6 +28,7 @@ class Written:
     files: tuple[str, ...]
     registry: Path | None
     replaced: bool
+    warnings: tuple[Diagnostic, ...] = ()  # ports beside it that are damaged: none of them is listed
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,18 @@ def emit(ported: Ported, out: Path, *, force: bool = False) -> Written | Refused
     """Write the port to the folder `out` and list it in the registry beside it."""
     place = Path(os.path.realpath(out))
     rendered = render_port(ported, place)
-    made = _missing_parents(place)
+    made: list[Path] = []
     outcome: Written | Refused
     try:
+        made = _missing_parents(place)
+        if Path(os.path.realpath(ported.source.path)).is_relative_to(place):
+            message = f"the source `{ported.source.path}` lies in the folder that the port would replace"
+            return _refused("P143", message, "give `--out` another folder")
         refusal = occupied(place, force=force)
         if refusal is not None:
             return refusal
         place.parent.mkdir(parents=True, exist_ok=True)
+        heal(place.parent)
         with alone_in(place.parent):
             outcome = _write(rendered, place, force=force)
     except OSError as error:
@@ -65,6 +71,9 @@ def emit(ported: Ported, out: Path, *, force: bool = False) -> Written | Refused
 def occupied(place: Path, *, force: bool) -> Refused | None:
     """Why no port may be written to `place`, if so."""
     if not os.path.lexists(place):
+        above = next((folder for folder in place.parents if os.path.lexists(folder)), place)
+        if not above.is_dir():
+            return _refused("P071", f"`{above}` is not a folder", "give `--out` a folder in one")
         return None
     if not place.is_dir():
         return _refused("P071", f"`{place}` is not a folder", "give `--out` a folder that does not exist yet")
@@ -106,14 +115,15 @@ def _write(rendered: Rendered, place: Path, *, force: bool) -> Written | Refused
     if refusal is not None:
         return refusal
     replaced = place.exists()
-    table = None
+    table, warnings = None, tuple[Diagnostic, ...]()
     if place.name == rendered.account["name"]:
         text = registry_text(place.parent, rendered.account)
         if isinstance(text, Refused):
             return text
         table = (place.parent / NAME, text.encode("utf-8"))
+        warnings = damaged_neighbours(place.parent, place.name)
     replace_folder(place, rendered.files, table)
-    return Written(place, tuple(sorted(rendered.files)), table and table[0], replaced)
+    return Written(place, tuple(sorted(rendered.files)), table and table[0], replaced, warnings)
 
 
 def _compare(path: Path, name: str, expected: bytes) -> Difference | None:

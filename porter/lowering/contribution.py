@@ -35,11 +35,17 @@ class Contribution:
 
 
 def contributions(
-    directory: Path, *, soc: str = SOC, rules: tuple[str, ...] = (), progress: Progress | None = None
+    directory: Path,
+    *,
+    soc: str = SOC,
+    rules: tuple[str, ...] = (),
+    progress: Progress | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[Contribution, ...] | Refused:
     """All rules first, then without each of `rules`, or of those the port was made with."""
     account = read_account(directory)
-    port = open_to_compare(directory, edited=True)  # it is converted again: its own files are not run
+    # it is converted again: its own files are not run
+    port = open_to_compare(directory, edited=True, trust_remote_code=trust_remote_code)
     if isinstance(account, Refused) or isinstance(port, Refused):
         return account if isinstance(account, Refused) else port  # type: ignore[return-value]
     spec = port.origin.spec
@@ -69,7 +75,7 @@ def _convert(
         fault = ported if isinstance(ported, Refused) else written
         assert isinstance(fault, Refused)
         return Contribution(without, refused=fault.diagnostics[0].message), None
-    port = open_port(folder / account["name"])
+    port = open_port(folder / account["name"], trust_remote_code=True)  # as the port that it is made again from
     assert not isinstance(port, Refused), port
     left = {rule for rule, _ in ported.rules}
     return Contribution(without, tuple(rule for rule in used if rule not in left and rule != without)), port

@@ -56,15 +56,16 @@ def lower(
     soc: str = SOC,
     baseline: bool = False,
     text: bool = False,
-    edited: bool = False,
     progress: Progress | None = None,
+    edited: bool = False,
+    trust_remote_code: bool = False,
 ) -> Lowering | Refused:
-    """Lower the port in `directory` for the chip `soc`. Refused where there is no port or no torch_npu to be had, and
-    where the port was changed unless `edited`.
+    """Lower the port in `directory` for the chip `soc`. Refused as `open_port` is, or with no torch_npu to be had.
 
     With a baseline also where what it was made from is gone or changed.
     """
-    port = open_to_compare(directory, edited=edited) if baseline else open_port(directory, edited=edited)
+    opened = open_to_compare if baseline else open_port
+    port = opened(directory, edited=edited, trust_remote_code=trust_remote_code)
     if isinstance(port, Refused):
         return port
     traces = traces_of(port, "port", None, "growing")

@@ -51,8 +51,8 @@ def lower(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
             continue
         setting = Setting(asked["attention"], asked["cache"])
         tell("progress", [f"{asked['model']}, {asked['phase']}, {asked['layers']} layers", index, len(job["traces"])])
-        port = open_port(Path(asked["directory"]), edited=True)
-        assert not isinstance(port, Refused), "asked before this process was started"
+        port = open_port(Path(asked["directory"]), edited=True, trust_remote_code=True)
+        assert not isinstance(port, Refused), "asked, for consent too, before this process was started"
         try:
             model_class = port.load_class() if asked["model"] == "port" else port.load_source_class()
         except OtherRelease as error:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import libcst as cst
 
-from porter.rule import ROLES, Edit
+from porter.rule import ROLES, Edit, Rule
 from porter.rulebook.markers import is_gap, is_open
-from porter.tree import Function, Node
+from porter.tree import Function, Node, Tree
 from porter.tree.fields import walk
-from porter.tree.functions import body_of, parameter_names, positional
-from porter.tree.names import stored_names
+from porter.tree.functions import body_of, every_parameter, parameter_names, positional
+from porter.tree.names import read_names, stored_names
+
+if TYPE_CHECKING:
+    from porter.rulebook.loaded import LoadedEdit
+from porter.rulebook.pattern import Pattern
+
+_PATTERNS = ("before", "after", "given_", "not_")
 
 
 def fault_of_pair(edit: Edit, before: Function, after: Function) -> str | None:
     """What is wrong with the pair, in words; None for one that can be used."""
     one, other = before.name.value, after.name.value
+    if all(map(is_gap, body_of(before))):
+        return f"`{one}` says nothing: a pattern needs a statement"
+    if not body_of(after):
+        return f"`{other}` says nothing: what goes is said by `pass`"
     gaps_before, gaps_after = (sum(map(is_gap, body_of(f))) for f in (before, after))
-    if edit.unit == "statements" and gaps_before != gaps_after:
+    if edit.unit in ("statements", "function") and gaps_before != gaps_after:
         return f"`{one}` has {gaps_before} top-level `...`, `{other}` has {gaps_after}"
     bodies = body_of(before), body_of(after)
     if edit.unit == "expression" and not all(len(body) == 1 and is_expression(body[0]) for body in bodies):
@@ -25,9 +38,12 @@ def fault_of_pair(edit: Edit, before: Function, after: Function) -> str | None:
         wanted, given = (sum(map(is_expression, body)) for body in bodies)
         if wanted != given or wanted != len(bodies[0]):
             return f"`{one}` has {wanted} expressions, `{other}` puts {given} in their place"
-    role = edit.site.partition(".")[0]
-    if role not in (*ROLES, "*", "function"):
-        return f"no kind of class is called `{role}`: there are {', '.join(ROLES)}"
+    fault = _fault_of_site(edit.site)
+    if fault is not None:
+        return fault
+    taken = (parameter_names(before) & set(read_names(after))) - every_parameter(after) - stored_names(after)
+    if taken:
+        return f"`{other}` uses {', '.join(sorted(taken))}, which `{one}` takes: it has to take that too"
     unknown = _unbound_parameters(before, after)
     if unknown:
         return f"`{other}` uses {', '.join(unknown)}, which `{one}` takes and never binds"
@@ -36,6 +52,64 @@ def fault_of_pair(edit: Edit, before: Function, after: Function) -> str | None:
         if lost:
             return f"`{one}` assigns {', '.join(sorted(lost))} and `{other}` does not; name them private"
     return None
+
+
+def _fault_of_site(site: str) -> str | None:
+    role, _, method = site.partition(".")
+    if role not in (*ROLES, "*", "function"):
+        return f"no kind of class is called `{role}`: there are {', '.join(ROLES)}"
+    if site not in ("*", "function") and (role == "function" or not method.isidentifier()):
+        return f"site is `{site}`: a kind of class is followed by a method, as in `norm.forward`"
+    return None
+
+
+def fault_of_functions(tree: Tree, rule: Rule) -> tuple[Node, str] | None:
+    """A function of the file that no edit is about, that is there twice, or that cannot be a pattern; and why not."""
+    known: dict[str, Function] = {}
+    suffixes = [f"_{edit.name}" if edit.name else "" for edit in rule.edits] or [""]
+    for node in tree.statements:
+        if not isinstance(node, cst.FunctionDef) or not node.name.value.startswith(_PATTERNS):
+            continue
+        name = node.name.value
+        if name in known:
+            return node, f"`{name}` is defined twice"
+        if name in ("given_", "not_"):
+            return node, f"`{name}` does not say what it is"
+        if node.asynchronous or node.decorators:
+            return node, f"`{name}` is a pattern: a plain function, with no `async` and no decorator"
+        side = name.partition("_")[0]
+        if side in ("before", "after") and not any(_belongs(name.removeprefix(side), suffix) for suffix in suffixes):
+            return node, f"`{name}` belongs to no edit"
+        known[name] = node
+    for name, node in known.items():
+        variant = name.removeprefix("after")
+        if name.startswith("after") and f"before{variant}" not in known and "__" in variant:
+            return node, f"`{name}` has no `before{variant}`"
+    return None
+
+
+def _belongs(rest: str, suffix: str) -> bool:
+    return rest == suffix or rest.startswith(f"{suffix}__")
+
+
+def fault_of_names(edit: Edit, patterns: Iterable[Pattern]) -> str | None:
+    """What is wrong with the names that an edit lists: each must be one of its patterns' own."""
+    metavariables = {name for pattern in patterns for name in pattern.metavariables}
+    for listed in ("parameters", "varying"):
+        for name in getattr(edit, listed):
+            if name not in metavariables:
+                return f"{listed} has `{name}`, which no `before` takes"
+    for name in edit.private:
+        if not any(name in pattern.named | pattern.metavariables for pattern in patterns):
+            return f"private has `{name}`, which no `before` mentions"
+    return None
+
+
+def fault_of_guards(rule: Rule, edits: Iterable[LoadedEdit]) -> str | None:
+    """A guard of what no pattern binds would guard nothing."""
+    known = {name for loaded in edits for pattern in loaded.patterns for name in pattern.metavariables}
+    unknown = next((name for name in rule.guards if name not in known), None)
+    return unknown and f"guards has `{unknown}`, which no `before` takes"
 
 
 def fault_of_calls(function: Function) -> str | None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import libcst as cst
 
 from porter.diagnostics import Refused
-from porter.rule import UNITS, Edit, Rule
-from porter.rulebook.faults import fault_of_calls, fault_of_pair
+from porter.rule import Edit, Rule
+from porter.rulebook.declaration import declared
+from porter.rulebook.faults import fault_of_calls, fault_of_functions, fault_of_guards, fault_of_names, fault_of_pair
 from porter.rulebook.identities import Identities, load_identities
 from porter.rulebook.loaded import LoadedEdit, LoadedRule
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
 from porter.tree import Node, Tree
 from porter.tree.collector import paused_collector
-from porter.tree.values import constant, is_constant
 
 
 def load_rules(directory: Path, *, proving: bool = False) -> tuple[LoadedRule, ...] | Refused:
@@ -41,6 +40,8 @@ def _load_rules(directory: Path, proving: bool) -> tuple[LoadedRule, ...] | Refu
     names = {rule.name for rule in loaded}
     for rule in loaded:
         for other in (*rule.declared.supersedes, *rule.declared.requires.values()):
+            if other == rule.name:
+                return broken(rule.tree, rule.tree.statements[0], f"rule `{rule.name}` names itself")
             if other not in names:
                 return broken(rule.tree, rule.tree.statements[0], f"rule `{rule.name}` names no rule `{other}`")
     return tuple(loaded)
@@ -64,18 +65,23 @@ def load_rule(
     document = tree.module.get_docstring()
     if document is None:
         return broken(tree, declaration, "a rule file starts with its docstring: what it does, numerics, contract")
-    try:
-        rule = _declared(declaration.value, tree)
-    except (ValueError, TypeError) as error:
-        return broken(tree, declaration.value, str(error))
+    rule = declared(declaration.value, tree)
+    if isinstance(rule, Refused):
+        return rule
     edits = _load_edits(tree, rule, declaration)
     if isinstance(edits, Refused):
         return edits
+    fault = fault_of_functions(tree, rule)
+    if fault is not None:
+        return broken(tree, *fault)
     taken = (shared or SharedFiles(path.parent, proving=proving)).taken_by(tree)
     if isinstance(taken, Refused):
         return taken
     alone = _without_after(tree, taken)
     given: dict[str, tuple[Pattern, ...]] = {}
+    unguarded = fault_of_guards(rule, edits)
+    if unguarded is not None:
+        return broken(tree, declaration.value, unguarded)
     for pattern in alone:
         if pattern.name.startswith("given_"):
             wanted = pattern.name.removeprefix("given_").split("__")[0]
@@ -105,8 +111,6 @@ def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[Loaded
     edits = rule.edits or (Edit("", site, unit, rule.private, rule.parameters, rule.varying),)
     loaded = []
     for edit in edits:
-        if edit.unit not in UNITS:
-            return broken(tree, declaration.value, f"unit is `{edit.unit}`, not one of {', '.join(UNITS)}")
         suffix = f"_{edit.name}" if edit.name else ""
         names = [n for n in tree.functions if n == f"before{suffix}" or n.startswith(f"before{suffix}__")]
         if not names:
@@ -124,22 +128,8 @@ def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[Loaded
             if fault:
                 return broken(tree, after, fault)
             patterns.append(Pattern(name, before, after, tree))
+        fault = fault_of_names(edit, patterns)
+        if fault:
+            return broken(tree, declaration.value, fault)
         loaded.append(LoadedEdit(edit, tuple(patterns)))
     return tuple(loaded)
-
-
-def _declared(node: Node, tree: Tree) -> Any:
-    """Evaluate `Rule(...)`: literals and nested `Edit(...)` only."""
-    if isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in ("Rule", "Edit"):
-        cls = Rule if node.func.value == "Rule" else Edit
-        plain = [_declared(item.value, tree) for item in node.args if item.keyword is None and not item.star]
-        named = {item.keyword.value: _declared(item.value, tree) for item in node.args if item.keyword is not None}
-        return cls(*plain, **named)
-    if isinstance(node, cst.Tuple):
-        return tuple(_declared(element.value, tree) for element in node.elements)
-    if isinstance(node, cst.Dict):
-        pairs = [element for element in node.elements if isinstance(element, cst.DictElement)]
-        return {_declared(pair.key, tree): _declared(pair.value, tree) for pair in pairs}
-    if is_constant(node):
-        return constant(node)
-    raise ValueError(f"a rule is declared with literals only, found `{tree.code(node)}`")

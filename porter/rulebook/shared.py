@@ -7,7 +7,9 @@ functions and nothing else: what a rule does, its `before` and `after`, stands i
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
@@ -71,7 +73,7 @@ class SharedFiles:
             return broken(rule, node, f"a rule takes functions from `{RULES}.{SHARED}.<file>`, from nowhere else")
         path = self._rules / SHARED / f"{name}.py"
         display = f"{self._rules.name}/{SHARED}/{name}.py"
-        if not path.is_file():
+        if not os.path.isfile(path):  # which a name too long is not, either
             return broken(rule, node, f"there is no `{display}`")
         if name not in self._read:
             self._read[name] = _read_shared(path, display, self._proving)
@@ -90,7 +92,14 @@ def is_of_rules(module: str, level: int) -> bool:
 
 def read_rule_file(path: Path, display: str, *, proving: bool = False) -> Tree | Refused:
     """Read and parse one file: `proving` with the `not_*` at its end. Errors have their place in it."""
-    data = path.read_bytes()
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "it is no regular file")
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"broken rule: `{path}` cannot be read: {error.strerror or error}"
+        place = Span(display, 1, 0, 1, 1)
+        return Refused((Diagnostic("P030", message, place, help="put a rule file there, or take it away"),))
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -5,22 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from porter.emit.model_file import CannotLoad
 from porter.release import OtherRelease
 from porter.runner.refusal import CannotRun
 from porter.runtime.edited import edited_files, was_edited
 from porter.runtime.registry import UnknownModel, folder_of, load_model_class
 
 
-def find_class(name: str, models: Path | None, *, edited: bool = False) -> Any:
-    """CannotRun: no such port (P080), changed by hand and not wanted so (P135), of another transformers (P134)."""
+def find_class(name: str, models: Path | None, *, edited: bool = False, trust_remote_code: bool = False) -> Any:
+    """CannotRun: no such port (P080), changed by hand and not wanted so (P135), of another transformers (P134).
+
+    Also one that is damaged (P072, P142), and code out of a folder that nobody consented to run (P141).
+    """
     try:
         folder = folder_of(name, models)
         changed = () if edited else edited_files(folder)
         if changed:
             said = was_edited(folder, changed, "`--edited`, in Python the setting `edited=True`,")
             raise CannotRun(said.code, said.message, said.help, *said.notes)
-        return load_model_class(name, models)
+        return load_model_class(name, models, trust_remote_code=trust_remote_code)
     except UnknownModel as error:
         raise CannotRun("P080", str(error), "convert the model first, or name another") from None
+    except CannotLoad as error:
+        said = error.diagnostic
+        raise CannotRun(said.code, said.message, said.help, *said.notes) from error
     except OtherRelease as error:
         raise CannotRun("P134", str(error)) from None

@@ -65,7 +65,12 @@ class LlmModelRunner:
         self.model_path = Path(model_path)
         self.settings: Settings = settings.updated(**config)
         self.execute_mode = mode
-        self.model_class = find_class(self.name, self.settings.models, edited=self.settings.edited)
+        self.model_class = find_class(
+            self.name,
+            self.settings.models,
+            edited=self.settings.edited,
+            trust_remote_code=self.settings.trust_remote_code,
+        )
         self.ranks = join_ranks(self.settings.device)
         self.tokenizer: Any = None
         self.model: Any = None

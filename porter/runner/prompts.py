@@ -18,6 +18,11 @@ def check_prompts(prompts: list[Any]) -> None:
     for index, prompt in enumerate(prompts):
         if not isinstance(prompt, str) or not prompt:
             raise CannotRun("P085", f"prompt {index} is {prompt!r}", "a prompt is a text of at least one character")
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:  # bytes of a command line that are no UTF-8 come as lone surrogates
+            message = f"prompt {index} is no Unicode text at character {error.start}"
+            raise CannotRun("P085", message, "give it in UTF-8") from None
 
 
 def encode(tokenizer: Any, prompts: list[str], settings: Settings, shortest: int = 1) -> dict[str, torch.Tensor]:

@@ -35,6 +35,8 @@ class Settings:
     models:         folder of the registry; None is `generated_models` of the current folder, if it holds one, else the
                     one beside porter.
     edited:         execute a port whose files were changed after porter wrote them.
+    trust_remote_code: run a port that was made from code out of a folder and not of an installed package. Where that
+                    was consented to when converting it needs not be said. A checkpoint's own code is never run.
     """
 
     dtype: torch.dtype | None = None
@@ -57,6 +59,7 @@ class Settings:
     adapter: str | Path | None = None
     models: Path | None = None
     edited: bool = False
+    trust_remote_code: bool = False
 
     def updated(self, **config: Any) -> Settings:
         """With other values. Raises TypeError for a name there is not, ValueError for a length below 1."""

@@ -15,6 +15,7 @@ from porter.release import require_tested_release
 
 require_tested_release()
 
+from porter.emit.model_file import CannotLoad
 from porter.runtime.arguments import actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
@@ -32,6 +33,7 @@ from porter.runtime.weights import RowMerge
 
 __all__ = [
     "CacheFull",
+    "CannotLoad",
     "NormAhead",
     "NpuPreTrainedModel",
     "PortedFrom",

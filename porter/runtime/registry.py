@@ -1,21 +1,26 @@
 """Loads ported model classes from a folder of them, by the names users know.
 
-Contract: `<root>/registry.py` or `<root>/__init__.py` holds `_MODELS` and `_MODEL_INJECTION_POLICY` as dict literals,
-read without running the file; the class of model `x` is in `<root>/x/<module>.py`. Nothing is imported before
-`load_model_class` asks for it. Without a `root` it is `default_root()` at the time of the call.
+Contract: what a folder holds is told by the `port.json` of each port in it. A port without one, made by hand, is told
+by `_MODELS` and `_MODEL_INJECTION_POLICY` in `<root>/registry.py` or `<root>/__init__.py`, dict literals that are read
+without running the file; porter keeps them in step for launchers that read them themselves. The class of model `x` is
+in `<root>/x/<module>.py`. Nothing is imported before `load_model_class` asks for it, and code out of a folder not
+without consent (see `porter.emit.consent`). Without a `root` it is `default_root()` at the time of the call.
 """
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import difflib
 import hashlib
 import importlib
+import os
 import sys
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from porter.diagnostics import Diagnostic, Refused
+from porter.emit.model_file import CannotLoad, class_of
 
 _PACKAGE = "generated_models"
 
@@ -43,66 +48,98 @@ def beside_porter() -> Path:
 
 def registered(root: Path | str | None = None) -> tuple[str, ...]:
     """Names of the models in `root`, sorted."""
-    return tuple(sorted(_table("_MODELS", root)))
+    return tuple(sorted(_tables(root)[0]))
 
 
 def injection_policy(name: str, root: Path | str | None = None) -> tuple[str, str, tuple[str, ...]]:
     """Module, layer class and row-parallel outputs of model `name`: what tensor parallelism injects into."""
-    module, layer, outputs = _entry("_MODEL_INJECTION_POLICY", name, root)
+    module, layer, outputs = _entry(1, name, root)
     return module, layer, tuple(outputs)
 
 
 def folder_of(name: str, root: Path | str | None = None) -> Path:
     """The folder of model `name`. Raises UnknownModel as `load_model_class` does."""
-    _entry("_MODELS", name, root)
+    _entry(0, name, root)
     return _folder(root) / name
 
 
-def load_model_class(name: str, root: Path | str | None = None) -> Any:
-    """The class of model `name`. Raises UnknownModel with the known names and the closest one."""
-    module, class_name = _entry("_MODELS", name, root)
-    package = _package(_folder(root).resolve())
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers: what code says on import is talk
-        return getattr(importlib.import_module(f"{package}.{name}.{module}"), class_name)
+def load_model_class(name: str, root: Path | str | None = None, *, trust_remote_code: bool = False) -> Any:
+    """The class of model `name`.
+
+    Raises UnknownModel with the known names and the closest one, CannotLoad for a port that is damaged (P072, P142) and
+    for code out of a folder that nobody consented to run (P141).
+    """
+    from porter.emit.account import FILE
+    from porter.emit.consent import read_consented
+
+    module, class_name = _entry(0, name, root)
+    folder = _folder(root).resolve()
+    if os.path.exists(folder / name / FILE):  # a port made by hand has none: its code is the user's own
+        account = read_consented(folder / name, trust_remote_code=trust_remote_code)
+        if isinstance(account, Refused):
+            raise CannotLoad(account.diagnostics[0])
+    file = folder / name / f"{module.replace('.', '/')}.py"
+    return class_of(f"{_package(folder)}.{name}", module, class_name, file)
 
 
 def _folder(root: Path | str | None) -> Path:
     return default_root() if root is None else Path(root)
 
 
-def _entry(table: str, name: str, root: Path | str | None) -> tuple[Any, ...]:
-    entries = _table(table, root)
+def _entry(table: int, name: str, root: Path | str | None) -> tuple[Any, ...]:
+    found = _tables(root)
+    entries: Mapping[str, Any] = found[table]
     if name not in entries:
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         known = ", ".join(sorted(entries)) or "none"
         raise UnknownModel(f"no model {name!r} in {_folder(root)}: registered are {known}{hint}")
-    return tuple(entries[name])
+    entry = entries[name]
+    if not _is_entry(table, entry):
+        wanted = ("(module, class)", "(module, layer class, outputs)")[table]
+        message = f"the registry of `{_folder(root)}` says {entry!r} of `{name}`, not {wanted}"
+        raise CannotLoad(Diagnostic("P142", message, help="mend that file, or convert the port again"))
+    return tuple(entry)
 
 
-def _table(table: str, root: Path | str | None) -> dict[str, Any]:
+def _is_entry(table: int, entry: Any) -> bool:
+    if not isinstance(entry, (tuple, list)) or len(entry) != 2 + table:
+        return False
+    outputs = entry[2] if table else ()
+    is_text = all(isinstance(item, str) and item for item in entry[:2])
+    return is_text and isinstance(outputs, (tuple, list)) and all(isinstance(item, str) for item in outputs)
+
+
+def _tables(root: Path | str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`_MODELS` and `_MODEL_INJECTION_POLICY` of a folder: what its ports say, then what is written of others.
+
+    Raises CannotLoad (P073) where the file cannot be read and no port speaks for itself.
+    """
+    from porter.emit.registry import heal, ports_in, tables_of, written_tables
+
     folder = _folder(root)
-    for file in (folder / "registry.py", folder / "__init__.py"):
-        if not file.is_file():
-            continue
-        for statement in ast.parse(file.read_text(encoding="utf-8"), filename=str(file)).body:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-            if any(isinstance(target, ast.Name) and target.id == table for target in targets):
-                return dict(ast.literal_eval(statement.value))  # type: ignore[attr-defined]
-    return {}
+    heal(folder)
+    models, policies = tables_of(ports_in(folder)[0])
+    written = written_tables(folder)
+    if isinstance(written, Refused):
+        if models:
+            return models, policies
+        raise CannotLoad(written.diagnostics[0])
+    others, other_policies = written
+    return {**others, **models}, {**other_policies, **policies}
 
 
 def _holds_registry(folder: Path) -> bool:
     """Whether a folder of that name is one of ports: somebody else's may not even be Python."""
     try:
-        return bool(_table("_MODELS", folder))
-    except (OSError, ValueError, SyntaxError):
+        return bool(_tables(folder)[0])
+    except (OSError, CannotLoad):
         return False
 
 
 def _package(root: Path) -> str:
     """A package name for `root`, importable from now on. Each root has its own: two may hold a model of one name."""
-    digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(str(root).encode(errors="surrogateescape")).hexdigest()[:8]
     name = _PACKAGE if root == beside_porter() else f"{_PACKAGE}_{digest}"
     if name not in sys.modules:
         package = types.ModuleType(name, f"Ported models in {root}")

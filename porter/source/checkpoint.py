@@ -6,6 +6,7 @@ Only names that stay inside the folder count: a checkpoint is somebody else's da
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def modeling_file_named_by_config(folder: Path) -> Path | Refused | None:
     repository, _, local = reference.rpartition("--")
     module = local.rpartition(".")[0]
     path = folder / (module.replace(".", "/") + ".py")
-    if module and all(part.isidentifier() for part in module.split(".")) and path.is_file():
+    if module and all(part.isidentifier() for part in module.split(".")) and os.path.isfile(path):
         return path
     notes = (f"{config.name} says `{reference}` in auto_map",)
     help = f"download the code of `{repository}` into the folder" if repository else "download the missing file"

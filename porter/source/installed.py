@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.machinery
 import os
+import site
+import sysconfig
 from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused, nearest
@@ -40,11 +42,11 @@ def locate_module(name: str) -> tuple[Path, str] | Refused:
 def _entry(folders: list[Path], part: str) -> Path | None:
     """A package before a module before a plain folder, as Python's own import would choose."""
     for folder in folders:
-        if (folder / part / "__init__.py").is_file():
+        if os.path.isfile(folder / part / "__init__.py"):
             return folder / part
-        if (folder / f"{part}.py").is_file():
+        if os.path.isfile(folder / f"{part}.py"):
             return folder / f"{part}.py"
-    return next((folder / part for folder in folders if (folder / part).is_dir()), None)
+    return next((folder / part for folder in folders if os.path.isdir(folder / part)), None)
 
 
 def _missing_module(name: str, parent: str, part: str, folders: list[Path]) -> Refused:
@@ -95,6 +97,35 @@ def version_of(package: str | None) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def is_installed(path: Path, module: str) -> bool:
+    """Whether a module is one of an installed package, and not just code in a folder that happens to be importable.
+
+    What lies in the current folder can be imported too, a downloaded checkpoint among it. The library itself is
+    imported by whatever runs a port, wherever it is.
+    """
+    package = module.split(".")[0]
+    if package == "transformers":
+        return True
+    places = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")}
+    places |= {*site.getsitepackages(), site.getusersitepackages()}
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(os.path.realpath(place)) for place in places) or _is_editable(real, package)
+
+
+def _is_editable(path: Path, package: str) -> bool:
+    """Whether a distribution of that name is installed from a folder that holds the file."""
+    import importlib.metadata
+    import json
+    from urllib.parse import unquote, urlparse
+
+    try:
+        said = json.loads(importlib.metadata.distribution(package).read_text("direct_url.json") or "{}")
+        url = urlparse(said["url"]) if said.get("dir_info", {}).get("editable") else None
+    except (importlib.metadata.PackageNotFoundError, ValueError, KeyError, AttributeError):
+        return False
+    return url is not None and url.scheme == "file" and path.is_relative_to(os.path.realpath(unquote(url.path)))
 
 
 def _refused(message: str, *, code: str = "P001", notes: tuple[str, ...] = (), help: str | None = None) -> Refused:

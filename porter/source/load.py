@@ -8,6 +8,7 @@ seconds and executes code that nobody has read yet. Whether the text is valid Py
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from porter.source.read import Source, read_source, unreadable
 
 def load_source(spec: str) -> Source | Refused:
     """The modeling file that `spec` names: a dotted module, a `.py` file or a folder."""
-    path = Path(spec).expanduser()
-    if path.exists() or _looks_like_a_path(spec):
+    path = _expanded(spec)
+    if isinstance(path, Refused):
+        return path
+    if os.path.exists(path) or _looks_like_a_path(spec):
         found = _file_at(path)
         return found if isinstance(found, Refused) else read_source(found, module_of(found))
     located = locate_module(spec)
@@ -31,6 +34,15 @@ def load_source(spec: str) -> Source | Refused:
         return read_source(place, module)
     chosen = _modeling_file_in(place, spec, lambda name: f"{module}.{name.removesuffix('.py')}")
     return chosen if isinstance(chosen, Refused) else read_source(chosen, f"{module}.{chosen.stem}")
+
+
+def _expanded(spec: str) -> Path | Refused:
+    try:
+        return Path(spec).expanduser()
+    except RuntimeError:  # `~somebody` where the system knows nobody of that name
+        user = spec.split("/")[0]
+        message = f"no home folder of `{user}` is known here"
+        return _refused("P001", message, help=f"write the path in full, or `./{spec}` for a name that starts with `~`")
 
 
 def _looks_like_a_path(spec: str) -> bool:
@@ -45,16 +57,25 @@ def _refused(code: str, message: str, *, notes: tuple[str, ...] = (), help: str 
 
 
 def _file_at(path: Path) -> Path | Refused:
-    if path.is_dir():
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        return _refused("P001", f"no file or folder `{path}`", help=_closest_path(path))
+    except ValueError:  # a null character
+        return _refused("P001", f"no file or folder can be called `{path}`", help="check the path")
+    except OSError as error:  # a name too long, links in a circle, a folder that may not be entered
+        return unreadable(path, error)
+    if kind == stat.S_IFDIR:
         named = modeling_file_named_by_config(path)
         if isinstance(named, Refused):
             return named
         return named or _modeling_file_in(path, str(path), lambda name: str(path / name))
-    if not path.exists():
-        return _refused("P001", f"no file or folder `{path}`", help=_closest_path(path))
     if path.suffix != ".py":
         message = f"`{path}` is not a Python file"
         return _refused("P004", message, help="give a `.py` file, a folder with one, or a module name")
+    if kind != stat.S_IFREG:  # a pipe would be waited for, a device has no end
+        message = f"`{path}` is not a regular file"
+        return _refused("P004", message, help="write what it holds into a file, and give that")
     return path
 
 

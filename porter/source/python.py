@@ -7,6 +7,7 @@ So these two files are the place of the engine that looks at Python's own tree, 
 from __future__ import annotations
 
 import ast
+import warnings
 
 from porter.diagnostics import Diagnostic, Refused, Span
 from porter.source.depth import DEEPEST, deepest_by_tokens, deepest_statement
@@ -37,11 +38,7 @@ def without_last_definitions(text: str, display: str, prefixes: tuple[str, ...])
     except (RecursionError, MemoryError):
         return _too_deep(deepest_by_tokens(text), display)
     except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        column = max((getattr(error, "offset", None) or 1) - 1, 0)
-        message = f"not valid Python: {getattr(error, 'msg', None) or error}"
-        help = "mend the syntax of this file; porter reads Python as this interpreter does"
-        return _refused("P011", message, Span(display, line, column, line, column + 1), help)
+        return _not_python(error, display)
     assert isinstance(tree, ast.Module)
     rest = _take_last_definitions(tree, text, prefixes)
     deep = deepest_statement(tree, rest)
@@ -61,6 +58,27 @@ def _take_last_definitions(tree: ast.Module, text: str, prefixes: tuple[str, ...
         return text
     line = min([first.lineno, *(decorator.lineno for decorator in first.decorator_list)])
     return "".join(f"{written}\n" for written in text.split("\n")[: line - 1])
+
+
+def check_compiles(text: str, display: str) -> Refused | None:
+    """P011 for what Python finds only when it compiles a text, such as a parameter that is there twice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is odd, and Python all the same
+        try:
+            compile(text, display, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            return _not_python(error, display)
+        except RecursionError:
+            return _too_deep(1, display)
+    return None
+
+
+def _not_python(error: SyntaxError | ValueError, display: str) -> Refused:
+    line = getattr(error, "lineno", None) or 1
+    column = max((getattr(error, "offset", None) or 1) - 1, 0)
+    message = f"not valid Python: {getattr(error, 'msg', None) or error}"
+    help = "mend the syntax of this file; porter reads Python as this interpreter does"
+    return _refused("P011", message, Span(display, line, column, line, column + 1), help)
 
 
 def _layout(text: str, display: str) -> Refused | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from porter.diagnostics import Diagnostic, Refused, Span
 from porter.source.beside import modules_beside
 from porter.source.checkpoint import entry_named_by_config
-from porter.source.installed import version_of
+from porter.source.installed import is_installed, version_of
 
 LARGEST = 8 << 20  # bytes; a conversion holds some 700 bytes for each
 
@@ -43,6 +43,7 @@ class Source:
     siblings: tuple[Companion, ...]  # files beside it that it imports, and they in turn; only where there is no package
     encoding: str = "utf-8"  # as its first lines declare it: the port, which keeps them, is written in it too
     entry: str | None = None  # the class that the config.json beside it names as the causal language model
+    installed: bool = True  # False for code out of a folder: it runs by consent alone
 
     @property
     def beside(self) -> frozenset[str]:
@@ -52,7 +53,10 @@ class Source:
 
 def read_source(path: Path, module: str | None) -> Source | Refused:
     """One file and what goes with it: P005 for an encoding that is not the declared one, P006 for an empty file."""
-    path = Path(os.path.abspath(path))
+    try:
+        path = Path(os.path.abspath(path))
+    except OSError as error:  # the current folder is gone
+        return unreadable(path, error)
     display = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
     read = _read(path, display)
     if isinstance(read, Refused):
@@ -78,6 +82,7 @@ def read_source(path: Path, module: str | None) -> Source | Refused:
         siblings,
         read.encoding,
         None if module else entry_named_by_config(path),
+        module is not None and is_installed(path, module),
     )
 
 
@@ -152,7 +157,7 @@ def _configuration_of(path: Path) -> Companion | Refused | None:
     if own == path:
         return None
     if not own.is_file():
-        others = sorted(path.parent.glob("configuration_*.py"))
+        others = sorted(other for other in path.parent.glob("configuration_*.py") if other.is_file())
         if len(others) != 1:
             return None
         own = others[0]
@@ -166,7 +171,7 @@ def _siblings_of(source: Companion) -> tuple[Companion, ...] | Refused:
         current = todo.pop()
         for name in modules_beside(current.text):
             path = source.path.with_name(f"{name}.py")
-            if path == source.path or path.name in found or not path.is_file():
+            if path == source.path or path.name in found or not os.path.isfile(path):
                 continue
             read = _read(path, f"{path.parent.name}/{path.name}")
             if isinstance(read, Refused):

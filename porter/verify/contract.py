@@ -7,6 +7,7 @@ type takes part; where tensor parallelism does not divide, the whole model is as
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import traceback
@@ -20,6 +21,7 @@ from porter.diagnostics import Diagnostic, Refused
 from porter.npu import ContractError, chip
 from porter.npu.chip import A2, A3, ASCEND_310P, ASCEND_950
 from porter.parallel.divide import CannotShard, check_divides
+from porter.parallel.share import cut_shapes
 from porter.runtime import NpuPreTrainedModel, StaticKVCache
 from porter.verify.finding import FAILED, NOT_APPLICABLE, PASSED, Check
 from porter.verify.parity import Progress, quiet
@@ -29,7 +31,6 @@ SOC = "Ascend910B3"
 BATCH, PROMPT = 2, 2048
 # What a driver calls a chip begins with one of these; the longest counts.
 _CHIPS = {"Ascend910B": A2, "Ascend910_93": A3, "Ascend310P": ASCEND_310P, "Ascend950": ASCEND_950}
-_PER_RANK = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -51,15 +52,16 @@ def contract(
     *,
     soc: str = SOC,
     tp: int = 1,
-    edited: bool = False,
     progress: Progress | None = None,
+    edited: bool = False,
+    trust_remote_code: bool = False,
 ) -> tuple[Check, ...] | Refused:
     """Check the port in `directory` at the sizes of `config_json` on the chip `soc` over `tp` ranks.
 
-    Refused where there is no port, it was changed (unless `edited`), the configuration cannot be read or is another
-    model's (P116), or the chip is unknown (P117).
+    Refused where `open_port` is, the configuration cannot be read or is another model's (P116), or the chip is
+    unknown (P117).
     """
-    port = open_port(directory, edited=edited)
+    port = open_port(directory, edited=edited, trust_remote_code=trust_remote_code)
     if isinstance(port, Refused):
         return port
     stands_for = next((_CHIPS[name] for name in sorted(_CHIPS, key=len, reverse=True) if soc.startswith(name)), None)
@@ -73,9 +75,10 @@ def contract(
     tell = progress or (lambda what, done, total: None)
     with quiet(), chip(stands_for):
         tell("tensor parallelism", 0, 2)
-        checks = [_divides(config, tp)]
+        split = port.split_points if tp > 1 else None
+        checks = [_divides(model_class, config, tp, split)]
         tell("limits of the ops", 1, 2)
-        checks += _limits(port, model_class, config, tp if checks[0].passed else 1)
+        checks += _limits(port, model_class, config, tp if checks[0].passed else 1, split)
         tell("", 2, 2)
     return tuple(checks)
 
@@ -95,16 +98,21 @@ def _read(config_json: Path, config_class: Any) -> Any | Refused:
         return Refused((Diagnostic("P116", message, notes=(str(error),), help=help),))
 
 
-def _divides(config: Any, tp: int) -> Check:
+def _divides(model_class: Any, config: Any, tp: int, split: dict[str, Any] | None) -> Check:
     name, variant = f"divides over {tp} rank{'s' if tp != 1 else ''}", "tensor parallel"
     try:
         check_divides(config, tp)
+        if tp > 1 and split is None:
+            raise CannotShard("the port has no split points: nothing says how to split it over ranks")
+        if tp > 1 and issubclass(model_class, NpuPreTrainedModel):
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # a configuration that the port itself refuses
+                _share(model_class, config, tp, torch.float16, split)
     except CannotShard as error:
         return Check(name, variant, FAILED, detail=str(error))
     return Check(name, variant, PASSED)
 
 
-def _limits(port: Port, model_class: Any, config: Any, tp: int) -> list[Check]:
+def _limits(port: Port, model_class: Any, config: Any, tp: int, split: dict[str, Any] | None) -> list[Check]:
     if not issubclass(model_class, NpuPreTrainedModel):
         detail = "the port keeps transformers' own attention: its ops state no limits here"
         return [Check("limits", "ops", NOT_APPLICABLE, detail=detail)]
@@ -118,7 +126,7 @@ def _limits(port: Port, model_class: Any, config: Any, tp: int) -> list[Check]:
     checks = []
     for name, dtype in _DTYPES.items():
         try:
-            model = _share(model_class, config, tp, dtype)
+            model = _share(model_class, config, tp, dtype, split)
         except Exception as error:  # a configuration that the port itself refuses
             checks.append(Check("takes the configuration", name, FAILED, detail=str(error)))
             continue
@@ -126,22 +134,20 @@ def _limits(port: Port, model_class: Any, config: Any, tp: int) -> list[Check]:
     return checks
 
 
-def _share(model_class: Any, config: Any, tp: int, dtype: torch.dtype) -> Any:
+def _share(model_class: Any, config: Any, tp: int, dtype: torch.dtype, split: dict[str, Any] | None) -> Any:
     """What one rank holds, without memory: its heads and its part of the MLP, one layer of each kind."""
     own = copy.deepcopy(config)
     text = own.get_text_config(decoder=True)
-    text.head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    for name in _PER_RANK:
-        value = getattr(text, name, None)
-        if isinstance(value, int):
-            setattr(text, name, value // tp)
     kinds = getattr(text, "layer_types", None)
     text.num_hidden_layers = 1
     if kinds:
         text.layer_types = list(dict.fromkeys(kinds))
         text.num_hidden_layers = len(text.layer_types)
     with torch.device("meta"):
-        return model_class._from_config(own, dtype=dtype).eval()
+        model = model_class._from_config(own, dtype=dtype).eval()
+    if tp > 1 and split is not None:
+        cut_shapes(model, split["layer_class"], split["row_parallel"], tp)
+    return model
 
 
 def _ask(port: Port, model: Any, step: _Step, slots: int, dtype: str) -> Check:

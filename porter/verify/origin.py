@@ -102,15 +102,17 @@ class Origin:
 
     def _import_file(self, place: Path) -> types.ModuleType:
         # by content too: a file may be changed and ported again in one process
-        contents = (str(place), self.sha256, *(sha256 for _, sha256 in self.siblings))
-        mark = hashlib.sha256("\n".join(contents).encode()).hexdigest()[:12]
-        with _no_bytecode(), _as_a_script(place.parent):
-            return import_from(place.parent, place.stem, f"_source_{self.port}_{mark}")
+        contents = (os.fsdecode(place), self.sha256, *(sha256 for _, sha256 in self.siblings))
+        mark = hashlib.sha256(os.fsencode("\n".join(contents))).hexdigest()[:12]
+        package = package_of(place.parent, f"_source_{self.port}_{mark}")
+        with _no_bytecode(), _as_a_script(place.parent), redirect_stdout(sys.stderr):  # stdout is for results
+            return importlib.import_module(f"{package}.{place.stem}")
 
     def _again(self) -> str:
         spec = self.spec
         assert not isinstance(spec, Refused), "located before"
-        words = convert_command(spec, str(self.directory), self.options)
+        options = {**self.options, "trust_remote_code": False}  # the consent there was is for another text
+        words = convert_command(spec, str(self.directory), options)
         named = "" if self.directory.resolve().name == self.port else f" --name {self.port}"
         return f"{words}{named} --force"
 
@@ -131,15 +133,14 @@ class Origin:
         return Span(str(file), number, column, number, column + len(entry)) if number else None
 
 
-def import_from(folder: Path, module: str, package: str) -> types.ModuleType:
-    """Import a module of `folder` as one of `package`, which is made here and runs no `__init__` of the folder."""
+def package_of(folder: Path, package: str) -> str:
+    """`package`, made here so that its modules are those of `folder`, whose own `__init__` does not run."""
     if package not in sys.modules:
         made = types.ModuleType(package)
         made.__path__ = [str(folder)]
         sys.modules[package] = made
     importlib.invalidate_caches()
-    with redirect_stdout(sys.stderr):  # stdout is for results: what code says on import is talk
-        return importlib.import_module(f"{package}.{module}")
+    return package
 
 
 @contextmanager

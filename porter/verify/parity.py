@@ -39,14 +39,19 @@ _ONCE = ("NPU ops run", "attention weights", "foreign cache", "another activatio
 
 
 def verify(
-    directory: Path, *, quick: bool = False, edited: bool = False, progress: Progress | None = None
+    directory: Path,
+    *,
+    quick: bool = False,
+    progress: Progress | None = None,
+    edited: bool = False,
+    trust_remote_code: bool = False,
 ) -> tuple[Check, ...] | Refused:
     """Check the port in `directory`; `quick` takes the base configuration only.
 
-    Refused where there is no port, where it was changed unless `edited`, or what it was made from is gone, changed, or
-    does not load.
+    Refused where there is no port, where it was changed unless `edited`, where what it was made from is gone, changed,
+    or does not load; and for code out of a folder without consent (see `porter.emit.consent`).
     """
-    port = open_to_compare(directory, edited=edited)
+    port = open_to_compare(directory, edited=edited, trust_remote_code=trust_remote_code)
     if isinstance(port, Refused):
         return port
     with quiet():

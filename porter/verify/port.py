@@ -7,14 +7,16 @@ do not meet; what it was made from is `origin`'s affair, and asked for only by t
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from porter.diagnostics import Refused
-from porter.emit.account import read_account
+from porter.emit.consent import read_consented
+from porter.emit.model_file import class_of
 from porter.runtime.edited import edited_files, was_edited
-from porter.verify.origin import Origin, import_from
+from porter.verify.origin import Origin, package_of
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,29 @@ class Port:
     module: str
     class_name: str
     origin: Origin
+    split_points: dict[str, Any] | None = None  # `layer_class` and `row_parallel`, as `port.json` has them
 
     def load_class(self) -> Any:
-        """The ported causal class."""
+        """The ported causal class. Raises CannotLoad where the model file is gone or damaged."""
         root = self.directory.resolve()
+        file = root / f"{self.module}.py"
         # by content too: a port may be converted again in one process
-        mark = hashlib.sha256(str(root).encode() + (root / f"{self.module}.py").read_bytes()).hexdigest()[:12]
-        return getattr(import_from(root, self.module, f"_port_{self.name}_{mark}"), self.class_name)
+        content = file.read_bytes() if file.is_file() else b""
+        mark = hashlib.sha256(os.fsencode(root) + content).hexdigest()[:12]
+        return class_of(package_of(root, f"_port_{self.name}_{mark}"), self.module, self.class_name, file)
 
     def load_source_class(self) -> Any | Refused:
         """The class that the port was made from. Refused where it does not load."""
         return self.origin.load_class()
 
 
-def open_port(directory: Path, *, edited: bool = False) -> Port | Refused:
-    """Read the account of a port. Refused where there is none (P072). What it was made from need not be there.
+def open_port(directory: Path, *, edited: bool = False, trust_remote_code: bool = False) -> Port | Refused:
+    """Read the account of a port. What it was made from need not be there.
 
-    P135 where its code is not what porter wrote, unless `edited` ones are wanted.
+    Refused where there is none (P072), where it is code out of a folder that nobody consented to run (P141), and where
+    its code is not what porter wrote (P135), unless `edited` ones are wanted.
     """
-    account = read_account(directory)
+    account = read_consented(directory, trust_remote_code=trust_remote_code)
     if isinstance(account, Refused):
         return account
     changed = () if edited else edited_files(directory)
@@ -61,10 +67,11 @@ def open_port(directory: Path, *, edited: bool = False) -> Port | Refused:
         tuple((beside["file"], beside["sha256"]) for beside in source.get("siblings") or ()),
         account.get("options") or {},
     )
-    return Port(directory, name, account["module"], class_name, origin)
+    return Port(directory, name, account["module"], class_name, origin, account.get("split_points"))
 
 
-def open_to_compare(directory: Path, *, edited: bool = False) -> Port | Refused:
-    """As `open_port`; the source too is there (else P090) and is what was ported (else P091)."""
-    port = open_port(directory, edited=edited)
-    return port if isinstance(port, Refused) else port.origin.check() or port
+def open_to_compare(directory: Path, *, edited: bool = False, trust_remote_code: bool = False) -> Port | Refused:
+    """A port whose source is there (else P090) and is what was ported (else P091); then Refused as `open_port` is."""
+    port = open_port(directory, edited=True, trust_remote_code=True)  # to look, which executes nothing
+    fault = port if isinstance(port, Refused) else port.origin.check()
+    return fault or open_port(directory, edited=edited, trust_remote_code=trust_remote_code)

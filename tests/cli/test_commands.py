@@ -234,7 +234,7 @@ WRONG = Check("tokens", "biases", "failed", 2.0, 0.0, "tokens differ", "first at
 
 @pytest.mark.parametrize(("checks", "code"), [(CHECKS, 0), ((*CHECKS, WRONG), 1)], ids=["none fails", "one fails"])
 def test_verify(porter_here, port, monkeypatch, checks, code):
-    _fake_module(monkeypatch, "porter.verify.parity", verify=lambda directory, quick, progress: checks)
+    _fake_module(monkeypatch, "porter.verify.parity", verify=lambda directory, **options: checks)
     done = porter_here("verify", port)
     assert done.code == code
     assert "passed          base" in done.out and "3e-07 of the scale, limit 1e-05" in done.out
@@ -246,7 +246,7 @@ def test_verify(porter_here, port, monkeypatch, checks, code):
 
 def test_a_check_that_cannot_begin(porter_here, port, monkeypatch):
     refused = Refused((Diagnostic("P9", "no"),))
-    _fake_module(monkeypatch, "porter.verify.parity", verify=lambda directory, quick, progress: refused)
+    _fake_module(monkeypatch, "porter.verify.parity", verify=lambda directory, **options: refused)
     done = porter_here("verify", port)
     assert (done.code, done.out, done.err) == (1, "", "error[P9]: no\n")
 

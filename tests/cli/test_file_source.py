@@ -22,7 +22,7 @@ def port(porter_here, tmp_path, monkeypatch) -> Path:
     file.parent.mkdir(parents=True)
     file.write_text(text)
     monkeypatch.chdir(tmp_path / "here")
-    done = porter_here("convert", "code/net.py", "--out", "generated_models/net")
+    done = porter_here("convert", "code/net.py", "--out", "generated_models/net", "--trust-remote-code")
     assert done.code == 0, done.err
     monkeypatch.chdir(tmp_path)
     return Path("here/generated_models/net")
@@ -57,7 +57,7 @@ def test_a_changed_file_as_json(porter_here, port):
 def test_bench_says_what_a_source_lacks(porter_here, port):
     file = port.parents[1] / "code" / "net.py"
     file.write_text(f"import a_package_that_is_not_there\n{file.read_text()}")
-    assert porter_here("convert", file, "--out", port, "--force").code == 0
+    assert porter_here("convert", file, "--out", port, "--force", "--trust-remote-code").code == 0
     done = porter_here("bench", port, "--quick")
     assert done.code == 1 and done.err.startswith("error[P092]: ") and "a_package_that_is_not_there" in done.err
 

@@ -155,7 +155,8 @@ def test_the_port_of_a_checkpoints_own_code_runs_on_that_checkpoint(porter_here,
     shutil.copytree(checkpoint, place, dirs_exist_ok=True)
     config = json.loads((place / "config.json").read_text())
     (place / "config.json").write_text(json.dumps({**config, **names}))
-    assert porter_here("convert", place, "--out", tmp_path / "ports" / "mine").code == 0
+    consent = "--trust-remote-code"
+    assert porter_here("convert", place, "--out", tmp_path / "ports" / "mine", consent).code == 0
     words = ("--models", tmp_path / "ports", "--model-path", place, "--prompt", PROMPT, "--max-new-tokens", 8)
     done = porter_here("run", "mine", *words)
     assert (done.code, done.out) == (0, f"{PROMPT}{expected}\n"), done.err

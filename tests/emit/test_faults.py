@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,11 +120,14 @@ def test_an_interrupt_is_passed_on_and_cleaned_up(other, written, monkeypatch):
 @pytest.mark.parametrize("exchanging", [True, False], ids=["exchange", "move aside"])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new(ported, other, out, exchanging, tmp_path):
     emit(ported, out)
+    assert ported.split_points is not None
+    other = replace(other, split_points=replace(ported.split_points, row_parallel=("mlp.lower",)))
     script = Path(__file__).with_name("kill_at_every_step.py")
     job = pickle.dumps((ported, other, out, exchanging))
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, script], input=job, capture_output=True, check=True, env=env)
     states = json.loads(done.stdout)
+    assert all(states["readable"]), "who reads next finds a port and a registry that agree"
     assert {"old", "new"} <= set(states["killed"])
     if exchanging:
         assert "neither" not in states["killed"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 
 from porter.diagnostics import Refused
 from porter.emit import Difference, Written, check, emit
+from porter.emit.account import read_account
 from porter.emit.templated import REGISTRY_FIRST_LINE
 from porter.report.diagnostic import render
+from porter.runtime.registry import registered
 
 
 def _snapshot(folder: Path) -> dict[str, bytes]:
@@ -151,11 +155,61 @@ def test_a_package_that_is_no_registry_is_not_touched(ported, out):
     assert sorted(_snapshot(out.parent)) == ["__init__.py"]
 
 
-def test_a_broken_neighbour_is_named(ported, written):
-    (written / "port.json").write_text("[]")
-    refusal = _refusal(emit(replace(ported, name="next"), written.with_name("next")))
-    assert refusal.startswith(f"error[P072]: `{written}/port.json` is not the account of a port")
-    assert not written.with_name("next").exists()
+DAMAGED = {
+    "no JSON": b"{",
+    "no object": b"[]",
+    "binary": bytes(range(256)),
+    "empty": b"",
+    "deep": b"[" * 100_000,
+    "a huge number": b'{"format": ' + b"9" * 10_000 + b"}",
+    "another format": b'{"format": 2}',
+    "no format": b"{}",
+    "true for a number": b'{"format": true}',
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_neighbour_is_named_and_stands_in_nobodys_way(ported, written, data):
+    (written / "port.json").write_bytes(data)
+    outcome = emit(replace(ported, name="next"), written.with_name("next"))
+    assert isinstance(outcome, Written) and outcome.registry == written.parent / "__init__.py"
+    (warning,) = outcome.warnings
+    assert render(warning).startswith(f"warning[P072]: `{written}/port.json` is not the account of a port\n")
+    assert registered(written.parent) == ("next",)
+    assert (written / "port.json").read_bytes() == data
+
+
+MISSHAPEN = {
+    "name": [None, 5, "", "a b", "../x", "class", ["x"]],
+    "module": [None, "a.b", "x/y", 1],
+    "class": [None, "A B", {}],
+    "source": [None, [], "llama", {}, {"sha256": 1}, {"sha256": "", "module": 5}, {"sha256": "", "module": "a..b"},
+               {"sha256": "", "path": 1}, {"sha256": "", "siblings": 7}, {"sha256": "", "siblings": [1]},
+               {"sha256": "", "siblings": [{"file": "../x.py", "sha256": ""}]}],
+    "files": [None, [], {"a": 1}, {"../x": ""}, {"": ""}],
+    "options": [5, "x", {"keep": 5}, {"keep": [5]}, {"without": "x"}, {"strict": 1}, {"trust_remote_code": "yes"}],
+    "rules": [5, [5], [{}], {"rule": "x"}],
+    "split_points": [5, "x", [], {}, {"layer_class": "X"}, {"layer_class": "X", "row_parallel": 5},
+                     {"layer_class": "X", "row_parallel": [5]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("entry", "value"), [(entry, value) for entry in MISSHAPEN for value in MISSHAPEN[entry]])
+def test_an_entry_of_the_wrong_kind_is_named(ported, written, entry, value):
+    account = json.loads((written / "port.json").read_text())
+    (written / "port.json").write_text(json.dumps({**account, entry: value}))
+    refusal = _refusal(read_account(written))
+    assert f"`{entry}" in refusal.split("\n")[1], refusal
+    assert isinstance(emit(replace(ported, name="next"), written.with_name("next")), Written)
+    assert registered(written.parent) == ("next",) or entry == "name"
+    assert check(replace(ported, name="next"), written.with_name("next")) == []
+
+
+def test_an_account_that_is_a_pipe_is_not_waited_for(ported, written):
+    (written / "port.json").unlink()
+    os.mkfifo(written / "port.json")
+    assert "no regular file" in _refusal(read_account(written))
+    assert isinstance(emit(replace(ported, name="next"), written.with_name("next")), Written)
 
 
 # --- check

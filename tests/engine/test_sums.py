@@ -120,9 +120,7 @@ CASES = [
         ),
         ODD_LAYERS,
     ),
-    case(
-        "a local has the name of the added parameter", "add_norm_across", behind(FIRST_NORM, "        ahead = 2\n")
-    ),
+    case("a local has the name of the added parameter", "add_norm_across", behind(FIRST_NORM, "        ahead = 2\n")),
 ]
 
 

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from porter.diagnostics import Refused
 from tests.engine.checks import assert_whole
-from tests.engine.sources import Pair, port, rules_of, text_of, varied
+from tests.engine.sources import Pair, accepted, convert_text, port, rules_of, text_of, varied
 
 LLAMA = text_of("llama")
 RULES = rules_of(port(LLAMA))
@@ -202,3 +203,32 @@ def test_a_class_of_the_file_is_not_the_librarys_base():
     own = "class PreTrainedModel(PreTrainedModel):\n    a = 1\n\n\n@auto_docstring\nclass LlamaPreTrainedModel("
     ported = port(varied(("class LlamaPreTrainedModel(", own)))
     assert "class LlamaPreTrainedModel(PreTrainedModel):" in ported.code
+
+
+UNCOMPILABLE = {
+    "a parameter twice": "def f(x, x):\n    pass",
+    "a keyword parameter twice": "def f(x, *, x=1):\n    pass",
+    "return outside a function": "return 1",
+    "yield outside a function": "yield 1",
+    "await outside a coroutine": "def f():\n    await g()",
+    "break outside a loop": "break",
+    "a global that is a parameter": "def f(x):\n    global x",
+    "a nonlocal of nothing": "def f():\n    nonlocal nothing_of_that_name",
+    "two stars": "*a, *b = c",
+    "a future that never comes": "from __future__ import nothing_of_that_name",
+}
+
+
+@pytest.mark.parametrize("code", UNCOMPILABLE.values(), ids=UNCOMPILABLE)
+def test_what_only_compiling_finds_is_refused_at_its_place(code):
+    text = f"{text_of('llama')}\n\n{code}\n"
+    refused = convert_text(text)
+    assert isinstance(refused, Refused)
+    (diagnostic,) = refused.diagnostics
+    assert diagnostic.code == "P011" and diagnostic.span is not None and diagnostic.help
+    assert text.count("\n") - code.count("\n") <= diagnostic.span.line <= text.count("\n")
+
+
+def test_what_is_odd_and_python_all_the_same_is_no_noise(recwarn):
+    accepted(convert_text(f"{text_of('llama')}\n\nif 1 is 1:\n    x = 5()\n"))
+    assert not recwarn.list

@@ -1,11 +1,13 @@
 """Real models' sizes against the limits of the ops, by shapes alone."""
 
 import json
+import shutil
 
 import pytest
 
 from porter.diagnostics import Refused
 from porter.verify.contract import contract, shipped_configs
+from tests.verify.conftest import port_to, write_checkpoint_code
 
 SIZES = {"model_type": "llama", "vocab_size": 1000, "hidden_size": 512, "intermediate_size": 1024,
          "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -95,3 +97,58 @@ def test_what_is_no_configuration_of_this_model_is_refused(llama, tmp_path, text
 
 def test_a_missing_file_is_refused(llama, tmp_path):
     assert refusal(contract(llama, tmp_path / "nothere.json")).code == "P116"
+
+
+# --- a rank's share
+
+
+FROM_HEADS = (
+    'self.head_dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)',
+    "self.head_dim = config.hidden_size // config.num_attention_heads",
+)
+
+
+@pytest.fixture(scope="module")
+def from_heads(tmp_path_factory):
+    """The port of a Llama that works head_dim out of hidden_size and the number of heads, and counts its heads."""
+    folder = write_checkpoint_code(tmp_path_factory.mktemp("heads") / "code")
+    file = folder / "modeling_mine.py"
+    assert FROM_HEADS[0] in file.read_text()
+    file.write_text(file.read_text().replace(*FROM_HEADS))
+    return port_to(folder.parent / "mine", str(folder))
+
+
+@pytest.mark.parametrize("tp", [1, 2, 4])
+def test_head_dim_stays_what_it_is_over_ranks(from_heads, sizes, tp):
+    kv_heads = 4
+    file = sizes(model_type="mine", num_key_value_heads=kv_heads, hidden_size=512)
+    found = contract(from_heads, file, tp=tp)
+    assert [(check.name, check.detail) for check in found if not check.passed] == []
+    assert len(found) == 9
+
+
+@pytest.mark.parametrize(("tp", "heads", "kv_heads"), [(1, 4, 2), (2, 2, 1)])
+def test_the_kernel_sees_the_heads_of_one_rank(llama, sizes, tp, heads, kv_heads, monkeypatch):
+    import porter.verify.contract as engine
+
+    seen = []
+    real = engine._ask
+
+    def ask(port, model, *rest):
+        attention = model.model.layers[0].self_attn
+        seen.append((attention.qkv_sizes, tuple(attention.o_proj.weight.shape), attention.head_dim))
+        return real(port, model, *rest)
+
+    monkeypatch.setattr(engine, "_ask", ask)
+    assert all(check.passed for check in contract(llama, sizes(), tp=tp))
+    rows = [heads * 128, kv_heads * 128, kv_heads * 128]
+    assert {(tuple(sizes), shape, size) for sizes, shape, size in seen} == {(tuple(rows), (512, heads * 128), 128)}
+
+
+def test_a_port_that_nothing_says_how_to_split_fails_over_ranks(llama, sizes, tmp_path):
+    port = shutil.copytree(llama, tmp_path / "llama")
+    account = json.loads((port / "port.json").read_text())
+    (port / "port.json").write_text(json.dumps({**account, "split_points": None}))
+    assert all(check.passed for check in contract(port, sizes()))
+    (failed,) = [check for check in contract(port, sizes(), tp=2) if check.failed]
+    assert (failed.name, "no split points" in failed.detail) == ("divides over 2 ranks", True)
