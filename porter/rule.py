@@ -51,7 +51,7 @@ class Rule:
     requires:   attribute -> rule that must take the forward of that attribute's class.
     on_demand:  apply only where another rule requires this one.
     supersedes: rules that yield to this one where both match.
-    guards:     metavariable -> the values the configuration's default must have.
+    guards:     metavariable, or attribute of `self` -> the values the configuration's default must have.
     absent:     names the module must not use.
     carried:    words: a class of the model whose forward has a parameter with such a word in its name must be a layer,
                 a model or edited, for it gets what the rule changes.

@@ -30,6 +30,7 @@ def parse_arguments():
     parser.add_argument("--input_max_len", type=int, default=1024)
     parser.add_argument("--max_new_tokens", type=int, default=128)
     parser.add_argument("--edited", action="store_true", help="run it although its files were changed by hand")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run a port of code out of a folder")
     parser.add_argument("--local_rank", type=int, help="set by launchers; the environment says it too")
     return parser.parse_args()
 
@@ -45,6 +46,7 @@ def main():
         "backend": arguments.backend,
         "cache_folder": arguments.cache_folder,
         "edited": arguments.edited,
+        "trust_remote_code": arguments.trust_remote_code,
         "models": Path(__file__).resolve().parents[1],  # the registry that this port is in
     }
     if arguments.dtype is not None:

@@ -29,6 +29,12 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) and name.isidentifier() for name in value)
 
 
+def _is_guarded(key: Any) -> bool:
+    """A name, or `self` and names behind it."""
+    parts = tuple(key.split(".")) if isinstance(key, str) else ()
+    return _is_names(parts) and bool(parts) and (len(parts) == 1 or parts[0] == "self")
+
+
 def _is_merge(value: Any) -> bool:
     if not isinstance(value, tuple) or len(value) != 3:
         return False
@@ -58,10 +64,10 @@ _KINDS = {
     "guards": _Kind(
         lambda value: (
             isinstance(value, dict)
-            and _is_names(tuple(value))
+            and all(map(_is_guarded, value))
             and all(isinstance(allowed, tuple) and allowed for allowed in value.values())
         ),
-        'metavariables and the values allowed, as in `{"kind": ("silu",)}`',
+        'metavariables, or attributes of `self`, and the values allowed, as in `{"kind": ("silu",)}`',
     ),
     "absent": _NAMES,
     "carried": _NAMES,

@@ -16,7 +16,7 @@ from porter.tree.names import read_names, stored_names
 
 if TYPE_CHECKING:
     from porter.rulebook.loaded import LoadedEdit
-from porter.rulebook.pattern import Pattern
+    from porter.rulebook.pattern import Pattern
 
 _PATTERNS = ("before", "after", "given_", "not_")
 
@@ -108,7 +108,7 @@ def fault_of_names(edit: Edit, patterns: Iterable[Pattern]) -> str | None:
 def fault_of_guards(rule: Rule, edits: Iterable[LoadedEdit]) -> str | None:
     """A guard of what no pattern binds would guard nothing."""
     known = {name for loaded in edits for pattern in loaded.patterns for name in pattern.metavariables}
-    unknown = next((name for name in rule.guards if name not in known), None)
+    unknown = next((name for name in rule.guards if name not in known and not name.startswith("self.")), None)
     return unknown and f"guards has `{unknown}`, which no `before` takes"
 
 
