@@ -9,7 +9,7 @@ import click
 
 from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, models_option, other_release_installed, say_if_edited, unknown_model
-from porter.cli.talk import answer, as_json, refuse, say
+from porter.cli.talk import Command, answer, as_json, refuse, say
 from porter.diagnostics import Refused
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread", "bandwidth")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("port", metavar="NAME|DIR")
 @models_option
 @click.option("--mode", "modes", type=click.Choice(["eager", "compiled"]), multiple=True, help="By default both.")

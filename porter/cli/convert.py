@@ -11,7 +11,7 @@ import click
 
 from porter.cli.consent import consent_option
 from porter.cli.models import FOLDER
-from porter.cli.talk import answer, as_json, refuse, say
+from porter.cli.talk import Command, answer, as_json, refuse, say
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from porter.source import Source
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Its folder [generated_models/NAME].")
 @click.option("--name", help="The port's name, as launchers will say it [the last folder of --out].")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from porter.cli.talk import answer, as_json, put, refuse, text_of
+from porter.cli.talk import Command, answer, as_json, put, refuse, text_of
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source")
 @click.option("--why", is_flag=True, help="Show for each site left alone where the closest rule and the source part.")
 @as_json
@@ -43,7 +43,7 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
     return code
 
 
-@click.command()
+@click.command(cls=Command)
 @as_json
 def rules(as_json: bool) -> int:
     """List the rules there are: where each applies and what it does."""

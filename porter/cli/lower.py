@@ -10,11 +10,11 @@ import click
 
 from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, other_release_installed, say_if_edited
-from porter.cli.talk import answer, as_json, refuse, say, steps
+from porter.cli.talk import Command, answer, as_json, refuse, say, steps
 from porter.diagnostics import Diagnostic, Refused
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--soc", default="Ascend910B3", show_default=True, help="The chip, as its driver names it.")
 @click.option("--baseline", is_flag=True, help="The source model too, side by side.")

@@ -9,13 +9,13 @@ import click
 
 from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, other_release_installed, say_if_edited
-from porter.cli.talk import answer, as_json, refuse, steps
+from porter.cli.talk import Command, answer, as_json, refuse, steps
 from porter.diagnostics import Diagnostic, Refused
 
 LEVELS = ("parity", "capture", "contract")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("rules", metavar="[RULE]...", nargs=-1)
 @as_json
 def prove(rules: tuple[str, ...], as_json: bool) -> int:
@@ -40,7 +40,7 @@ def prove(rules: tuple[str, ...], as_json: bool) -> int:
     return answer(passed, lambda: of_proofs(proofs), lambda: {"proofs": proofs_data(proofs)}, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--level", type=click.Choice(LEVELS), default="parity", show_default=True, help="What to claim.")
 @click.option("--quick", is_flag=True, help="parity: only the base configuration, not its variants.")

@@ -11,7 +11,7 @@ import click
 
 from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, models_option, other_release_installed, unknown_model
-from porter.cli.talk import answer, as_json, refuse, say, working
+from porter.cli.talk import Command, answer, as_json, put_piece, refuse, say, working
 from porter.diagnostics import Diagnostic, Refused
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DTYPES = ("float16", "bfloat16", "float32")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name")
 @click.option("--model-path", metavar="P", required=True, type=click.Path(path_type=Path), help="Its checkpoint.")
 @click.option("--adapter", metavar="DIR", type=click.Path(path_type=Path), help="A PEFT adapter, merged while loading.")
@@ -92,12 +92,17 @@ def _execute(name: str, folder: Path, prompts: list[str], mode: str, config: dic
         import torch
 
         from porter.runner import CannotRun, LlmModelRunner
+        from porter.runner.stream import Printer
+
+        class Runner(LlmModelRunner):
+            def show(self, prompts: list[str]) -> Any:
+                return Printer(prompts, put_piece)
 
         given = {key: value for key, value in config.items() if value is not None}
         if "dtype" in given:
             given["dtype"] = getattr(torch, given["dtype"])
         try:
-            runner = LlmModelRunner(name, folder, **given)
+            runner = Runner(name, folder, **given)
             runner.execute_mode = mode
             return runner.execute_model(prompts)
         except CannotRun as error:

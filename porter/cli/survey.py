@@ -13,7 +13,7 @@ import click
 
 from porter.cli.convert import default_name
 from porter.cli.models import FOLDER, other_release_installed
-from porter.cli.talk import FAILED, as_json, print_json, progress, put, refuse, say
+from porter.cli.talk import FAILED, Command, as_json, print_json, progress, put, refuse, say
 from porter.diagnostics import Diagnostic, Refused
 from porter.report.diagnostic import to_json
 
@@ -45,7 +45,7 @@ class Outcome:
         return self.outcome == "converted" and ported and not self.unknown
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Stop after so many files.")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Also write the ports into this folder.")
 @click.option("--verify", is_flag=True, help="Also compare each port, tiny and on the CPU, with its source: minutes.")

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -37,6 +37,33 @@ class ReaderGone(Exception):
     """Whoever reads stdout has seen enough."""
 
 
+class Command(click.Command):
+    """A command whose result is alone on stdout: what libraries print while it runs is talk."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with results_apart():
+            return super().invoke(ctx)
+
+
+_results: list[TextIO] = []  # where results go while `sys.stdout` is for talk
+
+
+@contextlib.contextmanager
+def results_apart() -> Iterator[None]:
+    """Until the end, whoever writes to `sys.stdout` talks, and `result_stream` is where results go."""
+    _results.append(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.pop()
+
+
+def result_stream() -> TextIO:
+    """What a result is written to."""
+    return _results[-1] if _results else sys.stdout
+
+
 def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
@@ -50,7 +77,13 @@ def say(text: str) -> None:
 def put(text: str) -> None:
     """The result, or a part of it, to stdout."""
     with to_stdout():
-        click.echo(text)
+        click.echo(text, file=result_stream())
+
+
+def put_piece(text: str) -> None:
+    """A part of a line of the result, as it comes."""
+    with to_stdout():
+        click.echo(text, file=result_stream(), nl=False)
 
 
 @contextlib.contextmanager
@@ -87,7 +120,7 @@ def refuse(refused: Refused, *, as_json: bool, source: Source | None = None) -> 
 def print_json(document: dict[str, Any]) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False)
     try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        text.encode(getattr(result_stream(), "encoding", None) or "utf-8")
     except UnicodeEncodeError:  # an ASCII terminal, or a file name that is no UTF-8
         text = json.dumps(document, indent=2)
     put(text)

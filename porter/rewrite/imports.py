@@ -89,7 +89,8 @@ def led_beside(text: str, display: str, beside: Collection[str]) -> str:
     edits = Edits(tree)
     lead_beside(edits, beside)
     edits.settle()
-    return Rebuilder(edits).module().code
+    code = Rebuilder(edits).module().code
+    return text if code == tree.text else code
 
 
 def _from_beside(node: cst.ImportFrom) -> cst.ImportFrom:

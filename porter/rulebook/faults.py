@@ -10,9 +10,7 @@ import libcst as cst
 from porter.rule import ROLES, Edit, Rule
 from porter.rulebook.markers import is_gap, is_open
 from porter.tree import Function, Node, Tree
-from porter.tree.fields import walk
 from porter.tree.functions import body_of, every_parameter, parameter_names, positional
-from porter.tree.names import read_names, stored_names
 
 if TYPE_CHECKING:
     from porter.rulebook.loaded import LoadedEdit
@@ -21,8 +19,10 @@ if TYPE_CHECKING:
 _PATTERNS = ("before", "after", "given_", "not_")
 
 
-def fault_of_pair(edit: Edit, before: Function, after: Function) -> str | None:
-    """What is wrong with the pair, in words; None for one that can be used."""
+def fault_of_pair(edit: Edit, pattern: Pattern) -> str | None:
+    """What is wrong with the two sides of a pattern, in words; None for one that can be used."""
+    before, after = pattern.before, pattern.after
+    assert after is not None
     one, other = before.name.value, after.name.value
     if all(map(is_gap, body_of(before))):
         return f"`{one}` says nothing: a pattern needs a statement"
@@ -41,14 +41,14 @@ def fault_of_pair(edit: Edit, before: Function, after: Function) -> str | None:
     fault = _fault_of_site(edit.site)
     if fault is not None:
         return fault
-    taken = (parameter_names(before) & set(read_names(after))) - every_parameter(after) - stored_names(after)
+    taken = (parameter_names(before) & pattern.read_after) - every_parameter(after) - pattern.assigned_after
     if taken:
         return f"`{other}` uses {', '.join(sorted(taken))}, which `{one}` takes: it has to take that too"
     unknown = _unbound_parameters(before, after)
     if unknown:
         return f"`{other}` uses {', '.join(unknown)}, which `{one}` takes and never binds"
     if edit.unit == "statements":
-        lost = stored_names(before) - stored_names(after) - set(edit.private) - {"_"}
+        lost = pattern.assigned - pattern.assigned_after - set(edit.private) - {"_"}
         if lost:
             return f"`{one}` assigns {', '.join(sorted(lost))} and `{other}` does not; name them private"
     return None
@@ -112,11 +112,11 @@ def fault_of_guards(rule: Rule, edits: Iterable[LoadedEdit]) -> str | None:
     return unknown and f"guards has `{unknown}`, which no `before` takes"
 
 
-def fault_of_calls(function: Function) -> str | None:
-    """What is wrong with the `...` in calls of a function, in words."""
-    calls = (node for node in walk(function) if isinstance(node, cst.Call))
-    if any(sum(map(is_open, call.args)) > 1 for call in calls):
-        return f"a call of `{function.name.value}` has two `...`: one stands for all that remains"
+def fault_of_calls(pattern: Pattern) -> str | None:
+    """What is wrong with the `...` in calls of either side, in words."""
+    for function, call in pattern.calls():
+        if sum(map(is_open, call.args)) > 1:
+            return f"a call of `{function.name.value}` has two `...`: one stands for all that remains"
     return None
 
 

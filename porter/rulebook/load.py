@@ -122,12 +122,11 @@ def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[Loaded
             before = tree.functions[name]
             if after is None:
                 return broken(tree, before, f"`{name}` has no `after{suffix}`")
-            fault = fault_of_pair(edit, before, after)
-            if "..." in tree.text:
-                fault = fault or fault_of_calls(before) or fault_of_calls(after)
+            pattern = Pattern(name, before, after, tree)
+            fault = fault_of_pair(edit, pattern) or fault_of_calls(pattern)
             if fault:
                 return broken(tree, after, fault)
-            patterns.append(Pattern(name, before, after, tree))
+            patterns.append(pattern)
         fault = fault_of_names(edit, patterns)
         if fault:
             return broken(tree, declaration.value, fault)

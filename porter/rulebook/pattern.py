@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,7 +12,7 @@ from porter.rulebook.markers import is_gap
 from porter.tree import Function, Node, Tree
 from porter.tree.fields import walk
 from porter.tree.functions import body_of, every_parameter, parameter_names
-from porter.tree.names import dotted, read_names, self_attribute, stored_nodes
+from porter.tree.names import CONSTANTS, dotted, self_attribute, stored_nodes
 from porter.tree.straight import Straight, straight_line
 from porter.tree.versions import number_names
 
@@ -37,6 +38,12 @@ class Pattern:
     @cached_property
     def _nodes_after(self) -> tuple[Node, ...]:
         return tuple(walk(self.after)) if self.after else ()
+
+    def calls(self) -> Iterator[tuple[Function, cst.Call]]:
+        """Calls of either side, with the function they stand in."""
+        for side, nodes in ((self.before, self._nodes), (self.after, self._nodes_after)):
+            if side is not None:
+                yield from ((side, node) for node in nodes if isinstance(node, cst.Call))
 
     @cached_property
     def stored(self) -> frozenset[Node]:
@@ -64,7 +71,9 @@ class Pattern:
     def read_after(self) -> frozenset[str]:
         """Names that the statements of `after` read."""
         body = body_of(self.after) if self.after else ()
-        return frozenset(name for statement in body for name in read_names(statement))
+        nodes = [node for statement in body for node in walk(statement)]
+        own = set(stored_nodes(nodes))
+        return frozenset(node.value for node in nodes if isinstance(node, cst.Name) and node not in own) - CONSTANTS
 
     @cached_property
     def attributes(self) -> tuple[frozenset[str], frozenset[str]]:

@@ -73,7 +73,7 @@ class Stages:
         findings = stage("match", search, rules, Subject(tree, anatomy, defaults, (), converted))
         plan = stage("plan", make_plan, findings, tree, anatomy, rules)
         sites = stage("plan", report_sites, plan)
-        new = stage("rewrite and print", rewrite, plan)
+        new = stage("rewrite and print", rewrite, plan, source)
         points = stage("split points", find_split_points, tree, anatomy, defaults, source.path.stem)
         used = tuple(sorted({(each.rule.name, each.rule.sha256) for each in plan.applications}))
         options = {"keep": [], "without": [], "strict": False}

@@ -68,7 +68,7 @@ FLAT: dict[str, Made] = {
     "decorators": lambda n: "@d\n" * n + "def f(): pass",
     "fields of an f-string": lambda n: 'x = f"' + "{y}" * n + '"',
     "conditions of a comprehension": lambda n: "x = [y for a in b" + " if c" * n + "]",
-    "items of `with`": lambda n: "with " + ", ".join(["x"] * n) + ":\n    pass",
+    "items of `with`": lambda n: "with " + ", ".join(["x"] * min(n, 15)) + ":\n    pass",  # Python takes no 20
     "alternatives of a pattern": lambda n: "match x:\n    case " + " | ".join(["1"] * n) + ":\n        pass",
     "cases": lambda n: "match x:\n" + "    case 1:\n        pass\n" * n,
     "handlers": lambda n: "try:\n    pass\n" + "except E:\n    pass\n" * n,

@@ -90,7 +90,10 @@ STATEMENTS = {
     "an activation on two lines": of_init(GATE, UP, DOWN, "self.act_fn = ACT2FN[(config\n  .hidden_act)]"),
 }
 AROUND = {
-    "comments between decorators": (HUB, f"# A\n@call  # B\n# C\n{HUB[:-1]}  # D\n# E\n@call  # F\n# G\n"),
+    "comments between decorators": (
+        HUB,
+        f"# A\n@torch.no_grad()  # B\n# C\n{HUB[:-1]}  # D\n# E\n@torch.no_grad()  # F\n# G\n",
+    ),
     "comments inside a decorator": (HUB, HUB.replace("(", "(  # A\n    # B\n    ").replace(")", ",  # C\n)  # D")),
     "parameters with comments": (
         NORM,
@@ -106,14 +109,14 @@ AROUND = {
     ),
     "an import between semicolons": (IMPORT, f"X = 1; {IMPORT[:-1]}; Y = 2  # A\n"),
     "an import before a semicolon": (IMPORT, f"{IMPORT[:-1]};  # A\n"),
-    "an import that may fail": (IMPORT, f"try:  # A\n    {IMPORT[:-1]}  # B\nexcept ImportError: ACT2FN = {{}}  # C\n"),
+    "an import that may fail": (IMPORT, f"try:  # A\n    {IMPORT[:-1]}  # B\nexcept ImportError: raise  # C\n"),
     "bases with comments": (
         "(PreTrainedModel):",
         "(  # A\n    PreTrainedModel,  # B\n    metaclass=type,  # C\n):  # D",
     ),
     "a base in parentheses": ("(PreTrainedModel):", "((  # A\n    PreTrainedModel\n)):"),
     "somebody else's class": ("LlamaMLP(nn.Module):", "LlamaMLP(lib.LlamaMLP, nn.Module):"),
-    "an imported class": ("class LlamaMLP(", "from lib import LlamaMLP\n\n\nclass LlamaMLP(LlamaMLP, "),
+    "an imported class": ("class LlamaMLP(", "from lib import Base\n\n\nclass LlamaMLP(Base, "),
     "bases in a circle": ("class LlamaMLP(", "class A(B): pass\nclass B(A, LlamaMLP): pass\nclass LlamaMLP(A, "),
     "a base of itself": ("class LlamaMLP(", "class A(A): pass\nclass LlamaMLP(A, "),
     "a comment behind a block": (FORWARD, f"{FORWARD}        # A\n    # B\n"),

@@ -121,9 +121,9 @@ def test_values_that_transformers_refuses_are_one_message(runner, damaged, value
 
 def test_a_generation_config_that_is_no_json_is_one_message(runner, damaged):
     (damaged / "generation_config.json").write_text('{"num_beams"')
-    with pytest.raises(CannotRun, match="no generation config") as refused:
+    with pytest.raises(CannotRun, match=r"generation_config.json` cannot be read: .* line 1 column 13") as refused:
         runner(damaged).execute_model(PROMPTS)
-    assert refused.value.diagnostic.code == "P089"
+    assert refused.value.diagnostic.code == "P081"
 
 
 def test_a_refused_setting_of_one_call_leaves_the_runner_as_it_was(runner, expected):

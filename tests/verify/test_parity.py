@@ -8,6 +8,8 @@ from porter.verify.parity import verify
 
 FP32 = 1e-5
 
+MASK = "kernel_mask(attention_mask, query_states, past_key_values, self.layer_idx)"
+
 
 def outcomes(checks):
     return {(check.variant, check.name): check for check in checks}
@@ -65,8 +67,8 @@ def test_a_sliding_window_is_checked_where_there_is_one(mistral):
     ("old", "new", "found_by"),
     [
         (
-            "atten_mask=attention_mask",
-            "atten_mask=None if attention_mask is None else attention_mask.triu(1) ^ attention_mask",
+            MASK,
+            f"(lambda mask: None if mask is None else mask.triu(1) ^ mask)({MASK})",
             {"fp32 logits", "left padding: logits", "greedy tokens"},
         ),
         ('("q_proj", "k_proj", "v_proj")', '("q_proj", "v_proj", "k_proj")', {"fp32 logits", "keys and values"}),
@@ -89,8 +91,8 @@ def test_a_damaged_port_fails_where_it_is_damaged(broken, old, new, found_by):
 
 def test_flipped_mask_polarity_fails(broken):
     """Everything that should be seen is hidden: wrong values or an error of the op, never a pass."""
-    flipped = "atten_mask=None if attention_mask is None else ~attention_mask"
-    failed = {check.name for check in verify(broken("atten_mask=attention_mask", flipped), quick=True) if check.failed}
+    flipped = f"(lambda mask: None if mask is None else ~mask)({MASK})"
+    failed = {check.name for check in verify(broken(MASK, flipped), quick=True) if check.failed}
     assert {"fp32 logits", "greedy tokens", "left padding: logits", "chunked prefill"} <= failed
 
 

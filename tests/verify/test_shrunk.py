@@ -72,7 +72,7 @@ def test_a_fault_that_only_the_folders_configuration_shows_is_found(port):
     assert faulty != text
     code.write_text(faulty)
     try:
-        checks = verify(port, quick=True, edited=True)
+        checks = verify(port, quick=True, edited=True, trust_remote_code=True)
     finally:
         code.write_text(text)
     assert any(check.failed and check.variant == "base" for check in checks)

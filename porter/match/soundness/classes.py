@@ -7,6 +7,7 @@ import libcst as cst
 from porter.match.decorators import is_of_libraries
 from porter.match.soundness.check import Case, Found
 from porter.tree import Node
+from porter.tree.fields import children
 from porter.tree.functions import statements
 from porter.tree.names import self_attribute, stored_names
 
@@ -94,5 +95,5 @@ def _bound(statement: Node) -> set[str]:
         if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
             found.add(node.name.value)
         else:
-            pending += [child for child in node.children if not isinstance(child, cst.Lambda)]
+            pending += [child for child in children(node) if not isinstance(child, cst.Lambda)]
     return found

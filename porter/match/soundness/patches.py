@@ -20,15 +20,17 @@ def patched(case: Case) -> Found:
     methods = {other.match.function.name.value for other in case.application.hits if other.owner}
     relied = case.application.rule.relied if tree.patches else frozenset()
     for patch in tree.patches:
-        text = tree.statement_code(patch.node)
+        does = None
         if patch.root == ANYTHING:
-            return f"`{text}` may change anything that the rule relies on", patch.node
-        if patch.root in family and patch.root in tree.classes:
-            return f"`{text}` changes `{patch.root}` from outside of its definition", patch.node
-        if patch.root in (None, "self") and patch.changed in methods:
-            return f"`{text}` takes the place of a method that the rule changes", patch.node
-        if _changes(patch, relied, tree):
-            return f"`{text}` changes what the rule relies on", patch.node
+            does = "may change anything that the rule relies on"
+        elif patch.root in family and patch.root in tree.classes:
+            does = f"changes `{patch.root}` from outside of its definition"
+        elif patch.root in (None, "self") and patch.changed in methods:
+            does = "takes the place of a method that the rule changes"
+        elif _changes(patch, relied, tree):
+            does = "changes what the rule relies on"
+        if does is not None:
+            return f"`{tree.statement_code(patch.node)}` {does}", patch.node
     return None
 
 
