@@ -147,7 +147,7 @@ def _check(name: str, variant: str, found: Measured) -> Check:
 
 
 def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:500]
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def test_what_has_no_converter_is_named_with_its_line(wheel, tmp_path):
             "            0, position_ids[0, :1] * 0, hidden_states\n        )\n",
         )
     )
-    found = lower(place)
+    found = lower(place, edited=True)
     assert not found.converts
     for step in found.port:
         assert step.unconverted.op.startswith("aten.")
