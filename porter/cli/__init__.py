@@ -25,7 +25,7 @@ from porter.cli.lower import lower
 from porter.cli.prove import prove, verify
 from porter.cli.run import run
 from porter.cli.survey import survey
-from porter.cli.talk import FAILED, ReaderGone, ResultLost, refuse, say, to_stdout
+from porter.cli.talk import FAILED, ReaderGone, ResultLost, refuse, say, to_stdout, was_interrupted
 from porter.diagnostics import Diagnostic, Refused
 from porter.release import OtherRelease
 
@@ -78,6 +78,9 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
     except ResultLost as error:
         return _lost(str(error))
     except Exception as error:
+        if was_interrupted(error):
+            say("\ninterrupted")
+            return INTERRUPTED
         if isinstance(error, OSError) and error.errno is not None:
             as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
             return _refused_by_the_system(error, as_json)

@@ -13,7 +13,7 @@ import click
 
 from porter.cli.convert import default_name
 from porter.cli.models import FOLDER, other_release_installed
-from porter.cli.talk import FAILED, Command, as_json, print_json, progress, put, refuse, say
+from porter.cli.talk import FAILED, Command, as_json, print_json, progress, put, refuse, say, was_interrupted
 from porter.diagnostics import Diagnostic, Refused
 from porter.report.diagnostic import to_json
 
@@ -155,7 +155,9 @@ def _survey_one(module: str, out: Path | None, rules: tuple[LoadedRule, ...]) ->
                 return Outcome(module, "refused", diagnostics=written.diagnostics)
         else:
             render_port(ported, FOLDER / ported.name)
-    except Exception:  # one model that porter fails on must not hide the others
+    except Exception as error:  # one model that porter fails on must not hide the others
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         return Outcome(module, "crashed", crash=traceback.format_exc())
     sites = tuple((site.name, site.status, site.reason) for site in ported.sites)
     unknown = tuple(site.name for site in ported.sites if site.kind == "unknown")

@@ -64,6 +64,16 @@ def result_stream() -> TextIO:
     return _results[-1] if _results else sys.stdout
 
 
+def was_interrupted(error: BaseException) -> bool:
+    """Whether it came of an interrupt: LibCST's printer raises an error of its own in the place of one."""
+    here: BaseException | None = error
+    while here is not None:
+        if isinstance(here, KeyboardInterrupt):
+            return True
+        here = here.__cause__ or here.__context__
+    return False
+
+
 def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 

@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 
+import libcst
 import pytest
+
+from porter.cli.talk import was_interrupted
 
 LLAMA = "transformers.models.llama"
 
@@ -84,3 +87,17 @@ def test_colour_only_on_a_terminal_and_not_against_the_users_wish(porter_here, m
     assert coloured != plain and "\x1b[" in coloured
     monkeypatch.setenv("NO_COLOR", "1")
     assert porter_here("inspect", "transformers.models.lama").err == plain
+
+
+def test_an_interrupt_inside_the_printer_is_one_too(monkeypatch):
+    """LibCST's printer raises an error of its own, with the whole tree in it, in the place of KeyboardInterrupt."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    module = libcst.parse_module("def f():\n    pass\n")
+    monkeypatch.setattr(libcst.Pass, "_codegen_impl", interrupted)
+    with pytest.raises(BaseException) as raised:
+        assert module.code
+    assert was_interrupted(raised.value)
+    assert not was_interrupted(ValueError("another"))
