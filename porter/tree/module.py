@@ -173,6 +173,16 @@ class Tree:
         """What the module changes of things that it did not make there."""
         return tuple(patches_of(self))
 
+    @cached_property
+    def patches_of_self(self) -> dict[str, Patch]:
+        """By what is changed: one of those that a class makes of its own objects, of which a large file has many."""
+        return {patch.changed: patch for patch in self.patches if patch.root == "self" and patch.changed}
+
+    @cached_property
+    def patches_elsewhere(self) -> tuple[Patch, ...]:
+        """All the others."""
+        return tuple(patch for patch in self.patches if patch.root != "self")
+
     def qualified(self, name: str) -> str | None:
         """What a dotted name of this module means: `torch.nn.Linear` for `nn.Linear`; None for what no import binds."""
         root, dot, rest = name.partition(".")

@@ -55,11 +55,10 @@ def set_again(case: Case) -> Found:
     if not kept or hit.owner is None:
         return None
     for cls in (hit.owner, *case.anatomy.subclasses(hit.owner)):
-        within = set(tree.nodes(tree.classes[cls]))
-        for name in sorted(kept):
-            for store in tree.attribute_stores.get(name, ()):
-                if self_attribute(store) and store in within and not tree.within(store, case.application.roots):
-                    return f"`{tree.code(store)}` is set here too", store
+        for store in tree.nodes(tree.classes[cls]):
+            is_kept = store.__class__ is cst.Attribute and store in tree.stored and self_attribute(store) in kept
+            if is_kept and not tree.within(store, case.application.roots):
+                return f"`{tree.code(store)}` is set here too", store
     return None
 
 
@@ -68,7 +67,7 @@ def exchanged_member(case: Case) -> Found:
     hit, tree = case.hit, case.tree
     required = case.application.rule.declared.requires
     names = {name for attribute, name in case.application.attributes if attribute in required}
-    if case.hit is not case.application.hits[0] or hit.owner is None:
+    if not names or case.hit is not case.application.hits[0] or hit.owner is None:
         return None
     builders = {init for cls in case.anatomy.reached if (init := _init_of(tree.classes[cls])) is not None}
     reached = frozenset(tree.classes[cls] for cls in case.anatomy.reached) | frozenset(tree.functions.values())

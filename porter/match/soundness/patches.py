@@ -19,13 +19,16 @@ def patched(case: Case) -> Found:
     family = {hit.owner, *anatomy.subclasses(hit.owner), *anatomy.bases[hit.owner]} if hit.owner else set()
     methods = {other.match.function.name.value for other in case.application.hits if other.owner}
     relied = case.application.rule.relied if tree.patches else frozenset()
-    for patch in tree.patches:
+    for name in sorted(methods & tree.patches_of_self.keys()):
+        node = tree.patches_of_self[name].node
+        return f"`{tree.statement_code(node)}` takes the place of a method that the rule changes", node
+    for patch in tree.patches_elsewhere:
         does = None
         if patch.root == ANYTHING:
             does = "may change anything that the rule relies on"
         elif patch.root in family and patch.root in tree.classes:
             does = f"changes `{patch.root}` from outside of its definition"
-        elif patch.root in (None, "self") and patch.changed in methods:
+        elif patch.root is None and patch.changed in methods:
             does = "takes the place of a method that the rule changes"
         elif _changes(patch, relied, tree):
             does = "changes what the rule relies on"
