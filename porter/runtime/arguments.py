@@ -13,6 +13,9 @@ from transformers.cache_utils import Cache
 
 from porter.runtime.cache import StaticKVCache, check_kv_cache
 
+# What the attention functions of transformers 5.23 take beside query, key, value and mask, and change their result by.
+_CHANGES_ATTENTION = ("position_bias", "softcap", "s_aux", "sliding_window", "scaling", "dropout")
+
 
 def prepare_kv_cache(
     config: Any,
@@ -26,7 +29,7 @@ def prepare_kv_cache(
 
     Raises TypeError for another kind of cache (its tensors are BNSD), in `kwargs` too, or for masks by layer type
     (their polarity is not the NPU's), and ValueError where attention weights are asked for, in the call or in the
-    config: the fused kernel never materialises them.
+    config: the fused kernel never materialises them; and for what changes attention, `is_causal=False` or a bias.
     """
     if isinstance(attention_mask, dict):
         raise TypeError("attention_mask is a dict: a port makes its masks itself, from the 2-D or 4-D mask you pass")
@@ -55,11 +58,18 @@ def actual_seq_lengths(past_key_values: StaticKVCache | None, layer_idx: int, **
 
 
 def _refuse(kwargs: dict[str, Any]) -> None:
-    """Caches under another name, and attention weights."""
+    """Caches under another name, attention weights, and what the source's attention would compute beside."""
     if kwargs.get("output_attentions"):
         raise ValueError(
             "output_attentions=True: npu_fused_infer_attention_score never materialises the attention weights. Leave "
             "it out, or ask the source model for them"
+        )
+    if kwargs.get("is_causal") is False:
+        raise ValueError("is_causal=False: a port's masks are causal. Leave it out, or ask the source model")
+    asked = next((name for name in _CHANGES_ATTENTION if kwargs.get(name) is not None), None)
+    if asked is not None:
+        raise ValueError(
+            f"{asked}: a port's attention does not compute it, and the source's would. Leave it out, or ask the source"
         )
     for name, value in kwargs.items():
         if isinstance(value, Cache) or _holds_states(name, value):

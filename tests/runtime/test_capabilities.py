@@ -116,3 +116,20 @@ def test_generation_with_a_static_cache_does_not_compile(models, monkeypatch):
     source, port = models
     monkeypatch.setattr(type(port), "get_compiled_call", lambda *_: pytest.fail("compiled"))
     assert torch.equal(greedy(source), greedy(port, cache_implementation="static"))
+
+
+@torch.no_grad()
+def test_what_the_sources_attention_would_compute_beside_is_refused(models):
+    source, port = models
+    wanted = source(IDS).logits
+    assert not torch.equal(source(IDS, is_causal=False).logits, wanted)  # it is no idle argument there
+    assert torch.allclose(port(IDS, is_causal=True).logits, wanted, atol=1e-5)
+    for asked in (
+        {"is_causal": False},
+        {"position_bias": torch.zeros(1)},
+        {"softcap": 30.0},
+        {"s_aux": torch.zeros(4)},
+    ):
+        for model in (port, port.model):
+            with pytest.raises(ValueError, match="|".join(asked)):
+                model(IDS, **asked)
