@@ -32,7 +32,7 @@ def other_release_installed() -> Refused | None:
 
 def say_if_edited(folder: Path) -> tuple[str, ...]:
     """The files of a port that were changed by hand, and a word on stderr that what follows is about these."""
-    from porter.runtime.edited import edited_files
+    from porter.emit.edited import edited_files
 
     edited = edited_files(folder)
     if edited:

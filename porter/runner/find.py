@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from porter.emit.edited import edited_files, was_edited
 from porter.emit.model_file import CannotLoad
 from porter.release import OtherRelease
 from porter.runner.refusal import CannotRun
-from porter.runtime.edited import edited_files, was_edited
 from porter.runtime.registry import UnknownModel, folder_of, load_model_class
 
 

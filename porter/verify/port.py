@@ -14,8 +14,8 @@ from typing import Any
 
 from porter.diagnostics import Refused
 from porter.emit.consent import read_consented
+from porter.emit.edited import edited_files, was_edited
 from porter.emit.model_file import class_of
-from porter.runtime.edited import edited_files, was_edited
 from porter.verify.origin import Origin, package_of
 
 

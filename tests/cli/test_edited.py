@@ -8,8 +8,8 @@ import pytest
 from porter.convert import convert
 from porter.diagnostics import Refused
 from porter.emit import emit
+from porter.emit.edited import edited_files
 from porter.runner import CannotRun, LlmModelRunner
-from porter.runtime.edited import edited_files
 from porter.source import load_source
 from porter.verify.port import open_port
 
