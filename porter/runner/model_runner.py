@@ -30,7 +30,6 @@ from porter.runner.answers import Answer, Answers
 from porter.runner.backends import choose_backend
 from porter.runner.checkpoint import check_checkpoint
 from porter.runner.clock import StepClock
-from porter.runner.configuration import read_configuration
 from porter.runner.find import find_class
 from porter.runner.generation import CHOSEN, check_processors, check_ways, stored_generation
 from porter.runner.graph import GraphPool
@@ -73,6 +72,7 @@ class LlmModelRunner:
         )
         self.ranks = join_ranks(self.settings.device)
         self.tokenizer: Any = None
+        self._config: Any = None  # the checkpoint's, once that is checked
         self.model: Any = None
         self._turn = threading.RLock()  # one model, one cache
         self._kept = KeptCache()
@@ -142,10 +142,7 @@ class LlmModelRunner:
     def load_tokenizer(self) -> Any:
         """The checkpoint's own tokenizer. No code of the checkpoint is run, nor asked about: the port stands for it."""
         try:
-            config = read_configuration(self.model_path, self.model_class)
-            return AutoTokenizer.from_pretrained(self.model_path, config=config, trust_remote_code=False)
-        except CannotRun:  # the configuration's fault
-            raise
+            return AutoTokenizer.from_pretrained(self.model_path, config=self._config, trust_remote_code=False)
         except Exception as error:  # tokenizers raises no narrower one
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             message = f"the tokenizer in `{self.model_path}` does not load: {first}"
@@ -240,7 +237,7 @@ class LlmModelRunner:
 
     def _init_tokenizer(self) -> None:
         if self.tokenizer is None:
-            check_checkpoint(self.model_path, self.model_class, self.settings.dtype)
+            self._config = check_checkpoint(self.model_path, self.model_class, self.settings.dtype)
             self.ranks.check(self.model_class, self.model_path)
             self.tokenizer = self.load_tokenizer()
 
@@ -248,9 +245,8 @@ class LlmModelRunner:
         """What the generation config asks for, and whether there is room for it; before weights are read."""
         own = self.model.generation_config if self.model is not None else stored_generation(self.model_path)
         check_ways(own, compiled=self.execute_mode == "dynamo")
-        config = read_configuration(self.model_path, self.model_class)
-        check_positions(config, settings)
-        self._kept.check(config, settings, batch, self.device)
+        check_positions(self._config, settings)
+        self._kept.check(self._config, settings, batch, self.device)
 
     def _settings_of_call(self, config: dict[str, Any]) -> Settings:
         settings = self.settings.updated(**config)
