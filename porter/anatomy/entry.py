@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from porter.anatomy.leaves import is_linear
 from porter.anatomy.mapping import causal_names
 from porter.anatomy.members import Built
+from porter.anatomy.origins import LIBRARY
 from porter.anatomy.reach import Bases, is_module
 from porter.diagnostics import Diagnostic, Refused, nearest
 from porter.tree import Tree
 from porter.tree.functions import methods
-
-LIBRARY = "transformers"
 
 
 def find_causal_class(tree: Tree, bases: Bases, built: dict[str, Built], named: str | None = None) -> str | Refused:

@@ -10,7 +10,7 @@ import click
 from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, other_release_installed, say_if_edited
 from porter.cli.talk import Command, answer, as_json, refuse, steps
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Refused
 
 LEVELS = ("parity", "capture", "contract")
 
@@ -109,17 +109,8 @@ def verify(
 
 def _unknown_rules(names: tuple[str, ...]) -> Refused | None:
     """A misspelt rule is found before torch is loaded; so is a broken one."""
-    from porter.diagnostics import nearest
-    from porter.rulebook import load_rules, names_to_prove
+    from porter.rulebook import load_rules, unknown_rule
     from porter.shipped import shipped
 
     loaded = load_rules(shipped("rules"), proving=True)
-    if isinstance(loaded, Refused):
-        return loaded
-    known = names_to_prove(loaded)
-    for name in names:
-        if name not in known:
-            close = " or ".join(f"`{other}`" for other in nearest(name, known))
-            help = f"did you mean {close}?" if close else "see `porter rules`"
-            return Refused((Diagnostic("P042", f"no rule `{name}`", help=help),))
-    return None
+    return loaded if isinstance(loaded, Refused) else unknown_rule(names, loaded)

@@ -58,10 +58,6 @@ class Definitions:
             tree, name = followed
         return f"`{name}` is imported from itself"
 
-    def texts_beside(self) -> list[Companion]:
-        """The files beside."""
-        return list(self._beside.values())
-
     def _follow(self, item: Import, rest: str, tree: Tree) -> tuple[Tree, str] | str:
         """The file that an import takes a name from, and its name there."""
         parts = [

@@ -13,6 +13,7 @@ from typing import Any
 import libcst as cst
 
 from porter.anatomy.data import is_pretrained
+from porter.anatomy.origins import LIBRARY
 from porter.match.decorators import HUB_DECORATORS
 from porter.match.soundness.signature import added_parameters
 from porter.plan import Plan
@@ -29,7 +30,6 @@ RUNTIME = "porter.runtime"
 BASE_CLASS = "PortedPreTrainedModel"
 BASE_CLASS_WITH_CACHE = "NpuPreTrainedModel"
 STATIC_CACHE = "prepare_kv_cache"  # of the runtime: who calls it keeps its keys and values there
-LIBRARY = "transformers"
 DOCUMENTING = "auto_docstring"
 
 

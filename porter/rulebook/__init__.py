@@ -6,7 +6,16 @@ Imported: by `match` and all further on, and by what proves rules. It needs `tre
 """
 
 from porter.rulebook.load import load_rule, load_rules
-from porter.rulebook.loaded import IDENTITIES, LoadedEdit, LoadedRule, names_to_prove
+from porter.rulebook.loaded import IDENTITIES, LoadedEdit, LoadedRule, names_to_prove, unknown_rule
 from porter.rulebook.pattern import Pattern
 
-__all__ = ["IDENTITIES", "LoadedEdit", "LoadedRule", "Pattern", "load_rule", "load_rules", "names_to_prove"]
+__all__ = [
+    "IDENTITIES",
+    "LoadedEdit",
+    "LoadedRule",
+    "Pattern",
+    "load_rule",
+    "load_rules",
+    "names_to_prove",
+    "unknown_rule",
+]

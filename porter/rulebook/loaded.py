@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from porter.diagnostics import Diagnostic, Refused, nearest
 from porter.rule import Edit, Rule
 from porter.rulebook.identities import Identities
 from porter.rulebook.pattern import Pattern
@@ -74,3 +76,14 @@ def names_to_prove(rules: tuple[LoadedRule, ...]) -> list[str]:
     """The rules by name, and the identities where there are any."""
     has_identities = any(rule.identities.spellings for rule in rules)
     return [*([IDENTITIES] if has_identities else ()), *(rule.name for rule in rules)]
+
+
+def unknown_rule(names: Iterable[str], rules: tuple[LoadedRule, ...]) -> Refused | None:
+    """P042 for the first name of what is to be proved that is none."""
+    known = names_to_prove(rules)
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is None:
+        return None
+    close = " or ".join(f"`{other}`" for other in nearest(unknown, known))
+    help = f"did you mean {close}?" if close else "see `porter rules`"
+    return Refused((Diagnostic("P042", f"no rule `{unknown}`", help=help),))

@@ -6,7 +6,6 @@ Infinities, NaN, zeros of both signs and the smallest numbers are among its valu
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,11 +24,12 @@ Values = dict[str, Any]
 
 def faults_of(identities: Identities, seeds: int) -> Iterator[str]:
     """What two spellings of one value differ in, each named with its line."""
+    namespace: Values = {}
     for alike in identities.spellings:
         first = alike[0]
-        tree = first.identity.file
-        namespace: Values = {}
-        exec(compile(tree.text, tree.display, "exec"), namespace)
+        if not namespace:  # they stand in one file
+            tree = first.identity.file
+            exec(compile(tree.text, tree.display, "exec"), namespace)
         arguments = namespace.get(f"proof_{first.identity.name}") or _tensors(first)
         runs = [(spelling, _runnable(spelling, namespace)) for spelling in alike]
         for dtype in DTYPES:
@@ -71,8 +71,8 @@ def _same_bits(one: Any, other: Any) -> bool:
 
 
 def _runnable(spelling: Spelling, namespace: Values) -> Run:
-    code = ast.unparse(ast.parse(spelling.identity.file.code(spelling.expression), mode="eval"))
-    compiled = compile(code, spelling.identity.file.display, "eval")
+    file = spelling.identity.file
+    compiled = compile(file.code(spelling.expression), file.display, "eval")
     return lambda values: eval(compiled, namespace, values)
 
 

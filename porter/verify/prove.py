@@ -24,10 +24,10 @@ from typing import Any
 import libcst as cst
 import torch
 
-from porter.diagnostics import Diagnostic, Refused, nearest
+from porter.diagnostics import Refused
 from porter.match import PatternMatcher
 from porter.npu import current_chip
-from porter.rulebook import IDENTITIES, LoadedEdit, LoadedRule, Pattern, load_rules, names_to_prove
+from porter.rulebook import IDENTITIES, LoadedEdit, LoadedRule, Pattern, load_rules, names_to_prove, unknown_rule
 from porter.rulebook.identities import Identities
 from porter.rulebook.markers import is_gap
 from porter.shipped import shipped
@@ -90,15 +90,12 @@ def prove(
     rules = load_rules(rules_dir or shipped("rules"), proving=True)
     if isinstance(rules, Refused):
         return rules
-    known = names_to_prove(rules)
-    for name in names:
-        if name not in known:
-            close = nearest(name, known)
-            advice = f"did you mean {' or '.join(f'`{c}`' for c in close)}?" if close else "see `porter rules`"
-            return Refused((Diagnostic("P042", f"no rule `{name}` to prove", help=advice),))
+    unknown = unknown_rule(names, rules)
+    if unknown is not None:
+        return unknown
     chosen = [rule for rule in rules if not names or rule.name in names]
     proofs = []
-    if IDENTITIES in known and (not names or IDENTITIES in names):
+    if IDENTITIES in (names or names_to_prove(rules)):
         proofs.append(prove_identities(rules[0].identities, seeds))
     for index, rule in enumerate(chosen):
         if progress is not None:
