@@ -6,18 +6,16 @@ Contract: names that transformers itself passes over do not count: tied embeddin
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from porter.runner.checkpoint import other_weights, refusing
 from porter.runner.configuration import check_dtype, told
 from porter.runner.refusal import CannotRun
+from porter.runner.unsaid import unsaid
 from porter.runtime.stored import original_names
 
-_REPORT = "LOAD REPORT"  # transformers' table of what is said here
+_REPORT = "LOAD REPORT"  # transformers' table of the same names, which says that they were drawn anew
 
 
 def load_whole(model_class: Any, folder: Path, dtype: Any) -> Any:
@@ -27,7 +25,7 @@ def load_whole(model_class: Any, folder: Path, dtype: Any) -> Any:
     not load at all; P130 and P132 as `check_checkpoint`.
     """
     try:
-        with refusing(), _without_report():
+        with refusing(), unsaid("transformers.modeling_utils", _REPORT):
             model, found = model_class.from_pretrained(
                 folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
             )
@@ -44,18 +42,3 @@ def load_whole(model_class: Any, folder: Path, dtype: Any) -> Any:
         raise other_weights(kinds)
     check_dtype(model.dtype)
     return model
-
-
-@contextmanager
-def _without_report() -> Iterator[None]:
-    """Without transformers' table of the same names, which says that they were drawn anew."""
-    logger = logging.getLogger("transformers.modeling_utils")
-
-    def keep(record: logging.LogRecord) -> bool:
-        return _REPORT not in record.getMessage()
-
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)

@@ -39,16 +39,18 @@ from porter.runner.loop import CompiledLoop
 from porter.runner.prompts import check_prompts, encode, padding_token
 from porter.runner.ranks import common_seed, join_ranks, shard_over
 from porter.runner.refusal import CannotRun, keeps_its_cache
-from porter.runner.room import WithoutReminder, check_positions, warn_of_positions, within_memory
+from porter.runner.room import check_positions, warn_of_positions, within_memory
 from porter.runner.settings import Settings, from_environment
 from porter.runner.stops import stops_for
 from porter.runner.stream import Printer, TextStream
+from porter.runner.unsaid import unsaid
 from porter.runtime import NpuPreTrainedModel, block_products
 
 logger = logging.getLogger("porter.runner")
 
 MODES = ("eager", "dynamo")
 _LOADED = ("dtype", "device", "models", "adapter")  # settings that a loaded model keeps
+_REMINDER = ("transformers.generation.stopping_criteria", "This is a friendly reminder")  # it counts padding as tokens
 Emit = Callable[[int, "str | None"], None]
 
 
@@ -175,7 +177,7 @@ class LlmModelRunner:
 
         `emit(row, piece)` gets the text as it comes, and None at the row's end.
         """
-        with self._turn, WithoutReminder(), within_memory(self.device):
+        with self._turn, unsaid(*_REMINDER), within_memory(self.device):
             try:
                 return self._generate(inputs, settings, clock, steps or settings.max_new_tokens, emit)
             except BaseException:

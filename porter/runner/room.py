@@ -19,7 +19,6 @@ from porter.runner.settings import Settings
 logger = logging.getLogger("porter.runner")
 GIB = 1 << 30
 _LESS = "lower input_max_len or max_new_tokens, or give fewer prompts"
-_REMINDER = "This is a friendly reminder"
 
 
 def check_positions(config: Any, settings: Settings) -> None:
@@ -79,19 +78,6 @@ def warn_of_positions(config: Any, tokens: int) -> None:
     positions = _positions(config)
     if positions is not None and tokens > positions:
         logger.warning("up to %d tokens a row, and the model has %d positions", tokens, positions)
-
-
-class WithoutReminder(logging.Filter):
-    """While it is entered, transformers does not remind of positions: it counts the padding as tokens."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith(_REMINDER)
-
-    def __enter__(self) -> None:
-        logging.getLogger("transformers.generation.stopping_criteria").addFilter(self)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("transformers.generation.stopping_criteria").removeFilter(self)
 
 
 def _positions(config: Any) -> int | None:
