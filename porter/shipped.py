@@ -1,4 +1,4 @@
-"""Where the folders that travel with porter are: `rules` and `templates`.
+"""Where the folders are that travel with porter, `rules` and `templates`, and the one it keeps things in.
 
 In a checkout (and an editable install of it) they stand beside the package, in a wheel inside it. Nothing is read here.
 """
@@ -14,3 +14,10 @@ def shipped(name: str) -> Path:
     """The folder `rules` or `templates`, wherever this porter was installed from."""
     inside_wheel = _PACKAGE / f"_{name}"
     return inside_wheel if inside_wheel.is_dir() else _PACKAGE.parent / name
+
+
+def cache_folder() -> Path:
+    """Where porter keeps what it installs, builds and need not read again."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("porter", appauthor=False)

@@ -34,8 +34,8 @@ def test_conversion(benchmark, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["conversion.py", "--runs", "1", "--growth", "20,40"])
     assert module.main() in (0, 1)  # 1 is a figure over its limit, on a busy machine
     _, stages, wholes, sizes, growth, *_ = (part.split("\n") for part in capsys.readouterr().out.split("\n\n"))
-    assert [len(rows) for rows in (stages, wholes, sizes, growth)] == [16, 8, 5, 3]
-    assert wholes[3].startswith("largest that is converted: llama,") and wholes[4].startswith("refused with P")
+    assert [len(rows) for rows in (stages, wholes, sizes, growth)] == [16, 9, 5, 3]
+    assert wholes[4].startswith("largest that is converted: llama,") and wholes[5].startswith("refused with P")
     for heading, *rows in (stages, wholes, sizes, growth):
         figures = [re.findall(r"(?<= )[\d,.]*\d(?= |$)", row) for row in rows]
         assert "least .. greatest" in heading and all(len(found) >= 6 for found in figures)

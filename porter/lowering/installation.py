@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused
+from porter.shipped import cache_folder
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 MACHINES = ("x86_64", "aarch64")
@@ -41,13 +42,6 @@ class Installation:
     version: str
     digest: str  # of all files, as the wheel lists them
     folders: tuple[Path, ...]
-
-
-def cache_folder() -> Path:
-    """Where porter keeps what it installs and builds."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("porter", appauthor=False)
 
 
 def find_or_install(progress: Progress, cache: Path | None = None) -> Installation | Refused:

@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused
-from porter.lowering.installation import Installation, cache_folder
+from porter.lowering.installation import Installation
+from porter.shipped import cache_folder
 
 # As torch_npu's libraries name what they need. The first one carries all symbols: the loader looks in every library.
 LIBRARIES = (

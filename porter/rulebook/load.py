@@ -11,6 +11,7 @@ from porter.rule import Edit, Rule
 from porter.rulebook.declaration import declared
 from porter.rulebook.faults import fault_of_calls, fault_of_functions, fault_of_guards, fault_of_names, fault_of_pair
 from porter.rulebook.identities import Identities, load_identities
+from porter.rulebook.kept import keep, kept, name_of_kept
 from porter.rulebook.loaded import LoadedEdit, LoadedRule
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
@@ -19,9 +20,19 @@ from porter.tree.collector import paused_collector
 
 
 def load_rules(directory: Path, *, proving: bool = False) -> tuple[LoadedRule, ...] | Refused:
-    """Load every `*.py` of a folder, by name: `proving` with what each must not match. Errors are P030, located."""
+    """Load every `*.py` of a folder, by name: `proving` with what each must not match. Errors are P030, located.
+
+    Rules that were sound once are kept, and not read again while they stay as they are; those to be proved are not.
+    """
     with paused_collector():
-        return _load_rules(directory, proving)
+        name = None if proving else name_of_kept(directory)
+        known = kept(name) if name else None
+        if known is not None:
+            return known
+        loaded = _load_rules(directory, proving)
+        if name and not isinstance(loaded, Refused):
+            keep(name, loaded)
+        return loaded
 
 
 def _load_rules(directory: Path, proving: bool) -> tuple[LoadedRule, ...] | Refused:
