@@ -57,6 +57,7 @@ rule = Rule(
         Edit("mask", site="*", unit="expression", opaque=True),
     ),
     scope="module",
+    answers=("kernel",),
     # What the interface does beside the function that is checked: sdpa is causal only where the module is, and drops
     # out whatever it is told to.
     guards={

@@ -9,7 +9,14 @@ import libcst as cst
 from porter.diagnostics import Refused
 from porter.rule import Edit, Rule
 from porter.rulebook.declaration import declared
-from porter.rulebook.faults import fault_of_calls, fault_of_functions, fault_of_guards, fault_of_names, fault_of_pair
+from porter.rulebook.faults import (
+    fault_of_calls,
+    fault_of_functions,
+    fault_of_guards,
+    fault_of_names,
+    fault_of_pair,
+    is_of_pytorch,
+)
 from porter.rulebook.identities import Identities, load_identities
 from porter.rulebook.kept import keep, kept, name_of_kept
 from porter.rulebook.loaded import LoadedEdit, LoadedRule
@@ -120,6 +127,8 @@ def _without_after(tree: Tree, taken: tuple[Taken, ...]) -> list[Pattern]:
 def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[LoadedEdit, ...] | Refused:
     unit, site = rule.unit or "statements", rule.site or "*"
     edits = rule.edits or (Edit("", site, unit, rule.private, rule.parameters, rule.varying),)
+    if is_of_pytorch(site):
+        return (LoadedEdit(edits[0], ()),)
     loaded = []
     for edit in edits:
         suffix = f"_{edit.name}" if edit.name else ""
@@ -131,15 +140,18 @@ def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[Loaded
             variant = name[len(f"before{suffix}") :]
             after = tree.functions.get(f"after{suffix}{variant}") or tree.functions.get(f"after{suffix}")
             before = tree.functions[name]
-            if after is None:
-                return broken(tree, before, f"`{name}` has no `after{suffix}`")
             pattern = Pattern(name, before, after, tree)
+            if after is None and not pattern.reason:
+                return broken(tree, before, f"`{name}` has no `after{suffix}`, and no docstring that says why")
             fault = fault_of_pair(edit, pattern) or fault_of_calls(pattern)
             if fault:
-                return broken(tree, after, fault)
+                return broken(tree, after or before, fault)
             patterns.append(pattern)
         fault = fault_of_names(edit, patterns)
         if fault:
             return broken(tree, declaration.value, fault)
         loaded.append(LoadedEdit(edit, tuple(patterns)))
+    silent = [p for each in loaded for p in each.patterns if p.after is None]
+    if silent and any(pattern.after for each in loaded for pattern in each.patterns):
+        return broken(tree, silent[0].before, f"`{silent[0].name}` has no `after`, and others of the rule have one")
     return tuple(loaded)

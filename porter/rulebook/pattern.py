@@ -19,7 +19,7 @@ from porter.tree.versions import number_names
 
 @dataclass(frozen=True)
 class Pattern:
-    """One `before` and its `after`; None for a `given` and a `not`. `file` is where `before` stands."""
+    """One `before` and its `after`; None for a verdict, a `given` and a `not`. `file` is where `before` stands."""
 
     name: str
     before: Function = field(compare=False, repr=False)
@@ -107,6 +107,11 @@ class Pattern:
             if meaning is not None:
                 found[node] = meaning
         return found
+
+    @property
+    def reason(self) -> str:
+        """Why code of this pattern is right as it is: the docstring of a verdict, in one line."""
+        return " ".join((self.before.get_docstring() or "").split())
 
     @cached_property
     def place(self) -> str:
