@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+maybe: Any = None  # marks an optional part of a pattern: see `porter.rulebook.optional`; it is read, never run
 ROLES = ("norm", "rotary", "attention", "mlp", "experts", "layer", "model", "causal")
 UNITS = ("expression", "expressions", "statements", "function")
 
