@@ -143,7 +143,11 @@ def after_kernel(
         query = self.q_norm(query)
         key = self.k_norm(key)
     with maybe:
-        query = query * get_llama_4_attn_scale(positions, beta, length).transpose(1, 2).to(query.dtype)
+        query = query * get_llama_4_attn_scale(
+            positions,
+            beta,
+            length,
+        ).transpose(1, 2).to(query.dtype)
     ...
     if cache is not None:
         key, value = cache.update(key, value, self.layer_idx)
