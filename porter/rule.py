@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ROLES = ("norm", "rotary", "attention", "mlp", "experts", "layer", "model", "causal")
+Merge = tuple[str, tuple[str, ...], "str | None"]
 UNITS = ("expression", "expressions", "statements", "function")
 
 
@@ -59,7 +60,8 @@ class Rule:
     absent:     names the module must not use.
     carried:    words: a class of the model whose forward has a parameter with such a word in its name must be a layer,
                 a model or edited, for it gets what the rule changes.
-    merges:     rows of several linears in one: (merged, (parts...), name of the sizes or None).
+    merges:     rows of several linears in one: (merged, (parts...), name of the sizes or None); a part may be one of
+                `attributes`.
     """
 
     site: str = ""
@@ -78,4 +80,4 @@ class Rule:
     guards: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
-    merges: tuple[tuple[str, tuple[str, ...], str | None], ...] = ()
+    merges: tuple[Merge, ...] = ()
