@@ -39,7 +39,7 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     if parameters and {"gate_up_proj", "down_proj"} & set(members) and not linears:
         return "experts"
     held = [cls for m in members.values() for cls in m.classes]
-    holds_modules = any(cls.endswith(("Attention", "Layer")) for cls in held)
+    holds_modules = any(cls.endswith(("Attention", "Layer", "Experts")) for cls in held)
     if 1 < len(linears) <= 4 and not holds_modules and not parameters and len(called) <= 8:
         return "mlp"
     chooses = "topk" in called
@@ -76,4 +76,4 @@ def _is_product(node: cst.ClassDef) -> bool:
 
 def is_linear(member: Member) -> bool:
     """Whether a member is a matrix product with weights of its own."""
-    return any(LINEAR in cls or cls == "Conv1D" for cls in member.classes)
+    return any(cls.endswith((LINEAR, "Conv1D")) for cls in member.classes)

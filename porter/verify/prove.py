@@ -29,7 +29,7 @@ import torch
 
 from porter.diagnostics import Refused
 from porter.match import PatternMatcher
-from porter.match.soundness.signature import exchanged_parameter
+from porter.match.conditions import exchanged_parameter
 from porter.npu import current_chip
 from porter.rule import Edit
 from porter.rulebook import IDENTITIES, LoadedEdit, LoadedRule, Pattern, load_rules, names_to_prove, unknown_rule

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import libcst as cst
 
-from porter.match.bindings import Match
 from porter.match.decorators import HARMLESS_DECORATORS
 from porter.match.found import Hit
 from porter.match.soundness.check import Case, Found
-from porter.rule import Edit
-from porter.tree import Node, Tree
-from porter.tree.functions import body_of, default_values, methods, parameter_names, positional
+from porter.tree.functions import body_of, default_values, methods, positional
 from porter.tree.names import decorator_name
 
 
@@ -21,23 +18,6 @@ def added_parameters(hit: Hit) -> list[cst.Param]:
         return []
     known = {parameter.name.value for parameter in positional(pattern.before)}
     return [parameter for parameter in positional(pattern.after) if parameter.name.value not in known]
-
-
-def changed_parameter(case: Case) -> Found:
-    """Something is done to a parameter before the pattern takes it: a mask, say, that the function adds to."""
-    bound = exchanged_parameter(case.hit.edit, case.hit.match, case.tree)
-    return (f"`{case.tree.code(bound)}` is not the function's parameter as it came in", bound) if bound else None
-
-
-def exchanged_parameter(edit: Edit, match: Match, tree: Tree) -> Node | None:
-    """What a metavariable that must be a parameter of the function stands for, where that is something else."""
-    names = parameter_names(match.function)
-    for bound in (match.bindings.metas.get(name) for name in edit.parameters):
-        if bound is None:
-            continue
-        if not isinstance(bound, cst.Name) or bound.value not in names or tree.versions.get(bound, 0) > 0:
-            return bound
-    return None
 
 
 def decorated(case: Case) -> Found:
