@@ -18,6 +18,9 @@ TAKEN = [
     ("hrm_text", "HrmTextRMSNorm", "norm_rms_without_weight"),
     ("deepseek_v4", "DeepseekV4UnweightedRMSNorm", "norm_rms_reciprocal"),
     ("hy_v4", "HYV4UnweightedRMSNorm", "norm_rms_reciprocal"),
+    ("qwen3_next", "Qwen3NextRMSNormGated", "norm_rms_gated"),
+    ("kimi_linear", "KimiLinearRMSNormGated", "norm_rms_gated"),
+    ("bamba", "BambaRMSNormGated", "norm_rms_grouped"),
 ]
 HELPER = "return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)"
 CENTERED = f"x = x - x.mean(-1, keepdim=True)\n        {HELPER}"
@@ -28,6 +31,11 @@ def test_real_norms_are_taken(model, cls, rule):
     sites = inspect(source_of(model)).sites
     (norm,) = [site for site in sites if site.name == f"{cls}.forward"]
     assert (norm.kind, norm.status, norm.rules) == ("norm", "ported", (rule,))
+
+
+def test_a_call_of_layer_norm_has_a_verdict():
+    (norm,) = [site for site in inspect(source_of("nemotron")).sites if site.kind == "norm"]
+    assert (norm.status, norm.rules) == ("verdict", ("layer_norm_called",))
 
 
 def left(name, model, *pairs):
