@@ -57,7 +57,7 @@ class Rule:
     on_demand:  apply only where another rule requires this one.
     supersedes: rules that yield to this one where both match.
     guards:     metavariable, or attribute of `self` -> the values the configuration's default must have.
-    absent:     names the module must not use.
+    absent:     names the model must not use: no code that its causal class reaches, and none that runs on import.
     carried:    words: a class of the model whose forward has a parameter with such a word in its name must be a layer,
                 a model or edited, for it gets what the rule changes.
     merges:     rows of several linears in one: (merged, (parts...), name of the sizes or None).
