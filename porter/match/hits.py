@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from porter.match.bindings import Bindings, Match
-from porter.match.conditions import is_guarded
+from porter.match.conditions import exchanged_parameter, is_guarded
 from porter.match.found import Failure, Hit
 from porter.match.patterns import PatternMatcher
 from porter.match.relied import unmet
@@ -46,6 +46,11 @@ def _may(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match, subje
     fault = unmet(rule, match, subject)
     if fault is not None:
         subject.fail(rule, place.site, fault.reason, fault.node)
+        return False
+    exchanged = exchanged_parameter(loaded.edit, match, subject.tree)
+    if exchanged is not None:
+        reason = f"`{subject.tree.code(exchanged)}` is not the function's parameter as it came in"
+        subject.fail(rule, place.site, reason, exchanged)
         return False
     return is_guarded(rule, loaded, place, match, subject)
 
