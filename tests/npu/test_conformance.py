@@ -68,6 +68,9 @@ WRITES = [
 OTHERS = [
     *(call("npu_swiglu", t(*shape, dtype=dtype), dim) for shape, dim in (((2, 7, 64), -1), ((6, 8), 0))
       for dtype in (HALF, BF16, FULL)),
+    *(call("npu_geglu", t(*shape, dtype=dtype), dim, *more)
+      for shape, dim, more in (((2, 7, 64), -1, (1, True)), ((6, 8), 0, ()), ((3, 4, 2), 1, (0,)))
+      for dtype in (HALF, BF16, FULL)),
     call("npu_mm_all_reduce_base", t(2, 7, 64), t(64, 32), "group"),
     call("npu_mm_all_reduce_base", t(7, 64, dtype=BF16), t(64, 32, dtype=BF16), "group", bias=t(32, dtype=BF16)),
 ]  # fmt: skip

@@ -75,6 +75,13 @@ REFUSED = [
     (A2, put(t(2, 8), 2, op="npu_swiglu"), "npu_swiglu: dim must be in [-2, 1], got 2"),
     (A2, put(t(0, 8), op="npu_swiglu"), "npu_swiglu: input must not be empty"),
     (A2, put(t(2, 8, dtype=f64), op="npu_swiglu"), "npu_swiglu: input must be one of"),
+    # npu_geglu
+    (A2, put(t(2, 7), op="npu_geglu"), "npu_geglu: input must have an even size along dim -1, got (2, 7)"),
+    (A2, put(t(2, 8), -3, op="npu_geglu"), "npu_geglu: dim must be in [-2, 1], got -3"),
+    (A2, put(t(2, 8), -1, 2, op="npu_geglu"), "npu_geglu: approximate must be 0 (erf) or 1 (tanh), got 2"),
+    (A2, put(t(*[2] * 9), op="npu_geglu"), "npu_geglu: input must have 1 to 8 dimensions, got 9"),
+    (A2, put(t(2, 8, dtype=f64), op="npu_geglu"), "npu_geglu: input must be one of"),
+    (ASCEND_310P, put(t(2, 8, dtype=bf16), op="npu_geglu"), "input must not be torch.bfloat16 on Ascend310P"),
     # npu_rotary_mul
     (A2, rotary(t(2, 3, 4, 896), t(2, 3, 1, 896)), "npu_rotary_mul: input must have an even D < 896, got D=896"),
     (A2, rotary(t(2, 3, 4, 15), t(2, 3, 1, 15)), "even D < 896, got D=15"),
