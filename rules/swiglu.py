@@ -12,6 +12,7 @@ from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
+from rules.shared.gated_mlp import not_forward_with_gate_last
 
 rule = Rule(
     edits=(
@@ -43,11 +44,6 @@ def after_init(self, width, inner, bias, activation):
     ...
     if activation not in ("silu", "swish"):
         raise ValueError(f"npu_swiglu computes silu; this configuration asks for {activation!r}")
-
-
-def not_forward_with_gate_last(self, x):
-    """The activation must be on the gate."""
-    self.act_fn(self.up_proj(x)) * self.gate_proj(x)
 
 
 def _rows(draw):
