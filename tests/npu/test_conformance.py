@@ -42,6 +42,15 @@ ROTARY = [
     call("npu_rotary_mul", t(2, 4, 7, 64, dtype=BF16), t(1, 1, 7, 64, dtype=BF16), t(1, 1, 7, 64, dtype=BF16)),
     call("npu_rotary_mul", t(9, 4, 64), t(9, 1, 64), t(9, 1, 64)),
     call("npu_rotary_mul", t(2, 7, 4, 128), t(1, 7, 1, 128), t(1, 7, 1, 128), rotary_mode="interleave"),
+    call("npu_rotary_mul", t(2, 7, 4, 128), t(2, 7, 1, 128), t(2, 7, 1, 128), rotate=t(128, 128)),
+    call(
+        "npu_rotary_mul",
+        t(2, 7, 4, 64, dtype=BF16),
+        t(1, 7, 1, 64, dtype=BF16),
+        t(1, 7, 1, 64, dtype=BF16),
+        "interleave",
+        t(64, 64, dtype=BF16),
+    ),
     call("npu_apply_rotary_pos_emb", t(2, 7, 8, 128), t(2, 7, 2, 128), t(2, 7, 1, 128), t(2, 7, 1, 128)),
     call("npu_apply_rotary_pos_emb", t(9, 8, 64), t(9, 2, 64), t(9, 1, 64), t(9, 1, 64), "TND"),
 ]
