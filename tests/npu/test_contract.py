@@ -100,7 +100,7 @@ REFUSED = [
     (A2, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16), None, "half", t(8, 16)), "rotate must be (D, D)"),
     (A2, rotary(t(9, 4, 16), t(9, 1, 16), None, "half", t(16, 16)), "have 4 dimensions where there is a rotate, got 3"),
     (A2, rotary(*(t(2, 3, 1, 16, dtype=bf16),) * 2, None, "half", t(16, 16)), "rotate must have the dtype of input"),
-    (A2, rotary(t(2, 3, 4, 16, dtype=bf16), t(2, 3, 1, 16), None, "half", t(16, 16)), "r1 must have the dtype of input"),
+    (A2, rotary(t(2, 3, 4, 16, dtype=bf16), t(2, 3, 1, 16), None, "half", t(16, 16)), "r1 must have the dtype of"),
     (A2, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16), None, "interleave", t(16, 16)), "(2, 3, 4, 16) in mode 'interleave'"),
     (ASCEND_950, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16), None, "half", t(16, 16)), "is not supported on Ascend950"),
     (ASCEND_310P, rotary(t(2, 3, 4, 16), t(2, 3, 1, 16)), "D <= 128, a multiple of 32, on Ascend310P, got D=16"),
