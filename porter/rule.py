@@ -3,7 +3,8 @@
 A rule file holds one assignment `rule = Rule(...)` and the functions it speaks of, real PyTorch in `before`/`after`
 pairs, read by porting as text and run by proofs as Python. With one edit the functions are `before` and `after`; with
 several, `before_<edit>` and `after_<edit>`. `__<variant>` behind a `before` is another spelling; its `after` is
-`after...__<variant>` where there is one, else the plain one. `given_<function>` is a function the module must define in
+`after...__<variant>` where there is one, else the plain one. A `before` whose docstring says why, and that has no
+`after`, is a verdict: such code is right as it is. `given_<function>` is a function the module must define in
 just that way, or in that of one of its variants; `not_<case>` is code that must not match; `proof` gives the arguments
 a proof runs both sides with. `given_*` and `not_*` may be taken from a shared file: see `porter.rulebook.shared`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+maybe: Any = None  # marks an optional part of a pattern: see `porter.rulebook.optional`; it is read, never run
 ROLES = ("norm", "rotary", "attention", "mlp", "experts", "layer", "model", "causal")
 UNITS = ("expression", "expressions", "statements", "function")
 
@@ -22,7 +24,7 @@ class Edit:
     """One place a rule changes.
 
     site:    `<role>.<method>` (`norm.forward`, `attention.__init__`), `*.<method>`, `function` (any module function),
-             or `*` (every function).
+             `*` (every function), or a class of PyTorch (`torch.nn.LayerNorm`), which a rule has no code of.
     unit:    `function` takes a whole body; `statements` a run of statements with `...` for what stays between;
              `expression` every occurrence; `expressions` several, each once, with statements to run before the first.
     private: locals of the pattern whose meaning the edit changes: nothing that stays may touch them.
@@ -48,7 +50,10 @@ class Rule:
     scope:      `class`: the edits belong to one class, each class for itself. `module`: every class of an edit's role
                 must take it.
     attributes: attribute names in the patterns that stand for any attribute, the same one throughout.
-    requires:   attribute -> rule that must take the forward of that attribute's class.
+    answers:    needs of its sites that the rule answers, by default one of the rule's own name. A site is whole where
+                every need that rules of its kind answer is answered by one of them, is closed or has a verdict.
+    closes:     why -> needs that no rule can answer in a class all of whose norms are of classes that this rule takes.
+    requires:   attribute -> rule, or need that a rule answers: one must take the forward of that attribute's class.
     on_demand:  apply only where another rule requires this one.
     supersedes: rules that yield to this one where both match.
     guards:     metavariable, or attribute of `self` -> the values the configuration's default must have.
@@ -66,6 +71,8 @@ class Rule:
     edits: tuple[Edit, ...] = ()
     scope: str = "class"
     attributes: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    closes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     requires: dict[str, str] = field(default_factory=dict)
     on_demand: bool = False
     supersedes: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ rule = Rule(
     unit="statements",
     varying=("residual", "branch"),
     attributes=("norm",),
+    answers=("sum",),
     requires={"norm": "norm_rms_residual"},
 )
 

@@ -17,6 +17,7 @@ rule = Rule(
         Edit("forward", site="attention.forward", unit="expressions"),
         Edit("init", site="attention.__init__", unit="statements"),
     ),
+    answers=("qkv",),
     merges=(("qkv", ("q_proj", "k_proj", "v_proj"), "qkv_sizes"),),
 )
 

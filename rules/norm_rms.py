@@ -18,6 +18,7 @@ rule = Rule(
         Edit("forward", site="*.forward", unit="function"),
         Edit("init", site="*.__init__", unit="statements", parameters=("width",)),
     ),
+    answers=("norm",),
 )
 
 

@@ -16,6 +16,8 @@ rule = Rule(
         Edit("forward", site="norm.forward", unit="function"),
         Edit("helper", site="norm._norm", unit="function"),
     ),
+    answers=("norm",),
+    closes={"npu_add_rms_norm wants gamma in the dtype of x: 1 + weight would be rounded": ("sum", "last_sum")},
     attributes=("epsilon",),
 )
 

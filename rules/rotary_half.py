@@ -15,7 +15,7 @@ from porter.npu import torch_npu
 from porter.rule import Rule
 from rules.shared.rotary import given_rotate_half
 
-rule = Rule(site="function", unit="function")
+rule = Rule(site="function", unit="function", answers=("rotation",))
 
 
 def before(q, k, cos, sin, unsqueeze_dim):

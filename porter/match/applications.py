@@ -10,6 +10,7 @@ from porter.match.hits import hits_at, would_match
 from porter.match.soundness.callers import unreached_user
 from porter.match.subject import Subject
 from porter.rulebook import LoadedRule
+from porter.rulebook.faults import is_of_pytorch
 
 
 def applications_of(rule: LoadedRule, subject: Subject) -> Iterator[Application]:
@@ -44,6 +45,12 @@ def application_in(rule: LoadedRule, cls: str, subject: Subject) -> Application 
         hits += found
         shared = Bindings(attributes=found[0].match.bindings.attributes)
     return _application(rule, hits, shared.attributes)
+
+
+def is_class_of(rule: LoadedRule, cls: str, subject: Subject) -> bool:
+    """Whether a rule is about a class that the file does not define, by its last name there."""
+    site = rule.edits[0].edit.site
+    return is_of_pytorch(site) and cls not in subject.tree.classes and subject.made.get(cls) == {site}
 
 
 def _of_classes(rule: LoadedRule, subject: Subject) -> Iterator[Application]:

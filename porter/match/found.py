@@ -74,8 +74,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a search found. `demanded` are applications of rules that others need."""
+    """All that a search found. `demanded` are applications of rules that others need; `verdicts` change nothing."""
 
     applications: tuple[Application, ...]
+    verdicts: tuple[Application, ...]
+    elsewhere: dict[str, LoadedRule]  # classes of PyTorch that a rule is about, by their last name
     demanded: tuple[Application, ...]
     failures: tuple[Failure, ...]

@@ -7,6 +7,7 @@ from porter.match.conditions import is_guarded
 from porter.match.found import Failure, Hit
 from porter.match.patterns import PatternMatcher
 from porter.match.relied import unmet
+from porter.match.soundness.values import used_by_what_stays
 from porter.match.subject import Place, Subject
 from porter.rulebook import LoadedEdit, LoadedRule
 
@@ -22,7 +23,8 @@ def hits_at(rule: LoadedRule, loaded: LoadedEdit, place: Place, start: Bindings,
         matcher = PatternMatcher(rule, pattern, subject.tree)
         matches = matcher.find(place.function, unit, start)
         matches = [match for match in matches if _may(rule, loaded, place, match, subject)]
-        hits += [Hit(loaded.edit, place.site, place.owner, match) for match in matches]
+        found = (Hit(loaded.edit, place.site, place.owner, match) for match in matches)
+        hits += [hit for hit in found if not pattern.absent or used_by_what_stays(hit, subject.tree) is None]
         if hits and unit != "expression":
             return hits
         if matcher.miss and (deepest is None or matcher.miss.depth > deepest.depth):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from porter.match.applications import application_in, applications_of
+from porter.match.applications import application_in, applications_of, is_class_of
 from porter.match.found import Application, Findings
 from porter.match.soundness import unsound
 from porter.match.soundness.merges import broken_merges
@@ -13,44 +13,58 @@ from porter.rulebook import LoadedRule
 def search(rules: tuple[LoadedRule, ...], subject: Subject) -> Findings:
     """Every sound application of every rule; what two of them want is settled later."""
     found: list[Application] = []
-    by_name = {rule.name: rule for rule in rules}
+    verdicts: list[Application] = []
     demanded: dict[tuple[str, str], Application] = {}
     for rule in rules:
         if rule.declared.on_demand:
             continue
         for application in applications_of(rule, subject):
-            needs = _needs(application, by_name, subject)
-            if needs is not None and _sound(application, subject):
+            needs = _needs(application, rules, subject)
+            if needs is None:
+                continue
+            if rule.is_verdict:
+                verdicts.append(application)
+            elif _sound(application, subject):
                 found.append(application)
                 demanded.update({(need.rule.name, need.hits[0].site): need for need in needs})
     whole = _whole_merges(found, subject)
-    return Findings(tuple(whole), tuple(demanded.values()), tuple(subject.failures))
+    elsewhere = {cls: rule for cls in subject.made for rule in rules if is_class_of(rule, cls, subject)}
+    return Findings(tuple(whole), tuple(verdicts), elsewhere, tuple(demanded.values()), tuple(subject.failures))
 
 
-def _needs(application: Application, by_name: dict[str, LoadedRule], subject: Subject) -> list[Application] | None:
-    """The on-demand rules an application needs, each found and sound; None when one is not."""
-    needs: list[Application] = []
+def _needs(application: Application, rules: tuple[LoadedRule, ...], subject: Subject) -> list[Application] | None:
+    """The on-demand rules an application needs, each found and sound; None where a class is not taken as it must be."""
+    rule, needs = application.rule, list[Application]()
     attributes = dict(application.attributes)
-    for attribute, rule_name in application.rule.declared.requires.items():
+    for attribute, wanted in rule.declared.requires.items():
+        if attribute in rule.declared.attributes and attribute not in attributes:
+            continue  # of another spelling
         name = attributes.get(attribute, attribute)
         classes = _classes_of(application, name, subject)
-        rule = by_name.get(rule_name)  # None where it was left out on purpose
-        found = [_sound_in(rule, cls, subject) if rule else None for cls in classes]
+        takers = [other for other in rules if wanted == other.name]  # none where it was left out on purpose
+        takers = takers or [other for other in rules if wanted in other.needs and not other.declared.on_demand]
+        found = [_taken(takers, cls, subject) for cls in classes]
         missing = next((cls for cls, need in zip(classes, found, strict=True) if need is None), None)
         if missing is not None or not classes:
-            reason = f"`{rule_name}` does not take `{missing}.forward`, which `{application.rule.name}` needs"
+            reason = f"`{wanted}` does not take `{missing}.forward`, which `{rule.name}` needs"
             if not classes:
                 reason = f"the class of `{name}` is not of this file"
             for site in application.sites:
-                subject.fail(application.rule, site, reason)
+                subject.fail(rule, site, reason)
             return None
-        needs += [need for need in found if need is not None]
+        needs += [need for taken in found for need in taken or () if need.rule.declared.on_demand]
     return needs
 
 
-def _sound_in(rule: LoadedRule, cls: str, subject: Subject) -> Application | None:
-    application = application_in(rule, cls, subject)
-    return application if application is not None and _sound(application, subject) else None
+def _taken(rules: list[LoadedRule], cls: str, subject: Subject) -> list[Application] | None:
+    """Whether one of the rules takes a class; its application there, where the class is of this file."""
+    for rule in rules:
+        if is_class_of(rule, cls, subject):
+            return []
+        application = application_in(rule, cls, subject)
+        if application is not None and (rule.is_verdict or _sound(application, subject)):
+            return [application]
+    return None
 
 
 def _classes_of(application: Application, attribute: str, subject: Subject) -> list[str]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import libcst as cst
+
 from porter.anatomy import Anatomy, ConfigDefaults
 from porter.match.definitions import Definitions
 from porter.match.found import Failure
@@ -13,6 +15,7 @@ from porter.rulebook import LoadedRule
 from porter.source import Companion
 from porter.tree import Function, Node, Tree
 from porter.tree.functions import methods
+from porter.tree.names import dotted
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,16 @@ class Subject:
         found = self._places.get(site)
         if found is None:
             found = self._places[site] = self._find_places(site)
+        return found
+
+    @cached_property
+    def made(self) -> dict[str, set[str | None]]:
+        """Last name of what the module calls -> what that means by its imports: one class, where it is one thing."""
+        found: dict[str, set[str | None]] = {}
+        for node in self.tree.nodes(self.tree.module):
+            name = dotted(node.func) if node.__class__ is cst.Call else None
+            if name is not None:
+                found.setdefault(name.rpartition(".")[2], set()).add(self.tree.qualified(name))
         return found
 
     @cached_property

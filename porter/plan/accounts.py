@@ -16,7 +16,7 @@ class SiteReport:
     name: str  # "LlamaRMSNorm.forward"
     kind: str  # "norm"
     line: int
-    status: str  # "ported", "partly" (a rule for such sites does not fit), "kept" (on purpose) or "left" (no rule fits)
+    status: str  # "ported", "verdict" (right as it is), "partly" (a need is left), "kept" (on purpose), "left"
     rules: tuple[str, ...]
     reason: str | None
 
@@ -31,10 +31,15 @@ def _report(plan: Plan, site: Site) -> SiteReport | None:
     if site.kind == "rotary" and not rules:
         return None  # cos and sin are computed once a step: a rule may trim them, none has to
     reason: str | None = None
+    missing, verdicts = plan.missing_at(site), plan.verdicts_at(site)
+    reasons = "; ".join(dict.fromkeys(why for _, why in verdicts.values())) or None
     if {site.name, site.owner or site.name} & set(plan.kept):
         status, reason = "kept", "kept on purpose"
-    elif rules and not plan.missing_at(site):
+    elif rules and not missing:
         status = "ported"
+    elif verdicts and not missing:
+        status, reason = "verdict", reasons
+        rules = tuple(dict.fromkeys(name for name, _ in verdicts.values() if name))
     else:
         status, reason = "partly" if rules else "left", reason_of(plan, site)
     return SiteReport(site.name, site.kind, plan.tree.line(site.node), status, rules, reason)

@@ -8,6 +8,7 @@ from functools import cached_property
 from porter.anatomy import Anatomy, Site
 from porter.diagnostics import Refused
 from porter.match import Application, Failure, Findings
+from porter.plan.needs import closed_needs, needs_of
 from porter.plan.settle import settle
 from porter.rulebook import LoadedRule
 from porter.tree import Tree
@@ -19,16 +20,18 @@ class Plan:
     anatomy: Anatomy
     rules: tuple[LoadedRule, ...]
     applications: tuple[Application, ...]
+    verdicts: tuple[Application, ...]
+    elsewhere: dict[str, LoadedRule]  # classes of PyTorch that a rule is about, by their last name
     failures: tuple[Failure, ...]
     kept: tuple[str, ...]
 
     @cached_property
-    def _taken(self) -> dict[str, dict[str, None]]:
-        """Site -> names of the rules that take a part of it."""
-        taken: dict[str, dict[str, None]] = {}
+    def _taken(self) -> dict[str, dict[str, LoadedRule]]:
+        """Site -> the rules that take a part of it, by name."""
+        taken: dict[str, dict[str, LoadedRule]] = {}
         for application in self.applications:
             for site in application.sites:
-                taken.setdefault(site, {})[application.rule.name] = None
+                taken.setdefault(site, {})[application.rule.name] = application.rule
         return taken
 
     @cached_property
@@ -42,13 +45,29 @@ class Plan:
         """Names of the rules that take a part of the site or all of it."""
         return tuple(self._taken.get(site, ()))
 
+    @cached_property
+    def _closed(self) -> dict[str, dict[str, str]]:
+        return closed_needs(self.anatomy, (*self.applications, *self.verdicts), self.elsewhere)
+
+    def verdicts_at(self, site: Site) -> dict[str, tuple[str, str]]:
+        """Needs of a site that nothing has to answer or can -> the rule that says so, why."""
+        wanted = needs_of(site.kind, self.rules)
+        closed = self._closed.get(site.owner or "", {})
+        found = {need: ("", why) for need, why in closed.items() if need in wanted}
+        for application in self.verdicts:
+            for hit in application.hits:
+                if hit.site == site.name:
+                    name, reason = application.rule.name, hit.match.pattern.reason
+                    found |= dict.fromkeys(application.rule.needs, (name, reason))
+        return found
+
     def missing_at(self, site: Site) -> tuple[str, ...]:
-        """Rules for a piece of such sites that did not take it. Rules for whole functions are alternatives."""
-        wanted = f"{site.kind}.forward"
-        edits = ((rule, loaded.edit) for rule in self.rules for loaded in rule.edits)
-        made_for_it = (rule for rule, edit in edits if edit.site == wanted and edit.unit != "function")
-        taken = self.rules_at(site.name)
-        return tuple(rule.name for rule in made_for_it if rule.name not in taken)
+        """Rules that would answer a need of the site that nothing answers."""
+        answered = {need for rule in self._taken.get(site.name, {}).values() for need in rule.needs}
+        answered |= set(self.verdicts_at(site))
+        wanted = needs_of(site.kind, self.rules).items()
+        missing = [rule for need, rules in wanted if need not in answered for rule in rules]
+        return tuple(dict.fromkeys(rule.name for rule in missing if not rule.is_verdict))
 
     def closest(self, site: Site) -> Failure | None:
         """The failure at `site` that says most: a reason in words, else the deepest miss."""
@@ -68,14 +87,16 @@ def make_plan(
     settled = settle((*findings.applications, *findings.demanded), tree)
     if isinstance(settled, Refused):
         return settled
-    return Plan(tree, anatomy, rules, settled, findings.failures, kept)
+    return Plan(tree, anatomy, rules, settled, findings.verdicts, findings.elsewhere, findings.failures, kept)
 
 
 def _speaks_of(failure: Failure, site: Site) -> bool:
-    """Whether the rule is for such sites: it names their kind, or a statement of it was found there."""
+    """Whether the rule is for such sites: it names their kind; one that names no need, where a statement was found."""
     assert failure.miss is not None
     kind = "function" if site.owner is None else site.kind
     is_named = any(loaded.edit.site.split(".")[0] == kind for loaded in failure.rule.edits)
+    if failure.rule.declared.answers:
+        return is_named or kind in failure.rule.needs
     return is_named or failure.miss.statements[0] > 0
 
 

@@ -26,7 +26,8 @@ def of_sites(sites: Sequence[SiteReport]) -> str:
     """A line a site: the rules that took it, or why none did; then the sum."""
     shown = [(site.name, site.kind, str(site.line), _fate(site)) for site in sites]
     counts = Counter(site.status for site in sites)
-    kinds = [("ported", "ported"), ("partly", "in part"), ("kept", "kept"), ("left", "left as they are")]
+    kinds = [("ported", "ported"), ("verdict", "right as they are")] if counts["verdict"] else [("ported", "ported")]
+    kinds += [("partly", "in part"), ("kept", "kept"), ("left", "left as they are")]
     total = f"{len(sites)} sites: {', '.join(f'{counts[kind]} {words}' for kind, words in kinds)}"
     return table(("site", "kind", "line", "rule, or why none"), shown, right=frozenset({2})) + f"\n\n{total}"
 
@@ -34,6 +35,8 @@ def of_sites(sites: Sequence[SiteReport]) -> str:
 def _fate(site: SiteReport) -> str:
     if site.status == "ported":
         return ", ".join(site.rules)
+    if site.status == "verdict":
+        return f"= {site.reason}"
     if site.status == "partly":
         return f"{', '.join(site.rules)} - but {site.reason}"
     return f"- {site.status}: {site.reason}" if site.reason else f"- {site.status}"

@@ -55,6 +55,15 @@ _KINDS = {
     "opaque": _TRUTH,
     "scope": _Kind(lambda value: value in ("class", "module"), "`class` or `module`"),
     "attributes": _NAMES,
+    "answers": _NAMES,
+    "closes": _Kind(
+        lambda value: (
+            isinstance(value, dict)
+            and all(isinstance(why, str) and why for why in value)
+            and all(needs and _is_names(needs) for needs in value.values())
+        ),
+        'reasons and needs, as in `{"there is no such op": ("sum",)}`',
+    ),
     "requires": _Kind(
         lambda value: isinstance(value, dict) and _is_names((*value, *value.values())),
         'attributes and rules, as in `{"mlp": "swiglu"}`',

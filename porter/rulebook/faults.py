@@ -9,6 +9,7 @@ import libcst as cst
 
 from porter.rule import ROLES, Edit, Rule
 from porter.rulebook.markers import is_gap, is_open
+from porter.rulebook.optional import MOST, parts_of
 from porter.tree import Function, Node, Tree
 from porter.tree.functions import body_of, every_parameter, parameter_names, positional
 
@@ -22,10 +23,11 @@ _PATTERNS = ("before", "after", "given_", "not_")
 def fault_of_pair(edit: Edit, pattern: Pattern) -> str | None:
     """What is wrong with the two sides of a pattern, in words; None for one that can be used."""
     before, after = pattern.before, pattern.after
-    assert after is not None
-    one, other = before.name.value, after.name.value
     if all(map(is_gap, body_of(before))):
-        return f"`{one}` says nothing: a pattern needs a statement"
+        return f"`{before.name.value}` says nothing: a pattern needs a statement"
+    if after is None:
+        return _fault_of_site(edit.site)
+    one, other = before.name.value, after.name.value
     if not body_of(after):
         return f"`{other}` says nothing: what goes is said by `pass`"
     gaps_before, gaps_after = (sum(map(is_gap, body_of(f))) for f in (before, after))
@@ -52,6 +54,22 @@ def fault_of_pair(edit: Edit, pattern: Pattern) -> str | None:
         if lost:
             return f"`{one}` assigns {', '.join(sorted(lost))} and `{other}` does not; name them private"
     return None
+
+
+def fault_of_parts(before: Function, after: Function | None) -> str | None:
+    """What is wrong with the optional parts of two sides: those of `after` stand for those of `before`, in order."""
+    parts = parts_of(before)
+    if len(parts) > MOST:
+        return f"`{before.name.value}` has {len(parts)} optional parts, more than {MOST}: make two patterns of it"
+    given = len(parts_of(after)) if after is not None else len(parts)
+    if after is not None and given != len(parts):
+        return f"`{before.name.value}` has {len(parts)} optional parts, `{after.name.value}` has {given}"
+    return None
+
+
+def is_of_pytorch(site: str) -> bool:
+    """Whether a site is a class of PyTorch, which no file that is ported defines."""
+    return site.startswith("torch.nn.")
 
 
 def _fault_of_site(site: str) -> str | None:

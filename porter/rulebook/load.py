@@ -9,13 +9,22 @@ import libcst as cst
 from porter.diagnostics import Refused
 from porter.rule import Edit, Rule
 from porter.rulebook.declaration import declared
-from porter.rulebook.faults import fault_of_calls, fault_of_functions, fault_of_guards, fault_of_names, fault_of_pair
+from porter.rulebook.faults import (
+    fault_of_calls,
+    fault_of_functions,
+    fault_of_guards,
+    fault_of_names,
+    fault_of_pair,
+    fault_of_parts,
+    is_of_pytorch,
+)
 from porter.rulebook.identities import Identities, load_identities
 from porter.rulebook.kept import keep, kept, name_of_kept
 from porter.rulebook.loaded import LoadedEdit, LoadedRule
+from porter.rulebook.optional import spellings, without
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
-from porter.tree import Node, Tree
+from porter.tree import Function, Node, Tree
 from porter.tree.collector import paused_collector
 
 
@@ -49,11 +58,14 @@ def _load_rules(directory: Path, proving: bool) -> tuple[LoadedRule, ...] | Refu
             return rule
         loaded.append(rule)
     names = {rule.name for rule in loaded}
+    needs = {need for rule in loaded for need in rule.needs}
     for rule in loaded:
-        for other in (*rule.declared.supersedes, *rule.declared.requires.values()):
+        asked = [(other, names) for other in rule.declared.supersedes]
+        asked += [(other, names | needs) for other in rule.declared.requires.values()]
+        for other, known in asked:
             if other == rule.name:
                 return broken(rule.tree, rule.tree.statements[0], f"rule `{rule.name}` names itself")
-            if other not in names:
+            if other not in known:
                 return broken(rule.tree, rule.tree.statements[0], f"rule `{rule.name}` names no rule `{other}`")
     return tuple(loaded)
 
@@ -120,6 +132,8 @@ def _without_after(tree: Tree, taken: tuple[Taken, ...]) -> list[Pattern]:
 def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[LoadedEdit, ...] | Refused:
     unit, site = rule.unit or "statements", rule.site or "*"
     edits = rule.edits or (Edit("", site, unit, rule.private, rule.parameters, rule.varying),)
+    if is_of_pytorch(site):
+        return (LoadedEdit(edits[0], ()),)
     loaded = []
     for edit in edits:
         suffix = f"_{edit.name}" if edit.name else ""
@@ -131,15 +145,27 @@ def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[Loaded
             variant = name[len(f"before{suffix}") :]
             after = tree.functions.get(f"after{suffix}{variant}") or tree.functions.get(f"after{suffix}")
             before = tree.functions[name]
-            if after is None:
-                return broken(tree, before, f"`{name}` has no `after{suffix}`")
-            pattern = Pattern(name, before, after, tree)
-            fault = fault_of_pair(edit, pattern) or fault_of_calls(pattern)
+            if after is None and not before.get_docstring():
+                return broken(tree, before, f"`{name}` has no `after{suffix}`, and no docstring that says why")
+            fault = fault_of_parts(before, after)
+            found = [] if fault else _spelled(name, before, after, tree)
+            fault = fault or next(filter(None, (fault_of_pair(edit, p) or fault_of_calls(p) for p in found)), None)
             if fault:
-                return broken(tree, after, fault)
-            patterns.append(pattern)
+                return broken(tree, after or before, fault)
+            patterns += found
         fault = fault_of_names(edit, patterns)
         if fault:
             return broken(tree, declaration.value, fault)
         loaded.append(LoadedEdit(edit, tuple(patterns)))
+    silent = [p for each in loaded for p in each.patterns if p.after is None]
+    if silent and any(pattern.after for each in loaded for pattern in each.patterns):
+        return broken(tree, silent[0].before, f"`{silent[0].name}` has no `after`, and others of the rule have one")
     return tuple(loaded)
+
+
+def _spelled(name: str, before: Function, after: Function | None, tree: Tree) -> list[Pattern]:
+    """A pattern for every spelling that its optional parts allow."""
+    return [
+        Pattern(name, without(before, absent), after and without(after, absent), tree, absent)
+        for absent in spellings(before)
+    ]

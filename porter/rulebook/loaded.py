@@ -42,6 +42,16 @@ class LoadedRule:
         return self.document.split("\n")[0]
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """The needs that it answers."""
+        return self.declared.answers or (self.name,)
+
+    @cached_property
+    def is_verdict(self) -> bool:
+        """Whether it changes nothing: it says of code that it is right as it is."""
+        return all(pattern.after is None for loaded in self.edits for pattern in loaded.patterns)
+
+    @property
     def path(self) -> str:
         """The rule file as messages name it."""
         return self.tree.display

@@ -9,6 +9,9 @@ A rule of several edits brings `proof_before(draw)` and `proof_after(draw)`, eac
 results to compare. They should call the rule's own functions: those that ran are in the figures, and a proof that
 calls none of them proves nothing.
 
+A verdict needs no proof: what is shown is that its near misses do not match. One that says a fused form is not exact
+brings that form as `proof_after`, and passes where it is not: where it breaks the error rule.
+
 Error rule: see `porter.verify.rounding`. A rule without a proof, or without `not_*` cases, is `unproved`: not passed.
 """
 
@@ -118,20 +121,33 @@ def prove_identities(identities: Identities, seeds: int = 64) -> Proof:
 def prove_rule(rule: LoadedRule, seeds: int = 64) -> Proof:
     """Prove one rule on `seeds` draws in each of float32, bfloat16 and float16."""
     findings = _Findings()
-    try:
-        executable = execute(rule)
-    except Exception as error:  # the rule's own code: whatever it raises is a finding
-        findings.failed.append(f"the file does not run: {_told(error, rule)}")
-    else:
-        _run(rule, executable, seeds, findings)
-    _check_negatives(rule, findings)
+    for absent in _choices(rule):
+        try:
+            executable = execute(rule, absent)
+        except Exception as error:  # the rule's own code: whatever it raises is a finding
+            findings.failed.append(f"the file does not run: {_told(error, rule)}")
+            break
+        if rule.is_verdict:
+            _show_inexact(rule, executable, seeds, findings)
+        else:
+            _run(rule, executable, max(seeds // 8, 1) if absent else seeds, findings)
+    if any(loaded.patterns for loaded in rule.edits):
+        _check_negatives(rule, findings)
     figures: dict[str, Any] = {str(d).removeprefix("torch."): f.as_dict() for d, f in findings.figures.items()}
     figures |= {"draws": seeds, "negatives": len(rule.negatives), "not_run": findings.not_run}
     status = "failed" if findings.failed else "unproved" if findings.missing else "passed"
     notes = [f"not run by the proof: {', '.join(findings.not_run)}"] if findings.not_run else []
     claim = f"algebra proved on {seeds * len(DTYPES)} draws" if status == "passed" else f"algebra {status}"
+    if rule.is_verdict and status == "passed":
+        claim = "verdict: the fused form is not exact" if findings.figures else "verdict: nothing is changed"
     detail = "; ".join([*findings.failed, *findings.missing, *notes])
     return Proof(rule.name, status, figures, detail, f"{claim} (as {current_chip()}); kernel: not run")
+
+
+def _choices(rule: LoadedRule) -> list[frozenset[int]]:
+    """Numbers of optional parts to prove the rule without: none, each by itself, all of them."""
+    every = {number for loaded in rule.edits for pattern in loaded.patterns for number in pattern.absent}
+    return list(dict.fromkeys([frozenset(), *(frozenset({number}) for number in sorted(every)), frozenset(every)]))
 
 
 # -- running both sides
@@ -152,6 +168,16 @@ def _run(rule: LoadedRule, executable: Executable, seeds: int, findings: _Findin
         findings.not_run += [name for name in own if name not in executable.ran]
         if not executable.ran:
             findings.missing.append("the proof runs none of the rule's own functions")
+
+
+def _show_inexact(rule: LoadedRule, executable: Executable, seeds: int, findings: _Findings) -> None:
+    """The fused form that a verdict turns down, where it brings one, must break the error rule."""
+    tried = _Findings()
+    if any(name.startswith("proof_before") for name in executable.functions):
+        _run(rule, executable, seeds, tried)
+        findings.figures = tried.figures
+        if not tried.failed:
+            findings.failed.append("the fused form that it turns down is exact")
 
 
 def _draw_once(side: _Sides, dtype: torch.dtype, seed: int, findings: _Findings) -> str | None:
@@ -181,6 +207,8 @@ def _sides(rule: LoadedRule, executable: Executable, findings: _Findings) -> Ite
         findings.missing.append("no `proof_before` and `proof_after`, which a rule of several edits needs")
         return
     for pattern in rule.edits[0].patterns:
+        if pattern.absent != executable.absent:
+            continue
         variant = pattern.name[len("before") :]
         proof = executable.get(f"proof{variant}") or executable.get("proof")
         if proof is None:

@@ -286,3 +286,35 @@ def test_the_limit_is_the_sources_worst_error_or_one_ulp():
     exact = Figures()
     exact.add(truth.bfloat16(), torch.tensor([1.0078125, 100.0]).bfloat16(), truth)
     assert exact.passed and exact.of_limit == 1.0
+
+
+VERDICT = """
+rule = Rule(site="mlp.forward", unit="statements")
+def before(self, x):
+    \"\"\"the fused form rounds more often\"\"\"
+    y = self.act(x)
+def not_other(self, x):
+    y = self.other(x)
+"""
+INEXACT = """
+def proof_before(draw):
+    return _own(draw, lambda x: x * torch.sigmoid(x))
+def proof_after(draw):
+    return _own(draw, lambda x: {fused})
+def _own(draw, act):
+    return before(draw.module(act=act), draw.normal(2, 7))["y"]
+"""
+
+
+def test_a_verdict_is_shown_by_its_near_misses(rule):
+    proof = rule(VERDICT)
+    assert proof.passed and proof.claim.startswith("verdict: nothing is changed")
+    assert rule(VERDICT.replace("self.other(x)", "self.act(x)")).status == "failed"
+
+
+def test_a_verdict_on_exactness_fails_where_the_fused_form_is_exact(rule):
+    inexact = rule(VERDICT + INEXACT.format(fused="x * torch.sigmoid(x.bfloat16()).to(x.dtype)"))
+    assert inexact.passed and inexact.claim.startswith("verdict: the fused form is not exact")
+    assert inexact.figures["float32"]["of_limit"] > 1
+    exact = rule(VERDICT + INEXACT.format(fused="torch.nn.functional.silu(x)"))
+    assert exact.status == "failed" and "is exact" in exact.detail

@@ -25,7 +25,11 @@ def constant_value(case: Case) -> Found:
 
 def stray_use(case: Case) -> Found:
     """A private value is used by code that stays."""
-    hit, tree = case.hit, case.tree
+    return used_by_what_stays(case.hit, case.tree)
+
+
+def used_by_what_stays(hit: Hit, tree: Tree) -> Found:
+    """Where code that an edit leaves uses a value that the edit keeps for itself."""
     private = {value for (name, _), value in hit.match.bindings.locals.items() if name in hit.edit.private}
     if not private:
         return None

@@ -1,0 +1,46 @@
+"""What sites need: which rules may answer it, what answers it already, and what no rule can answer, and why.
+
+A rule answers needs of the kind of site that it speaks of; one rule is enough for each. A need has a verdict where the
+code is right as it is, or where every norm of the class is of a kind for which no op answers that need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from porter.anatomy import Anatomy
+from porter.match import Application
+from porter.rulebook import LoadedRule
+
+Needs = dict[str, list[LoadedRule]]  # need -> the rules that may answer it
+
+
+def needs_of(kind: str, rules: Iterable[LoadedRule]) -> Needs:
+    """What sites of a kind need, by the rules that speak of them."""
+    wanted: Needs = {}
+    for rule in rules:
+        if any(loaded.edit.site == f"{kind}.forward" for loaded in rule.edits):
+            for need in rule.needs:
+                wanted.setdefault(need, []).append(rule)
+    return wanted
+
+
+def closed_needs(
+    anatomy: Anatomy, taken: Iterable[Application], elsewhere: Mapping[str, LoadedRule]
+) -> dict[str, dict[str, str]]:
+    """Class -> the needs that no rule can answer in it, and why; `elsewhere` are classes of other files with a rule."""
+    closing: dict[str, dict[str, str]] = {cls: _closed_by(rule) for cls, rule in elsewhere.items()}
+    for application in taken:
+        for owner in {hit.owner for hit in application.hits if hit.owner}:
+            closing[owner] = {**closing.get(owner, {}), **_closed_by(application.rule)}
+    found: dict[str, dict[str, str]] = {}
+    for holder, members in anatomy.members.items():
+        held = dict.fromkeys(cls for member in members.values() for cls in member.classes)
+        norms = [closing.get(cls, {}) for cls in held if anatomy.roles.get(cls) == "norm" or cls in elsewhere]
+        if norms:
+            found[holder] = {need: why for need, why in norms[0].items() if all(need in each for each in norms)}
+    return found
+
+
+def _closed_by(rule: LoadedRule) -> dict[str, str]:
+    return {need: why for why, needs in rule.declared.closes.items() for need in needs}
