@@ -21,6 +21,7 @@ rule = Rule(
         Edit("forward", site="mlp.forward", unit="expression"),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
+    answers=("gate",),
     guards={"activation": ("gelu", "gelu_pytorch_tanh")},
     merges=(("gate_up", ("gate_proj", "up_proj"), None),),
 )

@@ -16,7 +16,7 @@ from porter.rule import Rule
 from porter.runtime import neighbour_rotation
 from rules.shared.rotary import given_rotate_every_two, given_rotate_half__interleaved
 
-rule = Rule(site="function", unit="function")
+rule = Rule(site="function", unit="function", answers=("rotation",))
 
 
 def before(q, k, cos, sin, unsqueeze_dim):
