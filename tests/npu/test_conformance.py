@@ -64,6 +64,9 @@ ATTENTION = [
     attention(t(9, 8, 128), t(9, 8, 128), "TND", num_heads=8, actual_seq_lengths=[4, 9],
               actual_seq_lengths_kv=[4, 9]),
     attention(t(2, 7, 8, 128), t(2, 7, 8, 128), "BSND", num_heads=8, softmax_lse_flag=True),
+    attention(t(2, 7, 8, 128), t(2, 9, 8, 128), "BSND", num_heads=8, pse_shift=t(1, 8, 7, 9)),
+    attention(t(2, 1, 8, 64, dtype=BF16), t(2, 9, 8, 64, dtype=BF16), "BSND", num_heads=8,
+              pse_shift=t(2, 8, 1, 16, dtype=BF16)),
 ]  # fmt: skip
 WRITES = [
     call(op, t(2, 16, 2, 64, dtype=dtype), t(2, dtype=index), t(2, 3, 2, 64, dtype=dtype), 1)

@@ -35,6 +35,7 @@ def calls(dtype):
         "npu_geglu": [((x,), {}), ((x, 2, 0, True), {}), ((x[:, :4].transpose(0, 1), 0), {"activate_left": True})],
         "npu_fused_infer_attention_score": [
             ((q, cache, cache.flip(1)), {**heads, "atten_mask": mask}),
+            ((q, cache, cache), {**heads, "atten_mask": mask, "pse_shift": drawn(1, 4, 1, 9, dtype=dtype, seed=5)}),
             ((cache, cache, cache), {**heads, "num_heads": 2, "atten_mask": torch.ones(9, 9).triu(1).bool()}),
         ],
         "scatter_update": [
