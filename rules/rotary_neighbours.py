@@ -13,7 +13,7 @@ import torch
 
 from porter.npu import torch_npu
 from porter.rule import Rule
-from porter.runtime import neighbour_rotation
+from porter.runtime import neighbour_rotation, neighbour_table
 from rules.shared.rotary import given_rotate_every_two, given_rotate_half__interleaved
 
 rule = Rule(site="function", unit="function", answers=("rotation",))
@@ -45,10 +45,8 @@ def before__repeated(q, k, cos, sin, unsqueeze_dim):
 
 
 def after__repeated(q, k, cos, sin, unsqueeze_dim):
-    cos = cos.unsqueeze(unsqueeze_dim)
-    sin = sin.unsqueeze(unsqueeze_dim)
-    cos = cos[..., : cos.shape[-1] // 2].repeat_interleave(2, dim=-1)
-    sin = sin[..., : sin.shape[-1] // 2].repeat_interleave(2, dim=-1)
+    cos = neighbour_table(cos).unsqueeze(unsqueeze_dim)
+    sin = neighbour_table(sin).unsqueeze(unsqueeze_dim)
     rotate = neighbour_rotation(q)
     return torch_npu.npu_rotary_mul(q, cos, sin, "half", rotate), torch_npu.npu_rotary_mul(k, cos, sin, "half", rotate)
 
@@ -84,10 +82,8 @@ def before__repeated_wide(q, k, cos, sin, unsqueeze_dim):
 
 def after__repeated_wide(q, k, cos, sin, unsqueeze_dim):
     dtype = torch.promote_types(q.dtype, cos.dtype)
-    cos = cos.unsqueeze(unsqueeze_dim).to(dtype)
-    sin = sin.unsqueeze(unsqueeze_dim).to(dtype)
-    cos = cos[..., : cos.shape[-1] // 2].repeat_interleave(2, dim=-1)
-    sin = sin[..., : sin.shape[-1] // 2].repeat_interleave(2, dim=-1)
+    cos = neighbour_table(cos).unsqueeze(unsqueeze_dim).to(dtype)
+    sin = neighbour_table(sin).unsqueeze(unsqueeze_dim).to(dtype)
     q_rot, k_rot = q.to(dtype), k.to(dtype)
     rotate = neighbour_rotation(q_rot)
     q_embed = torch_npu.npu_rotary_mul(q_rot, cos, sin, "half", rotate)
@@ -109,10 +105,8 @@ def before__partial_repeated(q, k, cos, sin, unsqueeze_dim):
 
 
 def after__partial_repeated(q, k, cos, sin, unsqueeze_dim):
-    cos = cos.unsqueeze(unsqueeze_dim)
-    sin = sin.unsqueeze(unsqueeze_dim)
-    cos = cos[..., : cos.shape[-1] // 2].repeat_interleave(2, dim=-1)
-    sin = sin[..., : sin.shape[-1] // 2].repeat_interleave(2, dim=-1)
+    cos = neighbour_table(cos).unsqueeze(unsqueeze_dim)
+    sin = neighbour_table(sin).unsqueeze(unsqueeze_dim)
     rotary_dim = cos.shape[-1]
     cos = torch.nn.functional.pad(cos, (0, q.shape[-1] - rotary_dim), value=1.0)
     sin = torch.nn.functional.pad(sin, (0, q.shape[-1] - rotary_dim))
