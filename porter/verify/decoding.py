@@ -1,7 +1,8 @@
 """What a proof of an attention rule runs: a padded prefill and two decode steps, over a cache and masks of the rule's.
 
 Contract: `kernel(self, q, k, v, cos, sin, mask, cache)` gives the output (batch, length, heads, head_dim) of one step;
-`cache_edit` and `mask_edit` are the functions of the edits of those names. Of the outputs, those of padding are 0.
+`cache_edit` and `mask_edit` are the functions of the edits of those names. Of the outputs, those of padding are 0. All turns
+are by quarters, which no dtype rounds: what differs is the kernel's.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def prefill_and_decode(
     model = draw.module(config=config)
     common = dict(config=config, layer_idx=0, num_key_value_groups=HEADS // key_heads, training=False, is_causal=True)
     self = draw.module(**common, **attributes)
+    quarter = torch.tensor([1, 0, -1, 0], dtype=draw.dtype)
     cache, outputs, seen = None, [], 0
     for length in (7, 1, 1):
         cache = cache_edit(model, True, cache, None)["cache"]
@@ -54,7 +56,7 @@ def prefill_and_decode(
             position_ids=None,
         )
         q, k, v = (draw.normal(2, length, heads, HEAD_DIM) for heads in (HEADS, key_heads, key_heads))
-        angle = draw.uniform(2, length, turned // 2)
-        cos, sin = (torch.cat((part, part), -1) for part in (angle.cos(), angle.sin()))
+        quarters = draw.integers(0, 4, 2, length, turned // 2).repeat(1, 1, 2)
+        cos, sin = quarter[quarters], quarter[(quarters + 3) % 4]
         outputs.append(kernel(self, q, k, v, cos, sin, mask, cache) * padding[:, -length:, None, None])
     return outputs
