@@ -2,7 +2,7 @@
 
 Why:      five small kernels become two, of which the ones are a vector's fill.
 Numerics: exact: fp32 throughout, a product with 1.0, and the source's own two roundings behind.
-Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, here fp32; gamma covers the last dimension, which is a group.
+Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, here fp32; gamma covers the last dimension: a group.
           The weight has a number for each channel of all groups, so it cannot be the gamma.
 """
 
