@@ -17,7 +17,7 @@ LLAMA = "transformers.models.llama"
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("convert",), ("inspect",), ("rules",), ("prove",), ("verify",), ("run",), ("survey",)],
+    [(), ("convert",), ("inspect",), ("rules",), ("prove",), ("verify",), ("run",), ("matrix",)],
     ids=lambda words: " ".join(words) or "porter",
 )
 def test_help(porter_here, words):
@@ -50,7 +50,7 @@ def test_a_bare_import_loads_click_only(porter_process):
 
 
 def test_an_interrupt_exits_130(environment, tmp_path):
-    command = [sys.executable, "-m", "porter", "survey"]
+    command = [sys.executable, "-m", "porter", "matrix", "--level", "port"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path)
     assert process.stdout is not None and process.stderr is not None
     process.stderr.readline()  # it has begun
@@ -63,7 +63,7 @@ def test_an_interrupt_exits_130(environment, tmp_path):
 
 
 def test_a_closed_pipe_is_no_error(environment, tmp_path):
-    command = f"set -o pipefail; {sys.executable} -m porter survey --limit 2 2>err.txt | true"
+    command = f"set -o pipefail; {sys.executable} -m porter matrix --level port --models gpt2,llama 2>err.txt | true"
     subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path)
     assert "Traceback" not in (tmp_path / "err.txt").read_text()
 

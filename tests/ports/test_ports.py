@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from porter.verify.sweep import sweep
 
 from porter.convert import convert
 from porter.diagnostics import Refused
 from porter.emit import check, emit
 from porter.source import load_source
 from porter.verify.parity import verify
-from porter.verify.sweep import sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKED_IN = sorted(path.parent for path in (ROOT / "generated_models").glob("*/port.json"))
