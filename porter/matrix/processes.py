@@ -111,7 +111,7 @@ def _child(
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
-    sys.stdout = sys.stderr = open(descriptor, "w", buffering=1, errors="replace")
+    sys.stdout = sys.stderr = os.fdopen(descriptor, "w", buffering=1, errors="replace")
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = int(limits.memory * GIB) if hard == resource.RLIM_INFINITY else min(int(limits.memory * GIB), hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from porter.diagnostics import Refused
-from porter.matrix.levels import Task, climb, is_known, preload
+from porter.matrix.findings import Task
+from porter.matrix.levels import climb, is_known, preload
 from porter.matrix.library import model_of
 from porter.matrix.processes import Ended, Limits, Said, run_each
 from porter.matrix.row import Row

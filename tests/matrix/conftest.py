@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from porter.diagnostics import Refused
-from porter.matrix import levels
+from porter.matrix.findings import FIND
 from porter.matrix.row import Row
 from porter.matrix.run import run
 from porter.rulebook import load_rules
@@ -34,13 +34,10 @@ def found(rules):
 
 @pytest.fixture
 def replaced(monkeypatch):
-    """Puts a function in the place of a level: it gives the level's own field, or does something bad."""
+    """Puts a function in the place of a level: it gives what the level finds, or does something bad."""
 
     def replace(level, function):
-        def run_level(row, task):
-            return levels._known_again(level, function(), row)
-
-        monkeypatch.setitem(levels._LEVELS, level, run_level)
+        monkeypatch.setitem(FIND, level, lambda task: function())
 
     return replace
 

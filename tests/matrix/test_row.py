@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from porter.diagnostics import Refused
-from porter.matrix.levels import accounts
+from porter.matrix.findings import accounts
 from porter.matrix.record import Record, read_record
 from porter.matrix.row import Row, is_wrong, row_data, row_of, worse
 from porter.plan import SiteReport
@@ -76,8 +76,10 @@ def test_a_record_that_cannot_be_written_is_as_it_was(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", "null", '{"format": 0, "rows": []}', '{"format": 1}', '{"format": 1, "rows": [{"model": "x"}]}']
-    + ['{"format": 1, "rows": [1]}', '{"format": 1, "rows": [{"model": "x", "module": "x", "nonsense": 1}]}'],
+    [
+        *("", "{}", "[]", "null", '{"format": 0, "rows": []}', '{"format": 1}', '{"format": 1, "rows": [1]}'),
+        *(f'{{"format": 1, "rows": [{row}]}}' for row in ('{"model": "x"}', '{"model": "x", "module": "x", "y": 1}')),
+    ],
 )
 def test_a_file_that_is_no_record_is_refused(text, tmp_path):
     (tmp_path / "x.json").write_text(text)

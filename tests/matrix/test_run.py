@@ -70,6 +70,7 @@ def test_what_changed_is_found_again(found, quick, monkeypatch, changed, again):
     rows, _ = found("llama", level="lowering")
     now = replace(identity.identities(), **changed)
     monkeypatch.setattr("porter.matrix.levels.identities", lambda: now)
+    monkeypatch.setattr("porter.matrix.findings.identities", lambda: now)
     _, began = found("llama", level="lowering", known=rows)
     assert began == [("llama", level) for level in again]
 
@@ -78,6 +79,7 @@ def test_a_level_that_no_longer_holds_is_not_said_of_the_row(found, quick, monke
     rows, _ = found("llama", level="lowering")
     now = replace(identity.identities(), porting="x", running=dict.fromkeys(LEVELS[1:], "changed"))
     monkeypatch.setattr("porter.matrix.levels.identities", lambda: now)
+    monkeypatch.setattr("porter.matrix.findings.identities", lambda: now)
     again, _ = found("llama", level="parity", known=rows)
     assert again["llama"].parity and again["llama"].capture is None and again["llama"].lowering is None
 
@@ -129,7 +131,7 @@ def test_what_gave_no_answer_is_asked_again(found, quick, replaced):
 
 
 def test_a_conversion_that_fails_is_a_row(found, monkeypatch):
-    monkeypatch.setattr("porter.matrix.levels.convert", lambda *arguments, **options: raises())
+    monkeypatch.setattr("porter.matrix.findings.convert", lambda *arguments, **options: raises())
     rows, _ = found("llama")
     assert rows["llama"].outcome == "crashed" and not rows["llama"].whole
     assert rows["llama"].failure["what"].startswith("ZeroDivisionError: of a model")
