@@ -12,7 +12,7 @@ import click
 from porter.cli.models import other_release_installed
 from porter.cli.talk import DONE, FAILED, Command, on_terminal, put, refuse, say, steps
 from porter.diagnostics import Diagnostic, Refused
-from porter.matrix.row import LEVELS, Row, is_wrong, worse
+from porter.matrix.row import LEVELS, Row, is_wrong, lacks, worse
 
 if TYPE_CHECKING:
     from porter.matrix.record import Record
@@ -61,7 +61,7 @@ def matrix(
         return refuse(asked, as_json=False)
     modules, rules, there = asked
     from porter.matrix.processes import Limits
-    from porter.matrix.record import Record
+    from porter.matrix.record import CannotWrite, Record
     from porter.matrix.run import run
     from porter.report.matrix import of_matrix
 
@@ -72,9 +72,8 @@ def matrix(
     try:
         record.write()
         rows = list(_told(found, record, there, len(modules)))
-    except OSError as error:
-        message = f"cannot write `{file}`: {error.strerror or error}"
-        return refuse(Refused((Diagnostic("P074", message, help="give --json another file"),)), as_json=False)
+    except CannotWrite as error:
+        return refuse(Refused((Diagnostic("P074", str(error), help="give --json another file"),)), as_json=False)
     rows.sort(key=lambda row: row.module)
     put(of_matrix(rows))
     return FAILED if any(is_wrong(row) for row in rows) else DONE
@@ -100,23 +99,33 @@ def _asked(
 
 
 def _told(found: Iterator[Began | Row], record: Record, there: dict[str, Row], total: int) -> Iterator[Row]:
-    """The rows, each kept and told as it comes, and what is worse in it than it was."""
+    """The rows, each kept and told as it comes; then what is worse than it was, or no longer known."""
     from porter.report.matrix import of_row
 
-    done, beneath = 0, []
+    at_work: dict[str, str] = {}
+    rows: list[Row] = []
     with steps("matrix", forks=True) as tell:
         for told in found:
             if not isinstance(told, Row):
-                if on_terminal():
-                    tell(f"{told.model}: {told.level}", done, total)
-                continue
-            before = there.get(told.model)
-            if told is not before:
-                record.keep(told)
-                tell(of_row(told), done, total)
-            if before is not None:
-                beneath += [f"{told.model} is worse than it was: {respect}" for respect in worse(told, before)]
-            done += 1
-            yield told
-    for line in beneath:
-        say(line)
+                at_work[told.model] = told.level
+            else:
+                at_work.pop(told.model, None)
+                if told is not there.get(told.model):
+                    record.keep(told)
+                    tell(of_row(told), len(rows), total)
+                rows.append(told)
+                yield told
+            if on_terminal():
+                tell(", ".join(f"{model} {level}" for model, level in at_work.items()), len(rows), total)
+    _say_what_was_lost([(row, there[row.model]) for row in rows if row.model in there])
+
+
+def _say_what_was_lost(pairs: list[tuple[Row, Row]]) -> None:
+    """Of rows and what they were: in which respects they got worse, and levels that nothing is known of now."""
+    for row, before in pairs:
+        for respect in worse(row, before):
+            say(f"{row.model} is worse than it was: {respect}")
+    lost = [level for level in LEVELS for row, before in pairs if lacks(row, before, level)]
+    if lost:
+        levels = ", ".join(dict.fromkeys(lost))
+        say(f"no longer known, as a port or what it runs on changed: {levels}; find it again with --level {lost[-1]}")

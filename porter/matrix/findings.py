@@ -6,7 +6,7 @@
     capture   one graph each for prefill and decode
     lowering  kernels a layer, the source's and the port's
 
-Contract: the port lies in the folder of its task. Raises NoAnswer where a level cannot be asked, and what a model raises.
+Contract: the port lies in the folder of its task. Raises NoAnswer where a level cannot be asked, and what models raise.
 """
 
 from __future__ import annotations

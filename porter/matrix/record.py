@@ -30,6 +30,10 @@ def read_record(path: Path) -> dict[str, Row] | Refused:
     return {row.model: row for row in rows}
 
 
+class CannotWrite(Exception):
+    """The file cannot be written, and is as it was; the text says why."""
+
+
 @dataclass
 class Record:
     """Rows by their models, and the file that holds them, if any."""
@@ -38,13 +42,16 @@ class Record:
     rows: dict[str, Row]
 
     def write(self) -> None:
-        """Make the file hold the rows, in one step. Raises OSError, and then the file is as it was."""
+        """Make the file hold the rows, in one step. Raises CannotWrite."""
         if self.path is None:
             return
         rows = sorted(self.rows.values(), key=lambda row: row.module)
         data = {"format": FORMAT, "rows": [row_data(row) for row in rows]}
-        with alone_in(self.path.absolute().parent):
-            replace_file(self.path, account(data).encode("utf-8"))
+        try:
+            with alone_in(self.path.absolute().parent):
+                replace_file(self.path, account(data).encode("utf-8"))
+        except OSError as error:
+            raise CannotWrite(f"cannot write `{self.path}`: {error.strerror or error}") from error
 
     def keep(self, row: Row) -> None:
         """Write with this row in the place of what was known of its model."""

@@ -68,6 +68,12 @@ def is_wrong(row: Row) -> bool:
     return row.failure is not None or compared or row.outcome == "crashed"
 
 
+def lacks(found: Row, known: Row, level: str) -> bool:
+    """Whether a level was known of a row and is not any more, though it would still apply."""
+    was = getattr(known, level, None) is not None
+    return was and getattr(found, level) is None and found.failure is None and found.whole
+
+
 def worse(found: Row, known: Row) -> tuple[str, ...]:
     """In which respects a row is worse than what was known of the same model; levels that it did not reach are none."""
     return tuple(_worse(found, known))

@@ -42,6 +42,15 @@ def test_what_converting_does_not_load(porter_process, words):
     assert porter_process(*words, python=("-c", code)).err == "0 []\n"
 
 
+def test_a_matrix_of_conversions_loads_neither_torch_nor_transformers(porter_process):
+    code = (
+        "import sys, porter.cli; porter.cli.exit_code(sys.argv[1:]);"
+        "print(sorted({'torch', 'transformers', 'rich', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = porter_process("matrix", "--level", "port", "--models", "llama", python=("-c", code))
+    assert done.err.split("\n")[1:] == ["[]", ""] and "llama  yes" in done.out
+
+
 def test_a_bare_import_loads_click_only(porter_process):
     code = (
         "import sys, porter.cli;print(sorted({'jinja2', 'rich', 'libcst', 'torch', 'transformers'} & set(sys.modules)))"

@@ -79,6 +79,14 @@ def test_a_port_that_differs_is_a_failure_and_said_to_be_worse(matrix, quick, re
     assert "llama is worse than it was: parity: was equal, is different" in err
 
 
+def test_levels_that_no_longer_hold_are_said(matrix, quick):
+    assert matrix("--models", "llama", "--level", "capture", "--json", "rows.json")[0] == 0
+    _, _, err = matrix("--models", "llama", "--level", "capture", "--json", "rows.json")
+    assert err == ""
+    code, _, err = matrix("--models", "llama", "--json", "rows.json", "--fresh")
+    assert code == 0 and "no longer known" in err and "variants, capture; find it again with --level capture" in err
+
+
 def test_a_model_that_porter_fails_on_is_a_row_and_a_failure(matrix, replaced):
     replaced("parity", lambda: 1 / 0)
     code, out, _ = matrix("--models", "llama,whisper")
@@ -118,4 +126,4 @@ def test_on_a_terminal_a_bar_shows_what_is_at_work(matrix, quick, monkeypatch):
     monkeypatch.setattr(sys.modules["porter.cli.matrix"], "on_terminal", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     code, out, err = matrix("--models", "llama")
-    assert code == 0 and "llama: parity" in err and "\x1b[" not in out
+    assert code == 0 and "matrix: llama parity" in err and "\x1b[" not in out

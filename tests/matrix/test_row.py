@@ -9,8 +9,8 @@ import pytest
 
 from porter.diagnostics import Refused
 from porter.matrix.findings import accounts
-from porter.matrix.record import Record, read_record
-from porter.matrix.row import Row, is_wrong, row_data, row_of, worse
+from porter.matrix.record import CannotWrite, Record, read_record
+from porter.matrix.row import Row, is_wrong, lacks, row_data, row_of, worse
 from porter.plan import SiteReport
 from porter.report.matrix import of_matrix, of_row
 
@@ -68,7 +68,7 @@ def test_a_record_that_cannot_be_written_is_as_it_was(tmp_path, monkeypatch):
     record.keep(ROW)
     before = (tmp_path / "rows.json").read_bytes()
     monkeypatch.setattr("porter.emit.swap.os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(CannotWrite, match="full"):
         record.keep(REFUSED)
     assert (tmp_path / "rows.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
@@ -128,6 +128,12 @@ def test_a_row_is_worse(now, then, said):
 )
 def test_a_row_is_not_worse(now, then):
     assert worse(now, then) == ()
+
+
+def test_what_is_no_longer_known():
+    assert lacks(replace(WHOLE, lowering=None), WHOLE, "lowering") and not lacks(WHOLE, WHOLE, "lowering")
+    assert not lacks(replace(ROW, lowering=None), WHOLE, "lowering"), "it is said that the row is not whole"
+    assert not lacks(WHOLE, replace(WHOLE, lowering=None), "lowering")
 
 
 def test_the_table_says_what_is_known_of_each_row():
