@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from porter.matrix.run import Began
     from porter.rulebook import LoadedRule
 
-JOBS = max(1, len(os.sched_getaffinity(0)) // 2)
+JOBS = max(1, (os.cpu_count() or 1) // 2)
 
 
 @click.command(cls=Command)

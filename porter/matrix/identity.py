@@ -48,9 +48,13 @@ def text_of(source: Source, code: str) -> str:
 
 @cache
 def identities() -> Identities:
-    """Reads all files that have a say, once a process."""
-    package = Path(__file__).parents[1]
-    made_by = _digest((*_of_folder(shipped("rules")), *_of_folder(shipped("templates")), *_of(package, _PORTING)))
+    """Of the porter that runs; reads all files that have a say, once a process."""
+    return identities_of(Path(__file__).parents[1], shipped("rules"), shipped("templates"))
+
+
+def identities_of(package: Path, rules: Path, templates: Path) -> Identities:
+    """Of the package porter in a folder, with rules and templates in others."""
+    made_by = _digest((*_of_folder(rules), *_of_folder(templates), *_of(package, _PORTING)))
     versions = [f"{name} {version_of(name)}" for name in _PACKAGES]
     running = {level: _digest((*versions, *_of(package, rooms))) for level, rooms in _ROOMS.items()}
     return Identities(made_by, running)
