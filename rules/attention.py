@@ -28,6 +28,7 @@ from rules.shared.eager_attention import (
     given_eager_attention_forward,
     given_eager_attention_forward__as_long_as_the_keys,
     given_eager_attention_forward__masked,
+    given_eager_attention_forward__that_may_cap,
     given_repeat_kv,
 )
 
@@ -143,7 +144,11 @@ def after_kernel(
         query = self.q_norm(query)
         key = self.k_norm(key)
     with maybe:
-        query = query * get_llama_4_attn_scale(positions, beta, length).transpose(1, 2).to(query.dtype)
+        query = query * get_llama_4_attn_scale(
+            positions,
+            beta,
+            length,
+        ).transpose(1, 2).to(query.dtype)
     ...
     if cache is not None:
         key, value = cache.update(key, value, self.layer_idx)

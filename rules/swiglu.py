@@ -19,6 +19,7 @@ rule = Rule(
         Edit("forward", site="mlp.forward", unit="expression"),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
+    attributes=("gate_proj", "up_proj", "act_fn"),
     answers=("gate",),
     guards={"activation": ("silu", "swish")},
     merges=(("gate_up", ("gate_proj", "up_proj"), None),),
@@ -45,6 +46,21 @@ def after_init(self, width, inner, bias, activation):
     ...
     if activation not in ("silu", "swish"):
         raise ValueError(f"npu_swiglu computes silu; this configuration asks for {activation!r}")
+
+
+def not_forward_activated_behind(self, x):
+    """The activation must be on the gate alone."""
+    self.act_fn(self.gate_proj(x) * self.up_proj(x))
+
+
+def not_forward_of_two_inputs(self, x, y):
+    """One product has one input."""
+    self.act_fn(self.gate_proj(x)) * self.up_proj(y)
+
+
+def not_forward_with_a_multiplier(self, x):
+    """The gate is scaled before its activation."""
+    self.act_fn(self.gate_proj(x) * self.multiplier) * self.up_proj(x)
 
 
 def _rows(draw):

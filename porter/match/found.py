@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from porter.match.bindings import Match, Miss
-from porter.rule import Edit
+from porter.rule import Edit, Merge
 from porter.rulebook import LoadedRule
 from porter.tree import Function, Node
 
@@ -44,6 +44,15 @@ class Application:
     def sites(self) -> tuple[str, ...]:
         """Where its hits are, each place once."""
         return tuple(dict.fromkeys(hit.site for hit in self.hits))
+
+    @property
+    def merges(self) -> tuple[Merge, ...]:
+        """What the rule merges, by the names that the source has for the parts."""
+        names = dict(self.attributes)
+        return tuple(
+            (merged, tuple(names.get(part, part) for part in parts), sizes)
+            for merged, parts, sizes in self.rule.declared.merges
+        )
 
     @cached_property
     def roots(self) -> frozenset[Node]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,7 +108,7 @@ class NpuOps(TorchDispatchMode):
 def write_checkpoint(source_class: Any, config: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """A random model of the source class, with noise, saved in `dtype`."""
     torch.manual_seed(SEED)
-    model = source_class(config)
+    model = source_class(deepcopy(config))  # saving writes into it, and what it writes is no dtype
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for parameter in model.parameters():  # tied ones come once
