@@ -2,7 +2,7 @@
 
 Why: without a matrix a graph on A2 and A3 rotates halves, whatever the mode says. Contract: a product with the matrix
 is exact, each column has one 1 or -1. It and the channels of a table are made once for a width, dtype and device, and
-are constants of every graph.
+are constants of every graph. Under a mode (fake tensors, say) nothing is kept: what is made there is no plain tensor.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+
+_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
 
 
 def neighbour_rotation(states: torch.Tensor, rotary_dim: int | None = None) -> torch.Tensor:
@@ -26,12 +28,14 @@ def neighbour_table(table: torch.Tensor) -> torch.Tensor:
 
 @torch.compiler.assume_constant_result
 def _matrix(width: int, rotary_dim: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    return _made(width, rotary_dim, dtype, device)
+    make = _made.__wrapped__ if _modes() or _function_modes() else _made
+    return make(width, rotary_dim, dtype, device)
 
 
 @torch.compiler.assume_constant_result
 def _channels(width: int, device: torch.device) -> torch.Tensor:
-    return _twice(width, device)
+    make = _twice.__wrapped__ if _modes() or _function_modes() else _twice
+    return make(width, device)
 
 
 @lru_cache(maxsize=16)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from porter.npu import torch_npu
 from porter.runtime import neighbour_rotation, neighbour_table
@@ -59,3 +60,13 @@ def test_both_are_plain_tensors_though_they_are_asked_for_in_inference_mode():
         x = torch.randn(2, 5, 3, 10)
         matrix, table = neighbour_rotation(x), neighbour_table(x)
     assert not matrix.is_inference() and not matrix.requires_grad and table.shape == x.shape
+
+
+def test_what_is_made_of_fake_tensors_is_not_kept_for_others():
+    with FakeTensorMode():
+        fake = torch.randn(2, 5, 3, 22)
+        assert isinstance(neighbour_rotation(fake), FakeTensor) and isinstance(neighbour_table(fake), FakeTensor)
+    x = torch.randn(2, 5, 3, 22)
+    assert torch.equal(x @ neighbour_rotation(x), rotate_half(x)) and type(neighbour_table(x)) is torch.Tensor
+    with FakeTensorMode() as mode:
+        assert isinstance(neighbour_table(mode.from_tensor(x)), FakeTensor)
