@@ -46,7 +46,7 @@ def after_init(self, width, inner, bias, activation):
     self.gate_up = nn.Linear(width, 2 * inner, bias=bias)
     ...
     if activation not in ("gelu", "gelu_pytorch_tanh"):
-        raise ValueError(f"npu_geglu computes gelu by erf or by tanh; this configuration asks for {activation!r}")
+        raise ValueError(f"npu_geglu computes gelu; this configuration asks for {activation!r}")
     self.approximate = int(activation == "gelu_pytorch_tanh")
 
 

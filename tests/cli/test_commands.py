@@ -151,13 +151,13 @@ def test_inspect_writes_nothing(porter_here, tmp_path, monkeypatch):
 
 
 def test_inspect_says_why(porter_here):
-    document = json.loads(porter_here("inspect", "transformers.models.nemotron", "--json").out)
+    document = json.loads(porter_here("inspect", "transformers.models.doge", "--json").out)
     left, partly = ([s["site"] for s in document["sites"] if s["status"] == kind] for kind in ("left", "partly"))
     assert left and partly
     messages = {miss["message"] for miss in document["misses"]}
     assert {f"no rule matches `{site}`" for site in left} <= messages
     assert len(messages) == len(left) + len(partly)
-    text = porter_here("inspect", "transformers.models.nemotron", "--why").out
+    text = porter_here("inspect", "transformers.models.doge", "--why").out
     for site in left:
         assert f"error[P102]: no rule matches `{site}`\n" in text
     for site in partly:

@@ -30,13 +30,21 @@ def ported(module: str, name: str):
 
 
 def test_there_are_checked_in_ports():
-    assert [path.name for path in CHECKED_IN] == ["llama2"]
+    assert [path.name for path in CHECKED_IN] == ["gemma3", "llama2", "phi3", "qwen3"]
 
 
 @pytest.mark.parametrize("folder", CHECKED_IN, ids=lambda path: path.name)
 def test_a_checked_in_port_is_byte_for_byte_what_convert_writes(folder):
     account = json.loads((folder / "port.json").read_text())
     assert check(ported(account["source"]["module"], account["name"]), folder) == []
+
+
+@pytest.mark.parametrize("folder", CHECKED_IN, ids=lambda path: path.name)
+def test_a_checked_in_port_passes_parity(folder):
+    checks = verify(folder, quick=True)
+    assert not isinstance(checks, Refused)
+    assert [check for check in checks if check.failed] == []
+    assert sum(check.passed for check in checks) >= 20
 
 
 @pytest.mark.parametrize("model", ["mistral", "qwen2", "qwen3", "granite", "seed_oss"])

@@ -117,8 +117,9 @@ DAMAGED = {
 
 @pytest.fixture
 def ports(tmp_path):
-    """A folder with a real port, and its registry."""
-    shutil.copytree(LLAMA2.parent, tmp_path / "ports", ignore=shutil.ignore_patterns("__pycache__"))
+    """A folder with one of the real ports, and the registry of all."""
+    others = [path.parent.name for path in LLAMA2.parent.glob("*/port.json") if path.parent != LLAMA2]
+    shutil.copytree(LLAMA2.parent, tmp_path / "ports", ignore=shutil.ignore_patterns("__pycache__", *others))
     return tmp_path / "ports"
 
 
