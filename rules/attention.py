@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import Edit, Rule, maybe
 from porter.runtime import (
     actual_seq_lengths,
     kernel_mask,
@@ -28,6 +28,7 @@ from rules.shared.eager_attention import (
     given_eager_attention_forward,
     given_eager_attention_forward__as_long_as_the_keys,
     given_eager_attention_forward__masked,
+    given_eager_attention_forward__that_may_cap,
     given_repeat_kv,
 )
 
@@ -58,6 +59,8 @@ rule = Rule(
     ),
     scope="module",
     answers=("kernel",),
+    attributes=("q_norm", "k_norm"),
+    requires={"q_norm": "norm", "k_norm": "norm"},  # over the last dimension, wherever the heads are
     # What the interface does beside the function that is checked: sdpa is causal only where the module is, and drops
     # out whatever it is told to.
     guards={
@@ -82,27 +85,70 @@ rule = Rule(
 )
 
 
-def before_kernel(self, q, k, v, cos, sin, mask, cache, scaling, dropout=0.0, **kwargs):
+def before_kernel(
+    self, q, k, v, cos, sin, mask, cache, scaling, turns=True, positions=None, beta=0.1, length=4, dropout=0.0, **kwargs
+):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)
     value = v.transpose(1, 2)
     ...
-    query, key = apply_rotary_pos_emb(query, key, cos, sin)
+    with maybe:
+        query = self.q_norm(query)
+        key = self.k_norm(key)
+        ...
+    with maybe:
+        if maybe(turns):
+            ...
+            query, key = apply_rotary_pos_emb(query, key, cos, sin)
+    with maybe:
+        query = self.q_norm(query)
+        key = self.k_norm(key)
+    with maybe:
+        query = query * get_llama_4_attn_scale(positions, beta, length).to(query.dtype)
     ...
     if cache is not None:
         key, value = cache.update(key, value, self.layer_idx)
     ...
     interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
     ...
-    output, weights = interface(self, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs)
+    output, weights = interface(
+        self,
+        query,
+        key,
+        value,
+        mask,
+        dropout=dropout,
+        scaling=scaling,
+        sliding_window=maybe,
+        position_ids=maybe,
+        **kwargs,
+    )
 
 
-def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
+def after_kernel(
+    self, q, k, v, cos, sin, mask, cache, scaling, turns=True, positions=None, beta=0.1, length=4, **kwargs
+):
     query = q
     key = k
     value = v
     ...
-    query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=2)
+    with maybe:
+        query = self.q_norm(query)
+        key = self.k_norm(key)
+        ...
+    with maybe:
+        if maybe(turns):
+            ...
+            query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=2)
+    with maybe:
+        query = self.q_norm(query)
+        key = self.k_norm(key)
+    with maybe:
+        query = query * get_llama_4_attn_scale(
+            positions,
+            beta,
+            length,
+        ).transpose(1, 2).to(query.dtype)
     ...
     if cache is not None:
         key, value = cache.update(key, value, self.layer_idx)
@@ -122,21 +168,9 @@ def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
     weights = None
 
 
-def before_kernel__window(self, q, k, v, cos, sin, mask, cache, scaling, dropout=0.0, **kwargs):
-    query = q.transpose(1, 2)
-    key = k.transpose(1, 2)
-    value = v.transpose(1, 2)
-    ...
-    query, key = apply_rotary_pos_emb(query, key, cos, sin)
-    ...
-    if cache is not None:
-        key, value = cache.update(key, value, self.layer_idx)
-    ...
-    interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-    ...
-    output, weights = interface(
-        self, query, key, value, mask, dropout=dropout, scaling=scaling, sliding_window=..., **kwargs
-    )
+def given_get_llama_4_attn_scale(positions, beta, length):
+    scaling = 1 + beta * torch.log(1 + torch.floor(positions / length))
+    return scaling[:, None, :, None]
 
 
 def before_cache(self, use_cache, cache, attention_mask, **kwargs):
@@ -192,6 +226,15 @@ def not_kernel_that_caches_before_rotary(self, q, k, v, cos, sin, mask, cache, s
     output, weights = interface(self, query, key, value, mask, dropout=0.0, scaling=scaling, **kwargs)
 
 
+class _Norm(torch.nn.Module):
+    def __init__(self, draw):
+        super().__init__()
+        self.weight = draw.normal(16)
+
+    def forward(self, x):
+        return x * self.weight
+
+
 def _prefill_and_decode(draw, kernel, cache_edit, mask_edit, window=None):
     """A padded prefill of 7 and two decode steps: the outputs of real positions."""
     config = LlamaConfig(
@@ -200,7 +243,8 @@ def _prefill_and_decode(draw, kernel, cache_edit, mask_edit, window=None):
     config.sliding_window = window
     model = draw.module(config=config)
     self = draw.module(
-        config=config, layer_idx=0, num_key_value_groups=2, training=False, is_causal=True, attention_dropout=0.0
+        config=config, layer_idx=0, num_key_value_groups=2, training=False, is_causal=True, attention_dropout=0.0,
+        q_norm=_Norm(draw), k_norm=_Norm(draw),
     )
     cache, outputs, seen = None, [], 0
     for length in (7, 1, 1):
@@ -218,14 +262,15 @@ def _prefill_and_decode(draw, kernel, cache_edit, mask_edit, window=None):
         q, k, v = draw.normal(2, length, 4, 16), draw.normal(2, length, 2, 16), draw.normal(2, length, 2, 16)
         angle = draw.uniform(2, length, 8)
         cos, sin = torch.cat((angle.cos(), angle.cos()), -1), torch.cat((angle.sin(), angle.sin()), -1)
-        output = kernel(self, q, k, v, cos, sin, mask, cache, 0.25)["output"]
+        positions = torch.arange(seen - length, seen)[None]
+        output = kernel(self, q, k, v, cos, sin, mask, cache, 0.25, True, positions, 0.1, 4)["output"]
         outputs.append(output * padding[:, -length:, None, None])
     return outputs
 
 
 def proof_before(draw):
     plain = _prefill_and_decode(draw, before_kernel, before_cache, before_mask)
-    windowed = _prefill_and_decode(draw, before_kernel__window, before_cache, before_mask__window, window=4)
+    windowed = _prefill_and_decode(draw, before_kernel, before_cache, before_mask__window, window=4)
     return plain, windowed
 
 

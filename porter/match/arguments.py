@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import libcst as cst
 
-from porter.rulebook.markers import is_ellipsis, is_rest
+from porter.rulebook.markers import is_ellipsis, is_optional, is_rest
 from porter.tree.fields import plain
 
 
@@ -32,10 +32,13 @@ def pair_arguments(p: cst.Call, s: cst.Call) -> Paired | None:
         if is_rest(argument):
             continue
         found = next((item for item in left if plain(item.keyword) == plain(argument.keyword)), None)
+        if found is None and is_optional(argument):
+            continue
         if found is None:
             return None
         left.remove(found)
-        pairs.append((argument, found))
+        if not is_optional(argument):
+            pairs.append((argument, found))
     positions = given[len(wanted) :]
     if (positions and not open_positions) or (left and not takes_rest):
         return None

@@ -52,8 +52,8 @@ def explain(plan: Plan, site: Site) -> Diagnostic:
     elif failure.miss is not None:
         done, total = failure.miss.statements
         pattern, expected = failure.miss.pattern, failure.miss.expected
-        label = f"expected `{pattern.file.code(expected).splitlines()[0]}`"
-        where = f"{failure.rule.path}:{pattern.file.line(expected)}"
+        label = f"expected `{pattern.code(expected)}`"
+        where = f"{pattern.file.display}:{pattern.line(expected)}"
         notes = (f"closest: {where} {pattern.name}, {done} of {total} statements match",)
     return Diagnostic("P102", message, plan.tree.span(node), label, notes, keep)
 

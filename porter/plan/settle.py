@@ -62,9 +62,6 @@ def _overlap(first: Application, second: Application, clash: tuple[Hit, Hit], tr
     a, b = clash
     node = (a.match.expressions or a.match.segments[0])[0]
     message = f"two rules want the same code of `{a.site}`: `{first.rule.name}` and `{second.rule.name}`"
-    notes = tuple(
-        f"{app.rule.path}:{hit.match.pattern.file.line(hit.match.pattern.before)} {hit.match.pattern.name}"
-        for app, hit in ((first, a), (second, b))
-    )
+    notes = tuple(f"{hit.match.pattern.place} {hit.match.pattern.name}" for hit in (a, b))
     help_text = f"leave one out with `--without {second.rule.name}`, or let one name the other in `supersedes`"
     return Refused((Diagnostic("P201", message, tree.span(node), "both match here", notes, help_text),))

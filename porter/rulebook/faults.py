@@ -9,6 +9,7 @@ import libcst as cst
 
 from porter.rule import ROLES, Edit, Rule
 from porter.rulebook.markers import is_gap, is_open
+from porter.rulebook.optional import MOST, parts_of
 from porter.tree import Function, Node, Tree
 from porter.tree.functions import body_of, every_parameter, parameter_names, positional
 
@@ -52,6 +53,17 @@ def fault_of_pair(edit: Edit, pattern: Pattern) -> str | None:
         lost = pattern.assigned - pattern.assigned_after - set(edit.private) - {"_"}
         if lost:
             return f"`{one}` assigns {', '.join(sorted(lost))} and `{other}` does not; name them private"
+    return None
+
+
+def fault_of_parts(before: Function, after: Function | None) -> str | None:
+    """What is wrong with the optional parts of two sides: those of `after` stand for those of `before`, in order."""
+    parts = parts_of(before)
+    if len(parts) > MOST:
+        return f"`{before.name.value}` has {len(parts)} optional parts, more than {MOST}: make two patterns of it"
+    given = len(parts_of(after)) if after is not None else len(parts)
+    if after is not None and given != len(parts):
+        return f"`{before.name.value}` has {len(parts)} optional parts, `{after.name.value}` has {given}"
     return None
 
 

@@ -15,14 +15,16 @@ from porter.rulebook.faults import (
     fault_of_guards,
     fault_of_names,
     fault_of_pair,
+    fault_of_parts,
     is_of_pytorch,
 )
 from porter.rulebook.identities import Identities, load_identities
 from porter.rulebook.kept import keep, kept, name_of_kept
 from porter.rulebook.loaded import LoadedEdit, LoadedRule
+from porter.rulebook.optional import spellings, without
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
-from porter.tree import Node, Tree
+from porter.tree import Function, Node, Tree
 from porter.tree.collector import paused_collector
 
 
@@ -56,11 +58,14 @@ def _load_rules(directory: Path, proving: bool) -> tuple[LoadedRule, ...] | Refu
             return rule
         loaded.append(rule)
     names = {rule.name for rule in loaded}
+    needs = {need for rule in loaded for need in rule.needs}
     for rule in loaded:
-        for other in (*rule.declared.supersedes, *rule.declared.requires.values()):
+        asked = [(other, names) for other in rule.declared.supersedes]
+        asked += [(other, names | needs) for other in rule.declared.requires.values()]
+        for other, known in asked:
             if other == rule.name:
                 return broken(rule.tree, rule.tree.statements[0], f"rule `{rule.name}` names itself")
-            if other not in names:
+            if other not in known:
                 return broken(rule.tree, rule.tree.statements[0], f"rule `{rule.name}` names no rule `{other}`")
     return tuple(loaded)
 
@@ -86,15 +91,15 @@ def load_rule(
     rule = declared(declaration.value, tree)
     if isinstance(rule, Refused):
         return rule
-    edits = _load_edits(tree, rule, declaration)
+    taken = (shared or SharedFiles(path.parent, proving=proving)).taken_by(tree)
+    if isinstance(taken, Refused):
+        return taken
+    edits = _load_edits(tree, taken, rule, declaration)
     if isinstance(edits, Refused):
         return edits
     fault = fault_of_functions(tree, rule)
     if fault is not None:
         return broken(tree, *fault)
-    taken = (shared or SharedFiles(path.parent, proving=proving)).taken_by(tree)
-    if isinstance(taken, Refused):
-        return taken
     alone = _without_after(tree, taken)
     given: dict[str, tuple[Pattern, ...]] = {}
     unguarded = fault_of_guards(rule, edits)
@@ -121,32 +126,42 @@ def _without_after(tree: Tree, taken: tuple[Taken, ...]) -> list[Pattern]:
     """Every `given` and every `not` of a rule: what it takes, then its own."""
     own = (tree, tuple(f for name, f in tree.functions.items() if name.startswith(PREFIXES)))
     every = [*((each.file, each.functions) for each in taken), own]
-    return [Pattern(f.name.value, f, None, file) for file, functions in every for f in functions]
+    return [
+        Pattern(f.name.value, f, None, file)
+        for file, functions in every
+        for f in functions
+        if f.name.value.startswith(PREFIXES)
+    ]
 
 
-def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[LoadedEdit, ...] | Refused:
+def _load_edits(
+    tree: Tree, taken: tuple[Taken, ...], rule: Rule, declaration: cst.Assign
+) -> tuple[LoadedEdit, ...] | Refused:
     unit, site = rule.unit or "statements", rule.site or "*"
     edits = rule.edits or (Edit("", site, unit, rule.private, rule.parameters, rule.varying),)
     if is_of_pytorch(site):
         return (LoadedEdit(edits[0], ()),)
+    functions = {f.name.value: f for each in taken for f in each.functions} | tree.functions
+    files = {f.name.value: each.file for each in taken for f in each.functions}
     loaded = []
     for edit in edits:
         suffix = f"_{edit.name}" if edit.name else ""
-        names = [n for n in tree.functions if n == f"before{suffix}" or n.startswith(f"before{suffix}__")]
+        names = [n for n in functions if n == f"before{suffix}" or n.startswith(f"before{suffix}__")]
         if not names:
             return broken(tree, declaration.value, f"no function `before{suffix}`")
         patterns = []
         for name in names:
             variant = name[len(f"before{suffix}") :]
-            after = tree.functions.get(f"after{suffix}{variant}") or tree.functions.get(f"after{suffix}")
-            before = tree.functions[name]
-            pattern = Pattern(name, before, after, tree)
-            if after is None and not pattern.reason:
-                return broken(tree, before, f"`{name}` has no `after{suffix}`, and no docstring that says why")
-            fault = fault_of_pair(edit, pattern) or fault_of_calls(pattern)
+            after = functions.get(f"after{suffix}{variant}") or functions.get(f"after{suffix}")
+            before, file = functions[name], files.get(name, tree)
+            if after is None and not before.get_docstring():
+                return broken(file, before, f"`{name}` has no `after{suffix}`, and no docstring that says why")
+            fault = fault_of_parts(before, after)
+            found = [] if fault else _spelled(name, before, after, file)
+            fault = fault or next(filter(None, (fault_of_pair(edit, p) or fault_of_calls(p) for p in found)), None)
             if fault:
-                return broken(tree, after or before, fault)
-            patterns.append(pattern)
+                return broken(file, after or before, fault)
+            patterns += found
         fault = fault_of_names(edit, patterns)
         if fault:
             return broken(tree, declaration.value, fault)
@@ -155,3 +170,11 @@ def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[Loaded
     if silent and any(pattern.after for each in loaded for pattern in each.patterns):
         return broken(tree, silent[0].before, f"`{silent[0].name}` has no `after`, and others of the rule have one")
     return tuple(loaded)
+
+
+def _spelled(name: str, before: Function, after: Function | None, tree: Tree) -> list[Pattern]:
+    """A pattern for every spelling that its optional parts allow."""
+    return [
+        Pattern(name, without(before, absent), after and without(after, absent), tree, absent)
+        for absent in spellings(before)
+    ]

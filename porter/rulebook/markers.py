@@ -1,10 +1,18 @@
-"""What a pattern leaves open: `...` among statements, among arguments, as a value."""
+"""What a pattern leaves open: `...` among statements, among arguments, as a value; `maybe`."""
 
 from __future__ import annotations
 
 import libcst as cst
 
 from porter.tree import Node
+
+MAYBE = "maybe"  # of statements: see `porter.rulebook.optional`
+
+
+def is_optional(argument: cst.Arg) -> bool:
+    """`keyword=maybe` in a call of a pattern: it may be given or not."""
+    is_maybe = isinstance(argument.value, cst.Name) and argument.value.value == MAYBE
+    return is_maybe and argument.keyword is not None
 
 
 def is_ellipsis(node: Node | None) -> bool:

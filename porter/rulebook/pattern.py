@@ -25,6 +25,7 @@ class Pattern:
     before: Function = field(compare=False, repr=False)
     after: Function | None = field(compare=False, repr=False)
     file: Tree = field(compare=False, repr=False)
+    absent: frozenset[int] = frozenset()  # numbers of its optional parts that this spelling is without
 
     @cached_property
     def metavariables(self) -> frozenset[str]:
@@ -116,4 +117,13 @@ class Pattern:
     @cached_property
     def place(self) -> str:
         """Where `before` stands, as messages name it: `rules/norm_rms.py:25`."""
-        return f"{self.file.display}:{self.file.line(self.before)}"
+        return f"{self.file.display}:{self.line(self.before)}"
+
+    def line(self, node: Node) -> int:
+        """The line of a node of `before`; of one that optional parts were taken out of, that of the function."""
+        return self.file.line(node if node in self.file.places else self.file.functions[self.before.name.value])
+
+    def code(self, node: Node) -> str:
+        """The first line of a node of either side, as it is written."""
+        text = self.file.code(node) if node in self.file.places else cst.Module([]).code_for_node(node).strip()
+        return text.splitlines()[0]

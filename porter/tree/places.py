@@ -29,6 +29,9 @@ class Places:
         self.text = "".join(self._tokens)
         self._line_starts = [0, *(at + 1 for at, char in enumerate(self.text) if char == "\n")]
 
+    def __contains__(self, node: Node) -> bool:
+        return node in self._starts
+
     def code(self, node: Node) -> str:
         """The node as it is written."""
         return "".join(self._tokens[self._starts[node] : self._ends[node]])

@@ -45,6 +45,8 @@ def other_activation(pair: Pair) -> Measured:
     setattr(config, field, "gelu" if present in ("silu", "swish") else "silu")
     state = pair.source.state_dict()
     source = type(pair.source)._from_config(config).eval()
+    if source.state_dict().keys() != state.keys():
+        raise NotApplicable("the activation has parameters of its own")
     source.load_state_dict(state)
     try:
         port = type(pair.port)._from_config(config).eval()

@@ -6,6 +6,7 @@ written but for what a pattern leaves open:
 - `...` as a statement does nothing; `...` among the arguments of a call, or as the value of one, is no argument;
 - functions of a `statements` edit return their locals as a dict, unless they end in `return`;
 - functions of an `expression` edit return its value, of an `expressions` edit the tuple of the values;
+- optional parts are there, plainly written, but for those whose numbers are `absent` (see `porter.rulebook.optional`);
 - what it takes from a shared file is as if it stood in the rule file;
 - a name defined only as `given_<name>` is that function, where it is complete.
 """
@@ -18,12 +19,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import libcst as cst
 import torch
 from torch import nn
 
 from porter.npu import torch_npu
 from porter.rulebook import LoadedRule
 from porter.rulebook.markers import is_gap
+from porter.rulebook.optional import parts_of, without
 from porter.rulebook.shared import Taken, is_of_rules
 from porter.tree.fields import walk
 
@@ -32,19 +35,23 @@ Function = Callable[..., Any]
 
 @dataclass
 class Executable:
-    """The functions of a rule file. `ran` grows with each `before*` and `after*` that is called."""
+    """The functions of a rule file. `ran` grows with each `before*` and `after*` that is called.
+
+    `absent` are the numbers of the optional parts that they are without.
+    """
 
     functions: dict[str, Function]
     ran: set[str] = field(default_factory=set)
+    absent: frozenset[int] = frozenset()
 
     def get(self, name: str) -> Function | None:
         return self.functions.get(name)
 
 
-def execute(rule: LoadedRule) -> Executable:
-    """Run the rule file. Raises whatever the file raises."""
+def execute(rule: LoadedRule, absent: frozenset[int] = frozenset()) -> Executable:
+    """Run the rule file, its patterns without some of their optional parts. Raises whatever the file raises."""
     tree = ast.parse(rule.tree.text)
-    tree.body = [node for node in tree.body if not _is_taking(node)]
+    tree.body = [_chosen(node, rule, absent) for node in tree.body if not _is_taking(node)]
     units = {
         function.name.value: loaded.edit.unit
         for loaded in rule.edits
@@ -58,16 +65,29 @@ def execute(rule: LoadedRule) -> Executable:
     module = types.ModuleType(f"_proof_of_{rule.name}")
     module.__dict__.update(torch=torch, nn=nn, torch_npu=torch_npu)
     for taken in rule.taken:
-        exec(compile(_taken_alone(taken), taken.file.display, "exec"), module.__dict__)
+        alone = _taken_alone(taken)
+        for node in alone.body:
+            if isinstance(node, ast.FunctionDef) and node.name in units:
+                _complete(node, units[node.name])
+        exec(compile(ast.fix_missing_locations(alone), taken.file.display, "exec"), module.__dict__)
     exec(compile(ast.fix_missing_locations(tree), rule.path, "exec"), module.__dict__)
     for name, patterns in rule.given.items():
         if not any(is_gap(node) for node in walk(patterns[0].before)):
             module.__dict__.setdefault(name, module.__dict__[patterns[0].name])
     loaded_functions = {name: value for name, value in module.__dict__.items() if callable(value)}
-    executable = Executable(loaded_functions)
+    executable = Executable(loaded_functions, absent=absent)
     for name in units:
         module.__dict__[name] = loaded_functions[name] = _recorded(name, loaded_functions[name], executable.ran)
     return executable
+
+
+def _chosen(node: ast.stmt, rule: LoadedRule, absent: frozenset[int]) -> ast.stmt:
+    """A function of the rule with its optional parts chosen; any other statement as it is."""
+    written = rule.tree.functions.get(node.name) if isinstance(node, ast.FunctionDef) else None
+    if written is None or not parts_of(written):
+        return node
+    alone = ast.parse(cst.Module([]).code_for_node(without(written, absent).with_changes(leading_lines=())))
+    return ast.increment_lineno(alone, node.lineno - 1).body[0]
 
 
 def call(function: Function, arguments: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +64,8 @@ class Pair:
         ids = self.prompts(len(lengths), max(lengths))
         columns = torch.arange(max(lengths))
         mask = (columns >= max(lengths) - torch.tensor(lengths)[:, None]).long()
-        ids = ids.masked_fill(mask == 0, self.config.get_text_config(decoder=True).pad_token_id or 0)
+        padding = getattr(self.config.get_text_config(decoder=True), "pad_token_id", None)  # not every model has one
+        ids = ids.masked_fill(mask == 0, padding or 0)
         batch = {"input_ids": ids, "attention_mask": mask, "position_ids": position_ids_from_mask(mask)}
         return {name: value for name, value in batch.items() if self.takes(name)}
 
@@ -106,7 +108,7 @@ class NpuOps(TorchDispatchMode):
 def write_checkpoint(source_class: Any, config: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """A random model of the source class, with noise, saved in `dtype`."""
     torch.manual_seed(SEED)
-    model = source_class(config)
+    model = source_class(deepcopy(config))  # saving writes into it, and what it writes is no dtype
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for parameter in model.parameters():  # tied ones come once

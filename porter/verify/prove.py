@@ -29,7 +29,9 @@ import torch
 
 from porter.diagnostics import Refused
 from porter.match import PatternMatcher
+from porter.match.conditions import exchanged_parameter
 from porter.npu import current_chip
+from porter.rule import Edit
 from porter.rulebook import IDENTITIES, LoadedEdit, LoadedRule, Pattern, load_rules, names_to_prove, unknown_rule
 from porter.rulebook.identities import Identities
 from porter.rulebook.markers import is_gap
@@ -121,15 +123,16 @@ def prove_identities(identities: Identities, seeds: int = 64) -> Proof:
 def prove_rule(rule: LoadedRule, seeds: int = 64) -> Proof:
     """Prove one rule on `seeds` draws in each of float32, bfloat16 and float16."""
     findings = _Findings()
-    try:
-        executable = execute(rule)
-    except Exception as error:  # the rule's own code: whatever it raises is a finding
-        findings.failed.append(f"the file does not run: {_told(error, rule)}")
-    else:
+    for absent in _choices(rule):
+        try:
+            executable = execute(rule, absent)
+        except Exception as error:  # the rule's own code: whatever it raises is a finding
+            findings.failed.append(f"the file does not run: {_told(error, rule)}")
+            break
         if rule.is_verdict:
             _show_inexact(rule, executable, seeds, findings)
         else:
-            _run(rule, executable, seeds, findings)
+            _run(rule, executable, max(seeds // 8, 1) if absent else seeds, findings)
     if any(loaded.patterns for loaded in rule.edits):
         _check_negatives(rule, findings)
     figures: dict[str, Any] = {str(d).removeprefix("torch."): f.as_dict() for d, f in findings.figures.items()}
@@ -141,6 +144,12 @@ def prove_rule(rule: LoadedRule, seeds: int = 64) -> Proof:
         claim = "verdict: the fused form is not exact" if findings.figures else "verdict: nothing is changed"
     detail = "; ".join([*findings.failed, *findings.missing, *notes])
     return Proof(rule.name, status, figures, detail, f"{claim} (as {current_chip()}); kernel: not run")
+
+
+def _choices(rule: LoadedRule) -> list[frozenset[int]]:
+    """Numbers of optional parts to prove the rule without: none, each by itself, all of them."""
+    every = {number for loaded in rule.edits for pattern in loaded.patterns for number in pattern.absent}
+    return list(dict.fromkeys([frozenset(), *(frozenset({number}) for number in sorted(every)), frozenset(every)]))
 
 
 # -- running both sides
@@ -200,6 +209,8 @@ def _sides(rule: LoadedRule, executable: Executable, findings: _Findings) -> Ite
         findings.missing.append("no `proof_before` and `proof_after`, which a rule of several edits needs")
         return
     for pattern in rule.edits[0].patterns:
+        if pattern.absent != executable.absent:
+            continue
         variant = pattern.name[len("before") :]
         proof = executable.get(f"proof{variant}") or executable.get("proof")
         if proof is None:
@@ -247,10 +258,11 @@ def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
             continue
         for loaded in rule.edits:
             for pattern in loaded.patterns:
-                if matches(rule, pattern, loaded.edit.unit, negative):
+                if matches(rule, pattern, loaded.edit, negative):
                     findings.failed.append(f"`{pattern.name}` matches `{negative.name}`, which it must not")
 
 
-def matches(rule: LoadedRule, pattern: Pattern, unit: str, negative: Pattern) -> bool:
+def matches(rule: LoadedRule, pattern: Pattern, edit: Edit, negative: Pattern) -> bool:
     """Whether the pattern matches in a `not_*` case of the rule. Sites, givens and guards do not count."""
-    return bool(PatternMatcher(rule, pattern, negative.file).find(negative.before, unit))
+    found = PatternMatcher(rule, pattern, negative.file).find(negative.before, edit.unit)
+    return any(exchanged_parameter(edit, match, negative.file) is None for match in found)
