@@ -11,6 +11,7 @@ from pathlib import Path
 
 from porter.diagnostics import Refused
 from porter.matrix.findings import Task
+from porter.matrix.identity import identities
 from porter.matrix.levels import climb, is_known, preload
 from porter.matrix.library import model_of
 from porter.matrix.processes import Ended, Limits, Said, run_each
@@ -54,6 +55,7 @@ def run(
     if not asked:
         return
     preload(level)
+    identities()  # read once, for all processes
     with tempfile.TemporaryDirectory(prefix="porter-matrix-") as name:
         tasks = [
             Task(module, Path(name) / model_of(module), level, everything, rules, known.get(model_of(module)))

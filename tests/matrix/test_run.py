@@ -128,6 +128,8 @@ def test_what_gave_no_answer_is_asked_again(found, quick, replaced):
     rows, _ = found("llama", level="capture")
     _, began = found("llama", level="capture", known=rows)
     assert began == [("llama", "port"), ("llama", "capture")]
+    less, _ = found("llama", level="parity", known=rows)
+    assert less["llama"].failure is None, "what is not asked for does not stay unanswered"
 
 
 def test_a_conversion_that_fails_is_a_row(found, monkeypatch):
