@@ -29,7 +29,8 @@ class Edit:
     unit:    `function` takes a whole body; `statements` a run of statements with `...` for what stays between;
              `expression` every occurrence; `expressions` several, each once, with statements to run before the first.
     private: locals of the pattern whose meaning the edit changes: nothing that stays may touch them.
-    parameters: metavariables that must be parameters of the function, as they came in.
+    parameters: metavariables that must be parameters of the function, as they came in. One that the edit binds anew
+             may not be read before it.
     varying: metavariables that must depend on what the function is called with, not on `self` alone.
     opaque: what is replaced makes values that may only be bound and passed on: nothing that stays may look inside.
     """

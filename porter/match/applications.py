@@ -108,4 +108,4 @@ def _explain(rule: LoadedRule, site: str, other: str, subject: Subject) -> None:
     if reason is None:
         subject.fail(rule, site, f"it matches here but not `{other}`")
     else:
-        subject.fail(rule, site, reason.reason, reason.node)
+        subject.fail(rule, site, reason.reason, reason.node, guarded=reason.guarded)

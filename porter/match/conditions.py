@@ -34,7 +34,7 @@ def is_guarded(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match,
         for setting in settings:
             value = value_in_eval(setting.value, subject.defaults) if setting.value is not None else None
             if not any(type(value) is type(one) and value == one for one in allowed):
-                subject.fail(rule, place.site, _reason(setting, value, allowed), setting.node)
+                subject.fail(rule, place.site, _reason(setting, value, allowed), setting.node, guarded=True)
                 return False
     return True
 

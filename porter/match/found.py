@@ -72,13 +72,14 @@ class Application:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a rule did not apply at a site: a miss (how far it came) or a reason in words."""
+    """Why a rule did not apply at a site: a miss (how far it came) or a reason in words; `guarded`: of the defaults."""
 
     rule: LoadedRule
     site: str
     miss: Miss | None = None
     reason: str = ""
     node: Node | None = None
+    guarded: bool = False
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,11 @@ class Subject:
         """Whether the place stays as the source has it, because the user said so."""
         return bool({place.site, place.owner, place.site.split(".")[0]} & set(self.kept))
 
-    def fail(self, rule: LoadedRule, site: str, reason: str, node: Node | None = None) -> None:
+    def fail(
+        self, rule: LoadedRule, site: str, reason: str, node: Node | None = None, *, guarded: bool = False
+    ) -> None:
         """A reason in words why a rule does not apply at a site."""
-        failure = Failure(rule, site, None, reason, node)
+        failure = Failure(rule, site, None, reason, node, guarded)
         self.failures.append(failure)
         self.first_reasons.setdefault((rule.name, site), failure)
 

@@ -53,7 +53,7 @@ def explain(plan: Plan, site: Site) -> Diagnostic:
         done, total = failure.miss.statements
         pattern, expected = failure.miss.pattern, failure.miss.expected
         label = f"expected `{pattern.code(expected)}`"
-        where = f"{failure.rule.path}:{pattern.line(expected)}"
+        where = f"{pattern.file.display}:{pattern.line(expected)}"
         notes = (f"closest: {where} {pattern.name}, {done} of {total} statements match",)
     return Diagnostic("P102", message, plan.tree.span(node), label, notes, keep)
 

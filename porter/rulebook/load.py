@@ -91,15 +91,15 @@ def load_rule(
     rule = declared(declaration.value, tree)
     if isinstance(rule, Refused):
         return rule
-    edits = _load_edits(tree, rule, declaration)
+    taken = (shared or SharedFiles(path.parent, proving=proving)).taken_by(tree)
+    if isinstance(taken, Refused):
+        return taken
+    edits = _load_edits(tree, taken, rule, declaration)
     if isinstance(edits, Refused):
         return edits
     fault = fault_of_functions(tree, rule)
     if fault is not None:
         return broken(tree, *fault)
-    taken = (shared or SharedFiles(path.parent, proving=proving)).taken_by(tree)
-    if isinstance(taken, Refused):
-        return taken
     alone = _without_after(tree, taken)
     given: dict[str, tuple[Pattern, ...]] = {}
     unguarded = fault_of_guards(rule, edits)
@@ -126,32 +126,41 @@ def _without_after(tree: Tree, taken: tuple[Taken, ...]) -> list[Pattern]:
     """Every `given` and every `not` of a rule: what it takes, then its own."""
     own = (tree, tuple(f for name, f in tree.functions.items() if name.startswith(PREFIXES)))
     every = [*((each.file, each.functions) for each in taken), own]
-    return [Pattern(f.name.value, f, None, file) for file, functions in every for f in functions]
+    return [
+        Pattern(f.name.value, f, None, file)
+        for file, functions in every
+        for f in functions
+        if f.name.value.startswith(PREFIXES)
+    ]
 
 
-def _load_edits(tree: Tree, rule: Rule, declaration: cst.Assign) -> tuple[LoadedEdit, ...] | Refused:
+def _load_edits(
+    tree: Tree, taken: tuple[Taken, ...], rule: Rule, declaration: cst.Assign
+) -> tuple[LoadedEdit, ...] | Refused:
     unit, site = rule.unit or "statements", rule.site or "*"
     edits = rule.edits or (Edit("", site, unit, rule.private, rule.parameters, rule.varying),)
     if is_of_pytorch(site):
         return (LoadedEdit(edits[0], ()),)
+    functions = {f.name.value: f for each in taken for f in each.functions} | tree.functions
+    files = {f.name.value: each.file for each in taken for f in each.functions}
     loaded = []
     for edit in edits:
         suffix = f"_{edit.name}" if edit.name else ""
-        names = [n for n in tree.functions if n == f"before{suffix}" or n.startswith(f"before{suffix}__")]
+        names = [n for n in functions if n == f"before{suffix}" or n.startswith(f"before{suffix}__")]
         if not names:
             return broken(tree, declaration.value, f"no function `before{suffix}`")
         patterns = []
         for name in names:
             variant = name[len(f"before{suffix}") :]
-            after = tree.functions.get(f"after{suffix}{variant}") or tree.functions.get(f"after{suffix}")
-            before = tree.functions[name]
+            after = functions.get(f"after{suffix}{variant}") or functions.get(f"after{suffix}")
+            before, file = functions[name], files.get(name, tree)
             if after is None and not before.get_docstring():
-                return broken(tree, before, f"`{name}` has no `after{suffix}`, and no docstring that says why")
+                return broken(file, before, f"`{name}` has no `after{suffix}`, and no docstring that says why")
             fault = fault_of_parts(before, after)
-            found = [] if fault else _spelled(name, before, after, tree)
+            found = [] if fault else _spelled(name, before, after, file)
             fault = fault or next(filter(None, (fault_of_pair(edit, p) or fault_of_calls(p) for p in found)), None)
             if fault:
-                return broken(tree, after or before, fault)
+                return broken(file, after or before, fault)
             patterns += found
         fault = fault_of_names(edit, patterns)
         if fault:

@@ -10,7 +10,7 @@ from porter.diagnostics import Diagnostic, Refused, nearest
 from porter.rule import Edit, Rule
 from porter.rulebook.identities import Identities
 from porter.rulebook.pattern import Pattern
-from porter.rulebook.shared import Taken, is_of_rules
+from porter.rulebook.shared import SIDES, Taken, is_of_rules
 from porter.tree import Tree
 from porter.tree.imports import Import
 
@@ -75,8 +75,10 @@ class LoadedRule:
 
     @cached_property
     def imports(self) -> dict[str, Import]:
-        """What an `after` may need: the file's imports, without what it takes from shared files."""
-        return {n: i for n, i in self.tree.imports.items() if not is_of_rules(i.module, i.level)}
+        """What an `after` may need: imports of its file and of the shared ones, without what it takes from those."""
+        shared = [each.file for each in self.taken if any(f.name.value.startswith(SIDES) for f in each.functions)]
+        every = [item for file in (*shared, self.tree) for item in file.imports.items()]
+        return {n: i for n, i in every if not is_of_rules(i.module, i.level)}
 
 
 IDENTITIES = "identities"  # how they are named beside the rules, where something is proved

@@ -1,8 +1,9 @@
 """Files of rules as text: read without importing them; what one takes from another; what is broken, and where.
 
 A rule file may say `from rules.shared.<file> import given_<function>, not_<case>`: each is a function of that rule, as
-if it stood there. `rules` is the folder the rule file is in, whatever its name. A shared file holds imports and such
-functions and nothing else: what a rule does, its `before` and `after`, stands in the rule's own file.
+if it stood there; so may both sides of an edit that several rules make alike, `before_<edit>` and `after_<edit>`.
+`rules` is the folder the rule file is in, whatever its name. A shared file holds imports and such functions and nothing
+else: what a rule alone does stands in its own file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from porter.tree.imports import bound_by, module_named
 
 RULES, SHARED = "rules", "shared"
 PREFIXES = ("given_", "not_")
+SIDES = ("before_", "after_")  # of an edit that several rules make
 _PROOF = ("proof", "_")  # what is run and never matched: with the cases below, half of the text of the rules
+_HELD = "a shared file holds imports, `given_*` and `not_*` functions, both sides of edits, nothing else"
 _CASES = "not_"  # what a rule must not match: for who proves it
 
 
@@ -139,11 +142,11 @@ def _read_shared(path: Path, display: str, proving: bool) -> Tree | Refused:
         return tree
     for node in tree.statements:
         if not _may_be_shared(node):
-            return broken(tree, node, "a shared file holds imports, `given_*` and `not_*` functions, nothing else")
+            return broken(tree, node, _HELD)
     return tree
 
 
 def _may_be_shared(node: Node) -> bool:
     if isinstance(node, cst.FunctionDef):
-        return node.name.value.startswith(PREFIXES)
+        return node.name.value.startswith((*PREFIXES, *SIDES))
     return is_docstring(node) or (isinstance(node, (cst.Import, cst.ImportFrom)) and not is_taking(node))

@@ -65,7 +65,11 @@ def execute(rule: LoadedRule, absent: frozenset[int] = frozenset()) -> Executabl
     module = types.ModuleType(f"_proof_of_{rule.name}")
     module.__dict__.update(torch=torch, nn=nn, torch_npu=torch_npu)
     for taken in rule.taken:
-        exec(compile(_taken_alone(taken), taken.file.display, "exec"), module.__dict__)
+        alone = _taken_alone(taken)
+        for node in alone.body:
+            if isinstance(node, ast.FunctionDef) and node.name in units:
+                _complete(node, units[node.name])
+        exec(compile(ast.fix_missing_locations(alone), taken.file.display, "exec"), module.__dict__)
     exec(compile(ast.fix_missing_locations(tree), rule.path, "exec"), module.__dict__)
     for name, patterns in rule.given.items():
         if not any(is_gap(node) for node in walk(patterns[0].before)):

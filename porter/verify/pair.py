@@ -64,7 +64,8 @@ class Pair:
         ids = self.prompts(len(lengths), max(lengths))
         columns = torch.arange(max(lengths))
         mask = (columns >= max(lengths) - torch.tensor(lengths)[:, None]).long()
-        ids = ids.masked_fill(mask == 0, self.config.get_text_config(decoder=True).pad_token_id or 0)
+        padding = getattr(self.config.get_text_config(decoder=True), "pad_token_id", None)  # not every model has one
+        ids = ids.masked_fill(mask == 0, padding or 0)
         batch = {"input_ids": ids, "attention_mask": mask, "position_ids": position_ids_from_mask(mask)}
         return {name: value for name, value in batch.items() if self.takes(name)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.sources import port, rules_of, varied
+from tests.engine.sources import port, rules_of, varied, why
 from tests.engine.variations import (
     EMBEDDED,
     INTERFACE,
@@ -110,3 +110,18 @@ def test_the_rule_is_left_out(rule, pairs):
 
 def test_these_rules_take_llama_as_it_is():
     assert rules_of(port(varied())) >= {case.values[0] for case in CASES}
+
+
+CACHE = """        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+
+"""
+
+
+@pytest.mark.parametrize(
+    "behind", ["        hidden_states = inputs_embeds\n", "        for decoder_layer in self.layers"]
+)
+def test_a_cache_that_is_made_when_its_length_was_asked_is_left(behind):
+    ported = port(varied((CACHE, ""), (behind, CACHE + behind)))
+    assert "attention" not in rules_of(ported)
+    assert "`past_key_values` is used before the edit that makes it" in why(ported)

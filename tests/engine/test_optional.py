@@ -96,10 +96,12 @@ def test_every_spelling_is_matched_and_written_back(ported, norm, turn, keyword)
         ["y = first(x)", "if self.turns:", "    y = self.norm(y)", "z = last(y)"],
         ["y = first(x)", *CONDITION, "else:", "    y = x", "z = last(y)"],
         ["y = first(x)", "w = look(y)", *TURN, "z = last(y)"],
+        ["y = first(x)", "if self.turns:", "    w = look(y)", "    y = turn(y)", "z = last(y)"],
         ["y = first(x)", "z = last(y, other=2)"],
         ["y = first(x)", *NORM, "w = look(y)", "z = last(y)"],
     ],
     ids=["turned first", "normed twice", "another step", "a norm under a condition", "an else", "read between",
+         "read under the condition",
          "another keyword", "read before the end"],
 )  # fmt: skip
 def test_no_other_spelling_is_matched(ported, lines):

@@ -18,13 +18,14 @@ from porter.match.soundness.names import hidden_name
 from porter.match.soundness.patches import bound_again, patched, patched_beside, table_handed_on
 from porter.match.soundness.signature import decorated, derived_class, other_return
 from porter.match.soundness.strings import unfit_for_string
-from porter.match.soundness.values import constant_value, opened_value, stray_use
+from porter.match.soundness.values import constant_value, early_use, opened_value, stray_use
 from porter.match.subject import Subject
 from porter.tree import Node
 
 CHECKS: tuple[Callable[[Case], Found], ...] = (
     constant_value,
     stray_use,
+    early_use,
     removed_attribute,
     taken_attribute,
     hidden_name,

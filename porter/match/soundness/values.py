@@ -34,8 +34,11 @@ def used_by_what_stays(hit: Hit, tree: Tree) -> Found:
     if not private:
         return None
     names, loop = {name for name, _ in private}, _loop_around(hit, tree)
+    stays = frozenset(node for rest in hit.match.bindings.rests for node in rest)
     for node in tree.nodes(hit.match.function):
-        if not isinstance(node, cst.Name) or node.value not in names or tree.within(node, hit.roots):
+        if not isinstance(node, cst.Name) or node.value not in names:
+            continue
+        if tree.within(node, hit.roots) and not tree.within(node, stays):
             continue
         version = tree.versions.get(node, 0)
         is_read = tree.is_load(node)
@@ -44,6 +47,20 @@ def used_by_what_stays(hit: Hit, tree: Tree) -> Found:
         goes_round = loop is not None and tree.within(node, frozenset({loop}))
         if is_read and ((node.value, version) in private or goes_round):
             return f"`{node.value}` is used here, in a layout or place the rewrite changes", node
+    return None
+
+
+def early_use(case: Case) -> Found:
+    """A parameter that the edit binds anew is read before it, when it is not yet what the edit makes of it."""
+    hit, tree = case.hit, case.tree
+    bound = (hit.match.bindings.metas.get(name) for name in hit.edit.parameters)
+    names = {node.value for node in bound if isinstance(node, cst.Name)}
+    nodes = [node for node in tree.nodes(hit.match.function) if isinstance(node, cst.Name) and node.value in names]
+    anew = {node.value for node in nodes if node in tree.stored and tree.within(node, hit.roots)}
+    for node in nodes:
+        is_early = node.value in anew and tree.is_load(node) and tree.versions.get(node, 0) == 0
+        if is_early and not tree.within(node, hit.roots):
+            return f"`{node.value}` is used before the edit that makes it", node
     return None
 
 

@@ -1,0 +1,36 @@
+"""What every rule that puts the attention kernel in changes in the model: its cache, and what makes its masks.
+
+The cache holds (batch, length, heads, head_dim) and never moves; masks are True where nothing is computed.
+"""
+
+from transformers.cache_utils import DynamicCache
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+
+from porter.runtime import npu_causal_mask, npu_sliding_window_causal_mask, prepare_kv_cache
+
+
+def before_cache(self, use_cache, cache, attention_mask, **kwargs):
+    if use_cache and cache is None:
+        cache = DynamicCache(config=self.config)
+
+
+def after_cache(self, use_cache, cache, attention_mask, **kwargs):
+    cache = prepare_kv_cache(
+        self.config, cache, use_cache, attention_mask=attention_mask, **kwargs
+    )
+
+
+def before_mask(self):
+    create_causal_mask
+
+
+def after_mask(self):
+    npu_causal_mask
+
+
+def before_mask__window(self):
+    create_sliding_window_causal_mask
+
+
+def after_mask__window(self):
+    npu_sliding_window_causal_mask
