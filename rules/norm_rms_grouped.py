@@ -2,8 +2,8 @@
 
 Why:      five small kernels become two, of which the ones are a vector's fill.
 Numerics: exact: fp32 throughout, a product with 1.0, and the source's own two roundings behind.
-Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, here fp32; gamma covers the last dimension: a group.
-          The weight has a number for each channel of all groups, so it cannot be the gamma.
+Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, here fp32; gamma covers the last dimension, a group. The
+          weight has a number for each channel of all groups, so it cannot be the gamma.
 """
 
 import torch
@@ -34,7 +34,7 @@ def after(self, x, gate):
     x = x.to(torch.float32)
     if gate is not None:
         x = x * nn.functional.silu(gate.to(torch.float32))
-    groups = x.view(*x.shape[:-1], -1, self.size)
+    groups = x.view(*x.shape[:-1], x.shape[-1] // self.size, self.size)
     normed = torch_npu.npu_rms_norm(groups, groups.new_ones(self.size), self.epsilon)[0]
     return self.weight * normed.view(x.shape).to(dtype)
 

@@ -110,3 +110,9 @@ def test_one_name_holds_one_merge():
     status = {site.name: site.status for site in ported.sites if site.kind == "mlp"}
     assert status == {"LlamaMLP.forward": "ported", "SecondMLP.forward": "left"}
     assert "`gate_up` is what `gate_proj` and `up_proj` of other classes are merged into" in why(ported)
+
+
+def test_gelu_new_is_the_op_of_the_same_formula_and_nothing_else_is():
+    code = port_of("phi").code
+    assert 'ACT2FN["gelu_pytorch_tanh" if config.hidden_act == "gelu_new" else config.hidden_act]' in code
+    assert "gelu_pytorch_tanh" not in port_of("gpt_neox").code
