@@ -16,6 +16,7 @@ from typing import Any
 
 maybe: Any = None  # marks an optional part of a pattern: see `porter.rulebook.optional`; it is read, never run
 ROLES = ("norm", "rotary", "attention", "mlp", "experts", "layer", "model", "causal")
+Merge = tuple[str, tuple[str, ...], "str | None"]
 UNITS = ("expression", "expressions", "statements", "function")
 
 
@@ -57,10 +58,11 @@ class Rule:
     on_demand:  apply only where another rule requires this one.
     supersedes: rules that yield to this one where both match.
     guards:     metavariable, or attribute of `self` -> the values the configuration's default must have.
-    absent:     names the module must not use.
+    absent:     names the model must not use: no code that its causal class reaches, and none that runs on import.
     carried:    words: a class of the model whose forward has a parameter with such a word in its name must be a layer,
                 a model or edited, for it gets what the rule changes.
-    merges:     rows of several linears in one: (merged, (parts...), name of the sizes or None).
+    merges:     rows of several linears in one: (merged, (parts...), name of the sizes or None); a part may be one of
+                `attributes`.
     """
 
     site: str = ""
@@ -79,4 +81,4 @@ class Rule:
     guards: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
-    merges: tuple[tuple[str, tuple[str, ...], str | None], ...] = ()
+    merges: tuple[Merge, ...] = ()

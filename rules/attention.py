@@ -28,6 +28,7 @@ from rules.shared.eager_attention import (
     given_eager_attention_forward,
     given_eager_attention_forward__as_long_as_the_keys,
     given_eager_attention_forward__masked,
+    given_eager_attention_forward__that_may_cap,
     given_repeat_kv,
 )
 

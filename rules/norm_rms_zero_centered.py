@@ -7,14 +7,17 @@ Contract: torch_npu.npu_rms_norm takes an fp32 gamma beside 16-bit x; gamma cove
 """
 
 import torch
+from torch import nn
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
+from rules.shared.rms_norm import not_helper_that_centers, not_helper_that_sums
 
 rule = Rule(
     edits=(
         Edit("forward", site="norm.forward", unit="function"),
-        Edit("helper", site="norm._norm", unit="function"),
+        Edit("helper", site="norm._norm", unit="function", parameters=("x",)),
+        Edit("init", site="norm.__init__", unit="statements", parameters=("width",)),
     ),
     answers=("norm",),
     closes={"npu_add_rms_norm wants gamma in the dtype of x: 1 + weight would be rounded": ("sum", "last_sum")},
@@ -40,6 +43,14 @@ def after_helper(self, x):
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
 
 
+def before_init(self, width):
+    self.weight = nn.Parameter(torch.zeros(width))
+
+
+def after_init(self, width):
+    self.weight = nn.Parameter(torch.zeros(width))
+
+
 def not_forward_with_plain_weight(self, x):
     """Multiplied by the weight as it is: another op."""
     output = self._norm(x.float())
@@ -47,18 +58,24 @@ def not_forward_with_plain_weight(self, x):
     return output.type_as(x)
 
 
-def not_helper_that_centers(self, x):
-    """Without its mean it is a LayerNorm."""
-    x = x - x.mean(-1, keepdim=True)
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
+def not_init_with_a_row_for_each_head(self, heads, width):
+    """The kernel norms as many dimensions as gamma has."""
+    self.weight = nn.Parameter(torch.zeros(heads, width))
+
+
+def _norm(draw, init):
+    self = draw.module(epsilon=1e-6)
+    init(self, 64)
+    self.weight = draw.normal(*self.weight.shape)
+    return self
 
 
 def proof_before(draw):
-    self = draw.module(weight=draw.normal(64), epsilon=1e-6)
+    self = _norm(draw, before_init)
     self._norm = lambda x: before_helper(self, x)
     return before_forward(self, draw.normal(2, 7, 64))
 
 
 def proof_after(draw):
-    self = draw.module(weight=draw.normal(64), epsilon=1e-6)
+    self = _norm(draw, after_init)
     return after_forward(self, draw.normal(2, 7, 64))

@@ -12,12 +12,14 @@ from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
+from rules.shared.gated_mlp import not_forward_with_gate_last
 
 rule = Rule(
     edits=(
         Edit("forward", site="mlp.forward", unit="expression"),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
+    attributes=("gate_proj", "up_proj", "act_fn"),
     answers=("gate",),
     guards={"activation": ("silu", "swish")},
     merges=(("gate_up", ("gate_proj", "up_proj"), None),),
@@ -46,9 +48,19 @@ def after_init(self, width, inner, bias, activation):
         raise ValueError(f"npu_swiglu computes silu; this configuration asks for {activation!r}")
 
 
-def not_forward_with_gate_last(self, x):
-    """The activation must be on the gate."""
-    self.act_fn(self.up_proj(x)) * self.gate_proj(x)
+def not_forward_activated_behind(self, x):
+    """The activation must be on the gate alone."""
+    self.act_fn(self.gate_proj(x) * self.up_proj(x))
+
+
+def not_forward_of_two_inputs(self, x, y):
+    """One product has one input."""
+    self.act_fn(self.gate_proj(x)) * self.up_proj(y)
+
+
+def not_forward_with_a_multiplier(self, x):
+    """The gate is scaled before its activation."""
+    self.act_fn(self.gate_proj(x) * self.multiplier) * self.up_proj(x)
 
 
 def _rows(draw):

@@ -24,7 +24,7 @@ RECORD = HERE / "machines.json"
 FIGURES = {
     "npu": ("activation", "attention", "decompositions", "direct", "graph", "no_gradient", "norm", "rotary"),
     "runtime": ("compiled_steps", "generate", "products", "rotary_tables", "weights"),
-    "verify": ("parity", "prove", "sweep"),
+    "verify": ("brief", "parity", "prove"),
     "runner": ("answers", "dynamo"),
     "parallel": ("reduce_op",),
 }

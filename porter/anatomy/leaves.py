@@ -30,7 +30,7 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     has_lists = any(m.is_list and m.classes for m in members.values())  # `self.sizes[kind] = 3` makes none
     if not has_lists and ({"cos", "sin"} <= called or ("polar" in called and not linears)):
         return "rotary"
-    is_norm = {"rsqrt", "layer_norm", "rms_norm"} & (called - set(members)) or {"pow", "mean"} <= called
+    is_norm = {"rsqrt", "layer_norm", "rms_norm"} & (called - set(members)) or {"pow", "mean"} <= _methods_called(nodes)
     if not linears and is_norm and not has_lists:
         return "norm"
     has_kernel = bool(called & _KERNELS) or (_KERNEL_TABLE in tree.imports and _names(nodes, _KERNEL_TABLE))
@@ -39,7 +39,7 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     if parameters and {"gate_up_proj", "down_proj"} & set(members) and not linears:
         return "experts"
     held = [cls for m in members.values() for cls in m.classes]
-    holds_modules = any(cls.endswith(("Attention", "Layer")) for cls in held)
+    holds_modules = any(cls.endswith(("Attention", "Layer", "Experts")) for cls in held)
     if 1 < len(linears) <= 4 and not holds_modules and not parameters and len(called) <= 8:
         return "mlp"
     chooses = "topk" in called
@@ -49,6 +49,12 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     if has_state and linears and not chooses and not holds_modules and not has_lists:
         return "mixer"
     return None
+
+
+def _methods_called(nodes: list[cst.CSTNode]) -> set[str | None]:
+    """Last names of what is called, also of a method of what another call gives: `x.pow(2).mean(-1)`."""
+    functions = (node.func for node in nodes if isinstance(node, cst.Call))
+    return {func.attr.value if isinstance(func, cst.Attribute) else last_name(func) for func in functions}
 
 
 def _softens(called: set[str | None], members: dict[str, Member], tree: Tree) -> bool:
@@ -70,4 +76,4 @@ def _is_product(node: cst.ClassDef) -> bool:
 
 def is_linear(member: Member) -> bool:
     """Whether a member is a matrix product with weights of its own."""
-    return any(LINEAR in cls or cls == "Conv1D" for cls in member.classes)
+    return any(cls.endswith((LINEAR, "Conv1D")) for cls in member.classes)

@@ -22,9 +22,9 @@ from porter.cli.bench import bench
 from porter.cli.convert import convert
 from porter.cli.inspect import inspect, rules
 from porter.cli.lower import lower
+from porter.cli.matrix import matrix
 from porter.cli.prove import prove, verify
 from porter.cli.run import run
-from porter.cli.survey import survey
 from porter.cli.talk import FAILED, ReaderGone, ResultLost, refuse, say, to_stdout, was_interrupted
 from porter.diagnostics import Diagnostic, Refused
 from porter.release import OtherRelease
@@ -45,7 +45,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, lower, run, bench, survey):
+for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix):
     commands.add_command(command)
 
 

@@ -177,17 +177,22 @@ def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iter
 
 
 @contextlib.contextmanager
-def steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Gives what long work calls with (step, done, of how many): a bar on stderr, or a line a step off a terminal."""
+def steps(what: str, *, forks: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Gives what long work calls with (step, done, of how many): a bar on stderr, or a line a step off a terminal.
+
+    forks: the work makes processes of this one, which may have no threads then: the bar moves when it is called only.
+    """
     if not on_terminal():
         yield lambda step, done, total: say(f"{what}: {step}, {done + 1} of {total}") if step else None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True, auto_refresh=not forks) as bar:
         task = bar.add_task(what)
-        yield lambda step, done, total: bar.update(task, description=f"{what}: {step}", completed=done, total=total)
+        yield lambda step, done, total: bar.update(
+            task, description=f"{what}: {step}", completed=done, total=total, refresh=forks
+        )
 
 
 @contextlib.contextmanager

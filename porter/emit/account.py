@@ -26,7 +26,7 @@ _WIDTH = 110
 
 def account(data: dict[str, Any]) -> str:
     """The text of `port.json`."""
-    return _laid_out(data) + "\n"
+    return laid_out(data) + "\n"
 
 
 def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -> dict[str, Any]:
@@ -90,16 +90,16 @@ def _site(site: SiteReport, changed_lines: list[list[int]]) -> dict[str, Any]:
     }
 
 
-def _laid_out(value: Any, indent: str = "") -> str:
-    """JSON as a reviewer likes it: what fits into a line stands in one."""
+def laid_out(value: Any, indent: str = "") -> str:
+    """Data as JSON that a reviewer likes: what fits into a line stands in one."""
     flat = _json(value)
     if len(indent) + len(flat) <= _WIDTH or not isinstance(value, dict | list):
         return flat
     inner = indent + "  "
     if isinstance(value, dict):
-        rows = [f"{_json(key)}: {_laid_out(item, inner)}" for key, item in value.items()]
+        rows = [f"{_json(key)}: {laid_out(item, inner)}" for key, item in value.items()]
         return "{\n" + ",\n".join(inner + row for row in rows) + f"\n{indent}}}"
-    return "[\n" + ",\n".join(inner + _laid_out(item, inner) for item in value) + f"\n{indent}]"
+    return "[\n" + ",\n".join(inner + laid_out(item, inner) for item in value) + f"\n{indent}]"
 
 
 def _json(value: Any) -> str:

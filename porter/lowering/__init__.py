@@ -11,5 +11,5 @@ computes on a device: no kernel is run.
 
 Takes:    a port's folder.
 Gives:    kernels a layer, what was not converted, what each rule contributes.
-Imported: by `report` and `cli`.
+Imported: by `matrix`, `report` and `cli`.
 """

@@ -1,6 +1,7 @@
 """What a process can say of the ops under `torch.ops.npu`, whoever registered them: porter or the real wheel.
 
-Contract: the same questions are asked in both processes and the answers, plain data, are compared. Needs no torchair.
+Contract: the same questions are asked in both processes and the answers, plain data, are compared. Only what an op is
+lowered to needs torchair, and is asked of the wheel's process alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,23 @@ def outputs(call: Call) -> dict[str, Any]:
         return {"raises": f"{type(error).__name__}: {error}"}
     made = made if isinstance(made, (tuple, list)) else [made]
     return {"tensors": [[list(tensor.shape), str(tensor.dtype)] for tensor in made]}
+
+
+def lowered(call: Call) -> dict[str, Any]:
+    """GE nodes that TorchAir makes of an op alone, or why it stopped. Needs torchair."""
+    from porter.lowering.record import Recorder
+
+    op, recorder = getattr(torch.ops.npu, call["op"]).default, Recorder()
+    arguments = [_argument(value, "cpu") for value in call["args"]]
+    options = {name: _argument(value, "cpu") for name, value in call["options"].items()}
+    torch._dynamo.reset()
+    step = torch.compile(lambda *given, **named: op(*given, **named), backend=recorder.backend(), fullgraph=True)
+    try:
+        with torch.no_grad(), recorder.recording():
+            step(*arguments, **options)
+    except Exception as error:  # a converter may raise anything
+        return {"stopped": (recorder.unconverted or {"reason": f"{type(error).__name__}: {error}"})["reason"]}
+    return {"nodes": [node["type"] for node in recorder.graphs[-1]]}
 
 
 def graphs(directory: Path) -> dict[str, list[str]]:
@@ -72,7 +90,7 @@ def _target(node: Any) -> str:
     return f"{node.op} {getattr(target, '__module__', '')}.{getattr(target, '__name__', target)}"
 
 
-def _argument(value: Any) -> Any:
+def _argument(value: Any, device: str = "meta") -> Any:
     if isinstance(value, dict):
-        return torch.empty(value["shape"], dtype=getattr(torch, value["dtype"]), device="meta")
+        return torch.zeros(value["shape"], dtype=getattr(torch, value["dtype"]), device=device)
     return value

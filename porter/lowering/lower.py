@@ -55,6 +55,7 @@ def lower(
     *,
     soc: str = SOC,
     baseline: bool = False,
+    attempts: bool = True,
     text: bool = False,
     progress: Progress | None = None,
     edited: bool = False,
@@ -62,7 +63,7 @@ def lower(
 ) -> Lowering | Refused:
     """Lower the port in `directory` for the chip `soc`. Refused as `open_port` is, or with no torch_npu to be had.
 
-    With a baseline also where what it was made from is gone or changed.
+    With a baseline also where what it was made from is gone or changed; `attempts`: its other settings too.
     """
     opened = open_to_compare if baseline else open_port
     port = opened(directory, edited=edited, trust_remote_code=trust_remote_code)
@@ -71,7 +72,8 @@ def lower(
     traces = traces_of(port, "port", None, "growing")
     if baseline:
         traces += traces_of(port, "source", *_BASELINE)
-        traces += [trace for setting in _ATTEMPTS for trace in traces_of(port, "source", *setting, (1,))]
+        others = _ATTEMPTS if attempts else ()
+        traces += [trace for setting in others for trace in traces_of(port, "source", *setting, (1,))]
     answer = ask("lower", {"soc": soc, "traces": traces, "text": text}, progress or (lambda *step: None))
     if isinstance(answer, Refused):
         return answer

@@ -1,7 +1,8 @@
 """A torch.compile backend that keeps what TorchAir made of each graph: its GE nodes and the code each came from.
 
 Contract: runs in the worker's process. After conversion the FX graph runs on porter's CPU kernels, so that one call
-lowers and computes. What does not convert raises through torch.compile; `unconverted` then holds the FX node.
+lowers and computes. What does not convert raises through torch.compile, and so does an npu op whose nodes do not say
+what its call says (`arrived`); `unconverted` then holds the FX node.
 """
 
 from __future__ import annotations
@@ -15,8 +16,15 @@ import torchair
 from torchair._ge_concrete_graph.fx2ge_converter import GeConcreteGraph
 from torchair.configs.compiler_config import CompilerConfig
 
+from porter.lowering import made
+from porter.lowering.arrived import lost
+
 _VIEWS = ("Reshape", "Unsqueeze", "Squeeze", "Identity")
 _FRAME = re.compile(r'File "(?P<file>.+)", line (?P<line>\d+), in ')
+
+
+class NotTheCall(RuntimeError):
+    """TorchAir made nodes that compute something else than the op that was called."""
 
 
 class Recorder:
@@ -46,13 +54,14 @@ class Recorder:
         def parse_node(graph: Any, target: Any, *args: Any) -> Any:
             before, origin = len(graph.graph.op), graph._converter_ctx.node
             try:
-                made = node(graph, target, *args)
+                result = node(graph, target, *args)
             except Exception as error:
                 self.unconverted = {"op": str(target), "reason": _reason(error), "frames": _frames(origin)}
                 raise
             for op in graph.graph.op[before:]:
                 self._origins[op.name] = origin
-            return made
+            self._compare(target, args, graph.graph.op[before:], origin)
+            return result
 
         def parse_input(graph: Any, target: Any, args: Any, kwargs: Any, meta: Any) -> Any:
             made = inputs(graph, target, args, kwargs, meta)
@@ -75,6 +84,16 @@ class Recorder:
             GeConcreteGraph.parse_node = node
             GeConcreteGraph.parse_input = inputs
             GeConcreteGraph.optimize_graph_without_runtime = finish
+
+    def _compare(self, target: Any, args: Any, ops: Any, origin: Any) -> None:
+        """Raise where the nodes of an npu op do not say what its call says."""
+        if getattr(target, "namespace", "") != "npu":
+            return
+        passed, named, *_ = args
+        fault = lost(made.arguments(target, passed, named), [made.node(op) for op in ops])
+        if fault is not None:
+            self.unconverted = {"op": "", "reason": f"{target}: {fault}", "frames": _frames(origin)}
+            raise NotTheCall(self.unconverted["reason"])
 
     def _described(self, graph: Any) -> list[dict[str, Any]]:
         by_name = {op.name: op for op in graph.op}

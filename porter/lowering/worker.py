@@ -86,12 +86,13 @@ def _failed(reason: str, unconverted: dict[str, Any] | None = None) -> dict[str,
 
 
 def conformance(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """What the wheel says of porter's ops: their schemas, what its meta kernels return, the graph of a port."""
-    from porter.lowering.conformance import graphs, outputs, schemas
+    """What the wheel says of porter's ops: schemas, what its meta kernels return, GE nodes, the graph of a port."""
+    from porter.lowering.conformance import graphs, lowered, outputs, schemas
 
     return {
         "schemas": schemas(job["ops"]),
         "outputs": [outputs(call) for call in job["calls"]],
+        "lowered": [lowered(call) for call in job.get("lowered", ())],
         "graphs": graphs(Path(job["directory"])) if job["directory"] else None,
     }
 

@@ -15,9 +15,9 @@ from porter.rulebook.faults import is_of_pytorch
 
 def applications_of(rule: LoadedRule, subject: Subject) -> Iterator[Application]:
     """By the rule's scope: one edit for itself, the edits of one class together, or of the whole module."""
-    present = sorted((subject.tree.names | _imported(subject)) & set(rule.declared.absent))
+    present = sorted(subject.names_reached & set(rule.declared.absent)) if rule.declared.absent else []
     if present:
-        subject.fail_everywhere(rule, f"the module uses `{present[0]}`, which the rule cannot carry over")
+        subject.fail_everywhere(rule, f"the model uses `{present[0]}`, which the rule cannot carry over")
     elif rule.declared.scope == "module":
         yield from _of_module(rule, subject)
     elif len(rule.edits) == 1:
@@ -26,11 +26,6 @@ def applications_of(rule: LoadedRule, subject: Subject) -> Iterator[Application]
                 yield _application(rule, [hit], hit.match.bindings.attributes)
     else:
         yield from _of_classes(rule, subject)
-
-
-def _imported(subject: Subject) -> set[str]:
-    """What the module imports, by the names it has where it comes from."""
-    return {item.name for items in subject.tree.alternatives.values() for item in items if item.name}
 
 
 def application_in(rule: LoadedRule, cls: str, subject: Subject) -> Application | None:
@@ -113,4 +108,4 @@ def _explain(rule: LoadedRule, site: str, other: str, subject: Subject) -> None:
     if reason is None:
         subject.fail(rule, site, f"it matches here but not `{other}`")
     else:
-        subject.fail(rule, site, reason.reason, reason.node)
+        subject.fail(rule, site, reason.reason, reason.node, guarded=reason.guarded)

@@ -11,8 +11,10 @@ from porter.anatomy import ConfigDefaults
 from porter.match.bindings import Match
 from porter.match.settings import Setting, settings_of
 from porter.match.subject import Place, Subject
+from porter.rule import Edit
 from porter.rulebook import LoadedEdit, LoadedRule
-from porter.tree import Node
+from porter.tree import Node, Tree
+from porter.tree.functions import parameter_names
 from porter.tree.names import dotted, self_attribute
 from porter.tree.values import text_of_constant
 
@@ -32,9 +34,20 @@ def is_guarded(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match,
         for setting in settings:
             value = value_in_eval(setting.value, subject.defaults) if setting.value is not None else None
             if not any(type(value) is type(one) and value == one for one in allowed):
-                subject.fail(rule, place.site, _reason(setting, value, allowed), setting.node)
+                subject.fail(rule, place.site, _reason(setting, value, allowed), setting.node, guarded=True)
                 return False
     return True
+
+
+def exchanged_parameter(edit: Edit, match: Match, tree: Tree) -> Node | None:
+    """What a metavariable that must be a parameter stands for, where that is something else."""
+    names = parameter_names(match.function)
+    for bound in (match.bindings.metas.get(name) for name in edit.parameters):
+        if bound is None:
+            continue
+        if not isinstance(bound, cst.Name) or bound.value not in names or tree.versions.get(bound, 0) > 0:
+            return bound
+    return None
 
 
 def _reason(setting: Setting, value: Any, allowed: tuple[Any, ...]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from porter.match.bindings import Match, Miss
-from porter.rule import Edit
+from porter.rule import Edit, Merge
 from porter.rulebook import LoadedRule
 from porter.tree import Function, Node
 
@@ -45,6 +45,15 @@ class Application:
         """Where its hits are, each place once."""
         return tuple(dict.fromkeys(hit.site for hit in self.hits))
 
+    @property
+    def merges(self) -> tuple[Merge, ...]:
+        """What the rule merges, by the names that the source has for the parts."""
+        names = dict(self.attributes)
+        return tuple(
+            (merged, tuple(names.get(part, part) for part in parts), sizes)
+            for merged, parts, sizes in self.rule.declared.merges
+        )
+
     @cached_property
     def roots(self) -> frozenset[Node]:
         """The nodes that all its hits replace."""
@@ -63,13 +72,14 @@ class Application:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a rule did not apply at a site: a miss (how far it came) or a reason in words."""
+    """Why a rule did not apply at a site: a miss (how far it came) or a reason in words; `guarded`: of the defaults."""
 
     rule: LoadedRule
     site: str
     miss: Miss | None = None
     reason: str = ""
     node: Node | None = None
+    guarded: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from porter.match.found import Application, Findings
 from porter.match.soundness import unsound
 from porter.match.soundness.merges import broken_merges
 from porter.match.subject import Subject
+from porter.rule import Merge
 from porter.rulebook import LoadedRule
 
 
@@ -88,11 +89,20 @@ def _sound(application: Application, subject: Subject) -> bool:
 
 def _whole_merges(found: list[Application], subject: Subject) -> list[Application]:
     """Without the applications of a rule whose merge would not hold for the whole module."""
-    rejected: set[str] = set()
-    for rule in {a.rule.name: a.rule for a in found if a.rule.declared.merges}.values():
-        mine = [application for application in found if application.rule.name == rule.name]
-        for reason, node in broken_merges(rule, mine, subject.tree, subject.anatomy, subject.converted):
-            rejected.add(rule.name)
+    alike: dict[tuple[str, tuple[Merge, ...]], list[Application]] = {}
+    for application in found:
+        if application.merges:
+            alike.setdefault((application.rule.name, application.merges), []).append(application)
+    rejected: set[tuple[str, tuple[Merge, ...]]] = set()
+    parts_of: dict[str, tuple[str, ...]] = {}
+    for key, mine in alike.items():
+        faults = list(broken_merges(mine, subject.tree, subject.anatomy, subject.converted))
+        for merged, parts, _ in mine[0].merges:
+            if parts_of.setdefault(merged, parts) != parts:
+                others = " and ".join(f"`{part}`" for part in parts_of[merged])
+                faults.append((f"`{merged}` is what {others} of other classes are merged into", None))
+        for reason, node in faults:
             for hit in (hit for application in mine for hit in application.hits):
-                subject.fail(rule, hit.site, reason, node)
-    return [application for application in found if application.rule.name not in rejected]
+                subject.fail(mine[0].rule, hit.site, reason, node)
+            rejected.add(key)
+    return [one for one in found if (one.rule.name, one.merges) not in rejected]

@@ -58,6 +58,30 @@ class Subject:
         return found
 
     @cached_property
+    def names_reached(self) -> frozenset[str]:
+        """Names and attributes in the code of the model, without its towers: of the classes and functions that the
+        causal class reaches, and of what runs when the module is imported. What is imported has its own name too."""
+        tree, roles = self.tree, self.anatomy.roles
+        pending: list[Node] = [tree.classes[name] for name in self.anatomy.reached if roles.get(name) != "tower"]
+        pending += [node for node in tree.statements if _runs_on_import(node)]
+        seen: set[Node] = set()
+        names: set[str] = set()
+        while pending:
+            root = pending.pop()
+            if root in seen:
+                continue
+            seen.add(root)
+            for node in tree.nodes(root):
+                if node.__class__ is cst.Attribute:
+                    names.add(node.attr.value)
+                elif node.__class__ is cst.Name and node.value not in names:
+                    names.add(node.value)
+                    names.update(item.name for item in tree.alternatives.get(node.value, ()) if item.name)
+                    if node.value in tree.functions:
+                        pending.append(tree.functions[node.value])
+        return frozenset(names)
+
+    @cached_property
     def definitions(self) -> Definitions:
         return Definitions(self.beside)
 
@@ -84,15 +108,17 @@ class Subject:
                 function = methods(node).get(method)
                 if function is not None:
                     found.append(Place(f"{name}.{method}", name, function))
-        return [*found, *functions] if site == "*" else found
+        return [*found, *(place for place in functions if place.site in self.names_reached)] if site == "*" else found
 
     def is_kept(self, place: Place) -> bool:
         """Whether the place stays as the source has it, because the user said so."""
         return bool({place.site, place.owner, place.site.split(".")[0]} & set(self.kept))
 
-    def fail(self, rule: LoadedRule, site: str, reason: str, node: Node | None = None) -> None:
+    def fail(
+        self, rule: LoadedRule, site: str, reason: str, node: Node | None = None, *, guarded: bool = False
+    ) -> None:
         """A reason in words why a rule does not apply at a site."""
-        failure = Failure(rule, site, None, reason, node)
+        failure = Failure(rule, site, None, reason, node, guarded)
         self.failures.append(failure)
         self.first_reasons.setdefault((rule.name, site), failure)
 
@@ -103,3 +129,8 @@ class Subject:
                 for place in self.places(loaded.edit.site):
                     if place.site != skip:
                         self.fail(rule, place.site, reason)
+
+
+def _runs_on_import(node: Node) -> bool:
+    """A statement of a module that is no definition and no import."""
+    return not isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Import, cst.ImportFrom))

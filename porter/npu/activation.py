@@ -1,4 +1,4 @@
-"""Gated activations: npu_swiglu."""
+"""Gated activations: npu_swiglu, npu_geglu."""
 
 import torch
 
@@ -36,26 +36,77 @@ def _plain_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     return rounded(torch.nn.functional.silu(gate, inplace=wide is not input).mul_(up), input.dtype)
 
 
+def npu_geglu(
+    input: torch.Tensor, dim: int = -1, approximate: int = 1, activate_left: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`(gelu(one half of dim) * the other half, gelu(that half))`: the right half is activated, or the left one.
+
+    input: 1 to 8 dimensions, float16, bfloat16 or float32, an even size along dim; views are taken. approximate: 1 is
+    gelu by tanh, 0 by erf. Returns two tensors, that size halved. The public CANN kernel computes in float32; in
+    bfloat16 it rounds each result once, **in float16 it rounds gelu first** and multiplies what is rounded. Its erf is
+    a polynomial within 1.3e-7 of gelu, here it is erf. Not seen on a device. Raises ContractError for what the
+    torch_npu op documentation forbids; on 310P also bfloat16.
+    """
+    _check_geglu(input, dim, approximate)
+    left, right = widened(input).chunk(2, dim)
+    gate, other = (left, right) if activate_left else (right, left)
+    gelu = torch.nn.functional.gelu(gate, approximate="tanh" if approximate else "none")
+    activated = rounded(gelu, input.dtype)
+    if input.dtype is torch.float16:
+        gelu = activated.float()
+    return rounded(gelu * other, input.dtype).contiguous(), activated.contiguous()
+
+
 @once_a_signature
 def _check(input: torch.Tensor, dim: int) -> None:
     op = "npu_swiglu"
-    check_dtype(op, "input", input, HALF_OR_FLOAT)
-    check_chip_dtype(op, "input", input)
-    check_rank(op, "input", input, 1, 8)
     check_not_empty(op, "input", input)
-    if not -input.dim() <= dim < input.dim():
-        raise ContractError(op, "dim", f"must be in [{-input.dim()}, {input.dim() - 1}]", dim)
-    if violated(input.shape[dim] % 2 == 0):
-        raise ContractError(op, "input", f"must have an even size along dim {dim}", shape(input))
+    _check_halves(op, input, dim)
     if not input.is_contiguous():
         raise ContractError(op, "input", "must be contiguous", f"strides {input.stride()}")
 
 
+@once_a_signature
+def _check_geglu(input: torch.Tensor, dim: int, approximate: int) -> None:
+    op = "npu_geglu"
+    _check_halves(op, input, dim)
+    if approximate not in (0, 1):
+        raise ContractError(op, "approximate", "must be 0 (erf) or 1 (tanh)", approximate)
+
+
+def _check_halves(op: str, input: torch.Tensor, dim: int) -> None:
+    check_dtype(op, "input", input, HALF_OR_FLOAT)
+    check_chip_dtype(op, "input", input)
+    check_rank(op, "input", input, 1, 8)
+    if not -input.dim() <= dim < input.dim():
+        raise ContractError(op, "dim", f"must be in [{-input.dim()}, {input.dim() - 1}]", dim)
+    if violated(input.shape[dim] % 2 == 0):
+        raise ContractError(op, "input", f"must have an even size along dim {dim}", shape(input))
+
+
 def _fake_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     _check(input, dim)
+    return _half_of(input, dim)
+
+
+def _fake_geglu(
+    input: torch.Tensor, dim: int = -1, approximate: int = 1, activate_left: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    _check_geglu(input, dim, approximate)
+    return _half_of(input, dim), _half_of(input, dim)
+
+
+def _half_of(input: torch.Tensor, dim: int) -> torch.Tensor:
     sizes = list(input.shape)
     sizes[dim] = sizes[dim] // 2
     return input.new_empty(sizes)
 
 
-OPS = (Op("npu_swiglu(Tensor input, int dim=-1) -> Tensor", npu_swiglu, _fake_swiglu, _plain_swiglu),)
+OPS = (
+    Op("npu_swiglu(Tensor input, int dim=-1) -> Tensor", npu_swiglu, _fake_swiglu, _plain_swiglu),
+    Op(
+        "npu_geglu(Tensor input, int dim=-1, int approximate=1, bool activate_left=False) -> (Tensor, Tensor)",
+        npu_geglu,
+        _fake_geglu,
+    ),
+)

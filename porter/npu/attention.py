@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from porter.npu.attention_contract import OP, Call, read
-from porter.npu.attention_product import attend, log_sum_exp
+from porter.npu.attention_product import attend, attend_shifted, log_sum_exp
 from porter.npu.attention_step import step
-from porter.npu.attention_window import Span, band, check_polarity, kept, ragged_spans, spans
+from porter.npu.attention_window import Span, band, check_polarity, kept, ragged_spans, shift_at, spans
 from porter.npu.registry import Op
 
 
@@ -25,7 +25,7 @@ def npu_fused_infer_attention_score(
     input_layout: str = "BSH",
     **others: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`softmax(scale * query @ key.T, masked) @ value` with grouped heads: returns (out, log-sum-exp).
+    """`softmax(scale * query @ key.T + pse_shift, masked) @ value` with grouped heads: returns (out, log-sum-exp).
 
     query, key, value: one dtype, float16 or bfloat16; **float32 is accepted here only, for proofs: the device refuses
     it**. input_layout: BSH, BSND, BNSD, BNSD_BSND (out in BSND), or TND with cumulative lengths. num_key_value_heads
@@ -39,6 +39,10 @@ def npu_fused_infer_attention_score(
     sparse_mode, both token counts and actual_seq_lengths are ignored, and a mask is a full one with a row for every
     sequence. A mask may be longer than the lengths.
 
+    pse_shift: what ALiBi adds to the **scaled** scores, as pse_type 0 of the graph's node does; query's dtype,
+    contiguous, (1 or B, N, Q_S, KV_S), longer ones are cut; not in TND, and D % 16 == 0 with one query position. Not
+    seen on a device.
+
     Positions from actual_seq_lengths_kv on are never read. With a padding size beside its lengths a sequence is
     right-aligned, that many positions before the end. Query positions outside the actual length, and query rows that
     see no key at all, are **zeros here** with a log-sum-exp of -inf; the device leaves the latter undefined in modes
@@ -46,7 +50,7 @@ def npu_fused_infer_attention_score(
 
     The log-sum-exp is float32, (B, N, S, 1) or (T, N, 1), and has no elements unless softmax_lse_flag is set.
     Raises ContractError for what the torch_npu op documentation forbids, for chips other than A2 and A3, and for what
-    this kernel does not compute: paged and quantised caches, pse_shift, shared prefixes, rope parts of MLA.
+    this kernel does not compute: paged and quantised caches, shared prefixes, rope parts of MLA, pse_shift and padding.
     """
     if input_layout == "BSND" and not others:
         out = step(query, key, value, atten_mask, actual_seq_lengths_kv, num_heads, num_key_value_heads, scale)
@@ -104,12 +108,12 @@ def _attend_span(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Some batch rows, whose sequences lie at the same place: (B, N, S, D), and zeros outside that place."""
     length, kv_length = q.shape[2], k.shape[2]
-    keep = kept(call, rows, at, kv_at, q.device)
+    keep, shift = kept(call, rows, at, kv_at, q.device), shift_at(call, rows, at, kv_at)
     if kv_at != (0, kv_length):
         k, v = k[:, :, kv_at[0] : kv_at[1]], v[:, :, kv_at[0] : kv_at[1]]
     if at == (0, length):
-        return _attend(call, q, k, v, keep)
-    out, lse = _attend(call, q[:, :, at[0] : at[1]], k, v, keep)
+        return _attend(call, q, k, v, keep, shift)
+    out, lse = _attend(call, q[:, :, at[0] : at[1]], k, v, keep, shift)
     around = (0, 0, at[0], length - at[1])
     if lse is not None:
         lse = torch.nn.functional.pad(lse, around, value=float("-inf"))
@@ -117,13 +121,20 @@ def _attend_span(
 
 
 def _attend(
-    call: Call, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None
+    call: Call,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    keep: torch.Tensor | None,
+    shift: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The product, and its log-sum-exp where it is asked for; also of nothing."""
     if k.shape[2] == 0 or q.shape[2] == 0:
         lse = q.new_full((*q.shape[:3], 1), float("-inf"), dtype=torch.float32) if call.softmax_lse_flag else None
         return q.new_zeros(*q.shape[:3], v.shape[-1]), lse
-    lse = log_sum_exp(q, k, keep, call.scale) if call.softmax_lse_flag else None
+    lse = log_sum_exp(q, k, keep, call.scale, shift) if call.softmax_lse_flag else None
+    if shift is not None:
+        return attend_shifted(q, k, v, keep, call.scale, shift), lse
     return attend(q, k, v, keep, call.scale), lse
 
 

@@ -39,6 +39,7 @@ class Call:
     query: torch.Tensor
     key: torch.Tensor
     value: torch.Tensor
+    pse_shift: torch.Tensor | None = None
     atten_mask: torch.Tensor | None = None
     actual_seq_lengths: Sequence[int] | None = None
     actual_seq_lengths_kv: Sequence[int] | None = None
@@ -137,6 +138,8 @@ def check(call: Call) -> None:
     _check_modes(call)
     if call.atten_mask is not None:
         _check_mask(call, call.atten_mask)
+    if call.pse_shift is not None:
+        _check_shift(call, call.pse_shift)
 
 
 def _check_heads(call: Call) -> None:
@@ -232,3 +235,24 @@ def _check_mask(call: Call, mask: torch.Tensor) -> None:
     if not fits or violated(mask.shape[-1] >= kv_length):
         limit = f"must be {forms}, with B={batch}, Q_S={length}, KV_S={kv_length} or longer"
         raise ContractError(OP, "atten_mask", limit, shape(mask))
+
+
+def _check_shift(call: Call, shift: torch.Tensor) -> None:
+    check_same_dtype(OP, "pse_shift", shift, "query", call.query.dtype)
+    if call.ragged:
+        raise ContractError(OP, "pse_shift", "must not be given in layout TND", shape(shift))
+    if call.query_padding_size is not None or call.kv_padding_size is not None:
+        limit = "with left padding is not computed by this CPU kernel: leave one of them out"
+        raise ContractError(OP, "pse_shift", limit, shape(shift))
+    batch, length, heads, size = call.query_sizes
+    kv_length = call.key_sizes[1]
+    fits = shift.dim() == 4 and (bool(shift.shape[0] == 1) or not violated(shift.shape[0] == batch))
+    fits = fits and not violated(shift.shape[1] == heads) and not violated(shift.shape[3] >= kv_length)
+    if not fits or violated(shift.shape[2] == 1 if call.decodes else shift.shape[2] >= length):
+        limit = f"must be (1 or B, N, Q_S, KV_S), with B={batch}, N={heads}, Q_S={length}, KV_S={kv_length} or longer"
+        raise ContractError(OP, "pse_shift", limit, shape(shift))
+    if not shift.is_contiguous():
+        raise ContractError(OP, "pse_shift", "must be contiguous", f"strides {shift.stride()}")
+    if call.decodes and violated(size % 16 == 0):
+        limit = "must have D % 16 == 0 where query has one position and there is a pse_shift"
+        raise ContractError(OP, "query", limit, f"D={size}")

@@ -1,7 +1,7 @@
-"""The arithmetic of attention, heads first: softmax(scale * q @ k.T, masked) @ v, with grouped heads.
+"""The arithmetic of attention, heads first: softmax(scale * q @ k.T + shift, masked) @ v, with grouped heads.
 
-q (B, N, Q, D), k and v (B, KV_N, KV, D); keep (1 or B, 1, Q, KV) bool, True = computed, None where each query sees all.
-No key is repeated for the heads that share it.
+q (B, N, Q, D), k and v (B, KV_N, KV, D); keep (1 or B, 1, Q, KV) bool, True = computed, None where each query sees all;
+shift (1 or B, N, Q, KV) or None. No key is repeated for the heads that share it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,17 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor
     return _sdpa(q, k, v, attn_mask=keep, scale=scale, enable_gqa=heads != groups)
 
 
+def attend_shifted(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None, scale: float, shift: torch.Tensor
+) -> torch.Tensor:
+    """`attend` with a shift of the scaled scores: in float32, for in 16 bits the sum of both would be rounded."""
+    shift = shift.float()
+    if keep is not None:
+        shift = shift.masked_fill(~keep, float("-inf"))
+    out = _sdpa(q.float(), k.float(), v.float(), attn_mask=shift, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+    return out.to(q.dtype)
+
+
 def attend_once(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None, scale: float
 ) -> torch.Tensor:
@@ -37,11 +48,15 @@ def attend_causally(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: fl
     return _sdpa(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
 
 
-def log_sum_exp(q: torch.Tensor, k: torch.Tensor, keep: torch.Tensor | None, scale: float) -> torch.Tensor:
-    """Of the scaled scores: (B, N, Q, 1) float32."""
+def log_sum_exp(
+    q: torch.Tensor, k: torch.Tensor, keep: torch.Tensor | None, scale: float, shift: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Of the scaled and shifted scores: (B, N, Q, 1) float32."""
     batch, heads, length, _ = q.shape
     grouped = q.float().reshape(batch, k.shape[1], -1, q.shape[-1])
     scores = (grouped @ k.float().transpose(-1, -2)).reshape(batch, heads, length, -1) * scale
+    if shift is not None:
+        scores = scores + shift
     if keep is not None:
         scores = scores.masked_fill(~keep, float("-inf"))
     return scores.logsumexp(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Which positions attention reads: where each sequence lies in its row, and which keys each query sees."""
+"""Which positions attention reads: where each sequence lies in its row, which keys each query sees, how shifted."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -84,6 +84,14 @@ def kept(call: Call, rows: slice, at: Span, kv_at: Span, device: torch.device) -
     if keep is None or near is None:
         return keep if near is None else near
     return keep & near
+
+
+def shift_at(call: Call, rows: slice, at: Span, kv_at: Span) -> torch.Tensor | None:
+    """What is added to the scores of these positions, (1 or B, N, Q, KV)."""
+    if call.pse_shift is None:
+        return None
+    picked = call.pse_shift[rows] if len(call.pse_shift) > 1 else call.pse_shift
+    return picked[:, :, at[0] : at[1], kv_at[0] : kv_at[1]]
 
 
 def _full_mask(call: Call) -> torch.Tensor | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from porter.npu.activation import npu_swiglu
+from porter.npu.activation import npu_geglu, npu_swiglu
 from porter.npu.attention import npu_fused_infer_attention_score
 from porter.npu.norm import npu_add_rms_norm, npu_gemma_rms_norm, npu_rms_norm
 from porter.npu.rotary import npu_rotary_mul
@@ -28,6 +28,6 @@ def scatter_update(input: torch.Tensor, indices: torch.Tensor, updates: torch.Te
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """Op -> what it is made of. In-place writes are there as the pure ops that they become in a functional graph."""
-    pure = (npu_rms_norm, npu_gemma_rms_norm, npu_add_rms_norm, npu_rotary_mul, npu_swiglu)
+    pure = (npu_rms_norm, npu_gemma_rms_norm, npu_add_rms_norm, npu_rotary_mul, npu_swiglu, npu_geglu)
     kernels = (*pure, npu_fused_infer_attention_score, scatter_update)
     return {getattr(torch.ops.npu, kernel.__name__).default: kernel for kernel in kernels}

@@ -42,8 +42,9 @@ def npu_rotary_mul(
     then **cast to it first**, as op-plugin does in eager mode on A2, A3 and Ascend950 (TorchAir hands them on as they
     are: cast them yourself for a graph). D even and under 896, B and N under 1000. Mode "half" rotates (x1, x2) to
     (-x2, x1) by halves and takes r1 and r2 as 11SD, B1SD, BNSD; 1S1D, BS1D, BSND; S11D, SB1D, SBND; T1D, TND. Mode
-    "interleave" rotates neighbours, takes 11SD, 1S1D, S11D, T1D, and wants B * N under 1000. rotate: a (D, D) matrix,
-    `input @ rotate` in place of either rotation; A2 and A3 only.
+    "interleave" rotates neighbours, takes 11SD, 1S1D, S11D, T1D, and wants B * N under 1000; **in a TorchAir graph for
+    A2 or A3 it is "half" without `rotate`**. rotate: a (D, D) matrix, `input @ rotate` in place of either rotation,
+    whose mode then limits the form of r1 and r2 alone; A2 and A3, 4-D, and one dtype for all four tensors.
     Computed in float32 and rounded once, as the operator's public reference does; not seen on a device. Raises
     ContractError for what the torch_npu op documentation forbids; on 310P also bfloat16, "interleave", and D over 128
     or not a multiple of 32; Ascend950 takes D up to 1024.
@@ -128,9 +129,12 @@ def _check_mul(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mode: str,
     _check_table_shape(op, x, cos, mode)
     if rotate is None:
         return
-    check_dtype(op, "rotate", rotate, HALF_OR_FLOAT)
     if current_chip() in (ASCEND_950, ASCEND_310P):
         raise ContractError(op, "rotate", f"is not supported on {current_chip()}", shape(rotate))
+    if x.dim() != 4:
+        raise ContractError(op, "input", "must have 4 dimensions where there is a rotate", f"{x.dim()} {shape(x)}")
+    for name, tensor in (("r1", cos), ("r2", sin), ("rotate", rotate)):
+        check_same_dtype(op, name, tensor, "input", x.dtype)
     if not same_sizes(rotate.shape, (x.shape[-1], x.shape[-1])):
         raise ContractError(op, "rotate", f"must be (D, D) with D of input {shape(x)}", shape(rotate))
 

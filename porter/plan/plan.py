@@ -70,12 +70,13 @@ class Plan:
         return tuple(dict.fromkeys(rule.name for rule in missing if not rule.is_verdict))
 
     def closest(self, site: Site) -> Failure | None:
-        """The failure at `site` that says most: a reason in words, else the deepest miss."""
+        """The failure at `site` that says most: a reason in words, of the code before one of the configuration's
+        defaults, which an alternative may be for; else the deepest miss."""
         taken = self.rules_at(site.name)
         failures = [f for f in self._failed.get(site.name, ()) if f.rule.name not in taken]
         reasons = [failure for failure in failures if failure.reason]
         if reasons:
-            return reasons[0]
+            return min(reasons, key=lambda failure: failure.guarded)
         misses = [f for f in failures if f.miss is not None and not f.rule.declared.on_demand]
         return max((f for f in misses if _speaks_of(f, site)), key=_progress, default=None)
 

@@ -76,7 +76,7 @@ def _attributes(plan: Plan, source: Source) -> list[str]:
     package = plan.tree.package
     if package is None or package.split(".")[0] != LIBRARY:
         lines.append("source_is_custom_code = True")
-    merges = dict.fromkeys(merge for application in plan.applications for merge in application.rule.declared.merges)
+    merges = dict.fromkeys(merge for application in plan.applications for merge in application.merges)
     if merges:
         lines.append("weight_merges = (")
         for merged, parts, sizes in merges:

@@ -23,6 +23,7 @@ from porter.runtime.docstrings import auto_docstring
 from porter.runtime.made_from import PortedFrom
 from porter.runtime.masks import kernel_mask, npu_causal_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
+from porter.runtime.neighbours import neighbour_rotation, neighbour_table
 from porter.runtime.norms import NormAhead, add_norm, add_states, norm_states
 from porter.runtime.padding import left_pad, position_ids_from_mask
 from porter.runtime.parts import put_together
@@ -51,6 +52,8 @@ __all__ = [
     "kernel_mask",
     "left_pad",
     "load_model_class",
+    "neighbour_rotation",
+    "neighbour_table",
     "norm_states",
     "npu_causal_mask",
     "npu_sliding_window_causal_mask",

@@ -29,7 +29,9 @@ import torch
 
 from porter.diagnostics import Refused
 from porter.match import PatternMatcher
+from porter.match.conditions import exchanged_parameter
 from porter.npu import current_chip
+from porter.rule import Edit
 from porter.rulebook import IDENTITIES, LoadedEdit, LoadedRule, Pattern, load_rules, names_to_prove, unknown_rule
 from porter.rulebook.identities import Identities
 from porter.rulebook.markers import is_gap
@@ -256,10 +258,11 @@ def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
             continue
         for loaded in rule.edits:
             for pattern in loaded.patterns:
-                if matches(rule, pattern, loaded.edit.unit, negative):
+                if matches(rule, pattern, loaded.edit, negative):
                     findings.failed.append(f"`{pattern.name}` matches `{negative.name}`, which it must not")
 
 
-def matches(rule: LoadedRule, pattern: Pattern, unit: str, negative: Pattern) -> bool:
+def matches(rule: LoadedRule, pattern: Pattern, edit: Edit, negative: Pattern) -> bool:
     """Whether the pattern matches in a `not_*` case of the rule. Sites, givens and guards do not count."""
-    return bool(PatternMatcher(rule, pattern, negative.file).find(negative.before, unit))
+    found = PatternMatcher(rule, pattern, negative.file).find(negative.before, edit.unit)
+    return any(exchanged_parameter(edit, match, negative.file) is None for match in found)

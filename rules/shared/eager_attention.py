@@ -57,6 +57,27 @@ def given_eager_attention_forward__masked(module, query, key, value, attention_m
     return attn_output, attn_weights
 
 
+def given_eager_attention_forward__that_may_cap(
+    module, query, key, value, attention_mask, *, scaling, dropout, softcap=None, **kwargs
+):
+    if scaling is None:
+        scaling = module.head_dim**-0.5
+    key_states = repeat_kv(key, module.num_key_value_groups)
+    value_states = repeat_kv(value, module.num_key_value_groups)
+    attn_weights = torch.matmul(query, key_states.transpose(2, 3)) * scaling
+    if softcap is not None:  # asked for by name, and then no kernel computes it
+        attn_weights = attn_weights / softcap
+        attn_weights = torch.tanh(attn_weights)
+        attn_weights = attn_weights * softcap
+    if attention_mask is not None:
+        attn_weights = attn_weights + attention_mask
+    attn_weights = nn.functional.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    attn_weights = nn.functional.dropout(attn_weights, p=dropout, training=module.training)
+    attn_output = torch.matmul(attn_weights, value_states)
+    attn_output = attn_output.transpose(1, 2).contiguous()
+    return attn_output, attn_weights
+
+
 def given_eager_attention_forward__one_head_each(
     module, query, key, value, attention_mask, *, scaling, dropout, **kwargs
 ):

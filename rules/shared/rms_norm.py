@@ -1,4 +1,4 @@
-"""Norms that look like the RMSNorm that casts back before the weight, and are not: no rule for it may take them."""
+"""Norms that look like an RMSNorm of the kernel's kind, and are not: no rule for it may take them."""
 
 import torch
 
@@ -29,3 +29,14 @@ def not_forward_centered(self, x):
     variance = x.pow(2).mean(-1, keepdim=True)
     x = x * torch.rsqrt(variance + self.variance_epsilon)
     return self.weight * x.to(dtype)
+
+
+def not_helper_that_centers(self, x):
+    """Without its mean it is a LayerNorm."""
+    x = x - x.mean(-1, keepdim=True)
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
+
+
+def not_helper_that_sums(self, x):
+    """Divided by the length, not by the root mean square: no epsilon of the kernel's makes it that."""
+    return x * torch.rsqrt(x.pow(2).sum(-1, keepdim=True) + self.epsilon)

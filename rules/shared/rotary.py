@@ -18,6 +18,13 @@ def given_rotate_half__interleaved(x):
     return torch.stack((-x2, x1), dim=-1).flatten(-2)
 
 
+def given_rotate_every_two(x):
+    x1 = x[:, :, :, ::2]
+    x2 = x[:, :, :, 1::2]
+    x = torch.stack((-x2, x1), dim=-1)
+    return x.flatten(-2)
+
+
 def given_apply_rotary_pos_emb(q, k, cos, sin, *, unsqueeze_dim=1):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)

@@ -32,10 +32,10 @@ from stages import PLACE, Stages, accepted
 from turns import Figures, Pair, in_turns, seconds, shown
 
 from porter.cli.convert import default_name
-from porter.cli.survey import causal_modules
 from porter.convert import Rules, convert
 from porter.diagnostics import Refused
 from porter.emit import render_port
+from porter.matrix.library import causal_modules
 from porter.report.table import table
 from porter.rewrite import Ported
 from porter.rulebook import load_rules

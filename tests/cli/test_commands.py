@@ -138,7 +138,7 @@ def test_a_kept_site_is_recorded(porter_here, tmp_path):
     assert "--keep LlamaMLP.forward" in (tmp_path / "x" / "modeling_llama.py").read_text()
 
 
-# --- inspect, rules, survey
+# --- inspect, rules
 
 
 def test_inspect_writes_nothing(porter_here, tmp_path, monkeypatch):
@@ -170,28 +170,6 @@ def test_rules(porter_here):
     names = [rule["rule"] for rule in document["rules"]]
     assert names == [line.split()[0] for line in text.strip().split("\n")[1:]]
     assert all(rule["summary"] and len(rule["sha256"]) == 64 for rule in document["rules"])
-
-
-def test_survey(porter_here, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    done = porter_here("survey", "--limit", "3")
-    assert (done.code, done.err) == (0, "surveying 3 files ...\n")
-    lines = done.out.strip().split("\n")
-    assert len(lines) == 6 and lines[-2].startswith("3 files: ") and lines[-1].startswith("0 are whole: ")
-    assert not list(tmp_path.iterdir())
-    document = json.loads(porter_here("survey", "--limit", "3", "--json").out)
-    assert len(document["outcomes"]) == 3
-
-
-def test_survey_goes_on_after_a_crash(porter_here, monkeypatch):
-    def crash(*arguments, **options):
-        raise AssertionError("never happens")
-
-    monkeypatch.setattr("porter.convert.convert", crash)
-    done = porter_here("survey", "--limit", "2")
-    assert done.code == 1
-    assert "crashed: AssertionError: never happens" in done.out
-    assert "2 files: 0 converted, 0 refused, 2 crashed; " in done.out
 
 
 # --- prove, verify: the work itself has its own tests

@@ -173,7 +173,7 @@ def test_help_says_what_the_flag_does(porter_here, command):
     assert says in help
 
 
-@pytest.mark.parametrize("command", ["inspect", "survey", "rules", "prove"])
+@pytest.mark.parametrize("command", ["inspect", "matrix", "rules", "prove"])
 def test_commands_that_run_no_such_code_have_no_such_flag(porter_here, command):
     assert FLAG not in porter_here(command, "--help").out
 

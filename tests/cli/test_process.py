@@ -17,7 +17,7 @@ LLAMA = "transformers.models.llama"
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("convert",), ("inspect",), ("rules",), ("prove",), ("verify",), ("run",), ("survey",)],
+    [(), ("convert",), ("inspect",), ("rules",), ("prove",), ("verify",), ("run",), ("matrix",)],
     ids=lambda words: " ".join(words) or "porter",
 )
 def test_help(porter_here, words):
@@ -42,6 +42,15 @@ def test_what_converting_does_not_load(porter_process, words):
     assert porter_process(*words, python=("-c", code)).err == "0 []\n"
 
 
+def test_a_matrix_of_conversions_loads_neither_torch_nor_transformers(porter_process):
+    code = (
+        "import sys, porter.cli; porter.cli.exit_code(sys.argv[1:]);"
+        "print(sorted({'torch', 'transformers', 'rich', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = porter_process("matrix", "--level", "port", "--models", "llama", python=("-c", code))
+    assert done.err.split("\n")[1:] == ["[]", ""] and "llama  yes" in done.out
+
+
 def test_a_bare_import_loads_click_only(porter_process):
     code = (
         "import sys, porter.cli;print(sorted({'jinja2', 'rich', 'libcst', 'torch', 'transformers'} & set(sys.modules)))"
@@ -50,7 +59,7 @@ def test_a_bare_import_loads_click_only(porter_process):
 
 
 def test_an_interrupt_exits_130(environment, tmp_path):
-    command = [sys.executable, "-m", "porter", "survey"]
+    command = [sys.executable, "-m", "porter", "matrix", "--level", "port"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path)
     assert process.stdout is not None and process.stderr is not None
     process.stderr.readline()  # it has begun
@@ -63,7 +72,7 @@ def test_an_interrupt_exits_130(environment, tmp_path):
 
 
 def test_a_closed_pipe_is_no_error(environment, tmp_path):
-    command = f"set -o pipefail; {sys.executable} -m porter survey --limit 2 2>err.txt | true"
+    command = f"set -o pipefail; {sys.executable} -m porter matrix --level port --models gpt2,llama 2>err.txt | true"
     subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path)
     assert "Traceback" not in (tmp_path / "err.txt").read_text()
 

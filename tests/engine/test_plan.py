@@ -148,11 +148,11 @@ def test_a_guard_stays_in_the_port(silu):
 
 def test_a_guard_that_the_configuration_breaks_leaves_the_site_alone():
     configuration = source_of("llama").configuration
-    gelu = replace(
-        configuration, text=configuration.text.replace('hidden_act: str = "silu"', 'hidden_act: str = "gelu"')
+    relu = replace(
+        configuration, text=configuration.text.replace('hidden_act: str = "silu"', 'hidden_act: str = "relu"')
     )
-    assert gelu.text != configuration.text
-    ported = accepted(convert(replace(source_of("llama"), configuration=gelu), name="llama"))
+    assert relu.text != configuration.text
+    ported = accepted(convert(replace(source_of("llama"), configuration=relu), name="llama"))
     assert "swiglu" not in rules_of(ported) and "self.act_fn(self.gate_proj(x)) * self.up_proj(x)" in ported.code
 
 
@@ -171,7 +171,13 @@ def test_a_guard_that_fails_is_the_reason_given():
 
 def test_interleaved_halves_are_not_taken_for_halves():
     assert "rotary_half" not in rules_of(port_of("blt"))
-    assert "x[..., 1::2]" in port_of("blt").code
+    assert 'npu_rotary_mul(q, cos, sin, "half", rotate)' in port_of("blt").code
+
+
+def test_of_two_rules_for_one_need_the_one_for_such_defaults_says_why_not():
+    activation = "        self.act_fn = ACT2FN[config.hidden_act]\n"
+    said = why(port(varied((activation, activation + "        self.act_fn = nn.SiLU()\n"))))
+    assert "LlamaMLP.forward: swiglu: `self.act_fn` is used outside what the rule rewrites" in said
 
 
 def test_all_of_a_rule_or_nothing():

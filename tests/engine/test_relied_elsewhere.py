@@ -35,7 +35,6 @@ def test_a_function_of_another_model_is_followed_to_its_definition(statement):
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ("gemma2", "gemma2/modeling_gemma2.py"),
         ("gpt_oss", "sinks"),
         ("gpt_neox", "repeat_kv"),
         ("bart", "scaling"),

@@ -1,4 +1,6 @@
-"""npu_swiglu against plain torch."""
+"""npu_swiglu and npu_geglu against plain torch."""
+
+import math
 
 import pytest
 import torch
@@ -29,3 +31,58 @@ def test_swiglu_rounds_once():
     wide_gate, wide_up = x.float().chunk(2, -1)
     assert torch.equal(y, (silu(wide_gate) * wide_up).bfloat16())
     assert not torch.equal(y, silu(gate) * up)
+
+
+def by_formula(x, approximate):
+    """GELU in Python's own double precision."""
+    if approximate:
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+        return x / 2 * (1 + math.tanh(inner))
+    return x / 2 * math.erfc(-x / math.sqrt(2))
+
+
+def geglu_truth(x, dim, approximate, activate_left):
+    halves = x.double().chunk(2, dim)
+    gate, other = halves if activate_left else halves[::-1]
+    gelu = torch.tensor([by_formula(value, approximate) for value in gate.flatten().tolist()], dtype=torch.float64)
+    return gelu.view(gate.shape) * other, gelu.view(gate.shape)
+
+
+@pytest.mark.parametrize("activate_left", [True, False])
+@pytest.mark.parametrize("approximate", [0, 1])
+@pytest.mark.parametrize("dim", [-1, 1, 0])
+def test_geglu(dtype, dim, approximate, activate_left, no_worse):
+    x = torch.randn(4, 6, 32).to(dtype)
+    gate, other = x.chunk(2, dim) if activate_left else x.chunk(2, dim)[::-1]
+    eager = torch.nn.functional.gelu(gate, approximate=("none", "tanh")[approximate])
+    product, gelu = torch_npu.npu_geglu(x, dim, approximate, activate_left)
+    truth = geglu_truth(x, dim, approximate, activate_left)
+    no_worse(product, eager * other, truth[0])
+    no_worse(gelu, eager.contiguous(), truth[1])
+
+
+def test_geglu_golden():
+    """Values computed by hand: gelu(1) is 0.8413447 by erf and 0.8411920 by tanh."""
+    x = torch.tensor([[1.0, 3.0]])
+    for approximate, gelu in ((0, 0.8413447461), (1, 0.8411919906)):
+        left = torch_npu.npu_geglu(x, -1, approximate, True)
+        assert left[1].item() == pytest.approx(gelu, rel=1e-6) and left[0].item() == pytest.approx(3 * gelu, rel=1e-6)
+    assert torch_npu.npu_geglu(x, -1, 0)[0].item() == pytest.approx(2.9959503, rel=1e-6)  # 1 * gelu(3)
+
+
+def test_geglu_in_bfloat16_rounds_each_result_once_and_in_float16_gelu_first():
+    for dtype, once in ((torch.bfloat16, True), (torch.float16, False)):
+        x = torch.randn(64, 128).to(dtype)
+        gate, up = x.float().chunk(2, -1)
+        gelu = torch.nn.functional.gelu(gate, approximate="tanh")
+        rounded_once, rounded_first = (gelu * up).to(dtype), gelu.to(dtype) * up.to(dtype)
+        product, activated = torch_npu.npu_geglu(x, activate_left=True)
+        assert torch.equal(product, rounded_once if once else rounded_first)
+        assert torch.equal(activated, gelu.to(dtype)) and not torch.equal(rounded_once, rounded_first)
+
+
+def test_geglu_takes_views_and_what_is_empty():
+    x = torch.randn(8, 6)
+    found, wanted = torch_npu.npu_geglu(x.t()), torch_npu.npu_geglu(x.t().contiguous())
+    assert all(a.is_contiguous() and torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert [part.shape for part in torch_npu.npu_geglu(x[:0])] == [(0, 3)] * 2

@@ -42,6 +42,15 @@ ROTARY = [
     call("npu_rotary_mul", t(2, 4, 7, 64, dtype=BF16), t(1, 1, 7, 64, dtype=BF16), t(1, 1, 7, 64, dtype=BF16)),
     call("npu_rotary_mul", t(9, 4, 64), t(9, 1, 64), t(9, 1, 64)),
     call("npu_rotary_mul", t(2, 7, 4, 128), t(1, 7, 1, 128), t(1, 7, 1, 128), rotary_mode="interleave"),
+    call("npu_rotary_mul", t(2, 7, 4, 128), t(2, 7, 1, 128), t(2, 7, 1, 128), rotate=t(128, 128)),
+    call(
+        "npu_rotary_mul",
+        t(2, 7, 4, 64, dtype=BF16),
+        t(1, 7, 1, 64, dtype=BF16),
+        t(1, 7, 1, 64, dtype=BF16),
+        "interleave",
+        t(64, 64, dtype=BF16),
+    ),
     call("npu_apply_rotary_pos_emb", t(2, 7, 8, 128), t(2, 7, 2, 128), t(2, 7, 1, 128), t(2, 7, 1, 128)),
     call("npu_apply_rotary_pos_emb", t(9, 8, 64), t(9, 2, 64), t(9, 1, 64), t(9, 1, 64), "TND"),
 ]
@@ -55,6 +64,9 @@ ATTENTION = [
     attention(t(9, 8, 128), t(9, 8, 128), "TND", num_heads=8, actual_seq_lengths=[4, 9],
               actual_seq_lengths_kv=[4, 9]),
     attention(t(2, 7, 8, 128), t(2, 7, 8, 128), "BSND", num_heads=8, softmax_lse_flag=True),
+    attention(t(2, 7, 8, 128), t(2, 9, 8, 128), "BSND", num_heads=8, pse_shift=t(1, 8, 7, 9)),
+    attention(t(2, 1, 8, 64, dtype=BF16), t(2, 9, 8, 64, dtype=BF16), "BSND", num_heads=8,
+              pse_shift=t(2, 8, 1, 16, dtype=BF16)),
 ]  # fmt: skip
 WRITES = [
     call(op, t(2, 16, 2, 64, dtype=dtype), t(2, dtype=index), t(2, 3, 2, 64, dtype=dtype), 1)
@@ -67,6 +79,9 @@ WRITES = [
 ]  # fmt: skip
 OTHERS = [
     *(call("npu_swiglu", t(*shape, dtype=dtype), dim) for shape, dim in (((2, 7, 64), -1), ((6, 8), 0))
+      for dtype in (HALF, BF16, FULL)),
+    *(call("npu_geglu", t(*shape, dtype=dtype), dim, *more)
+      for shape, dim, more in (((2, 7, 64), -1, (1, True)), ((6, 8), 0, ()), ((3, 4, 2), 1, (0,)))
       for dtype in (HALF, BF16, FULL)),
     call("npu_mm_all_reduce_base", t(2, 7, 64), t(64, 32), "group"),
     call("npu_mm_all_reduce_base", t(7, 64, dtype=BF16), t(64, 32, dtype=BF16), "group", bias=t(32, dtype=BF16)),

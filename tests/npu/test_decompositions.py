@@ -26,10 +26,16 @@ def calls(dtype):
         "npu_rms_norm": [((x, gamma), {})],
         "npu_gemma_rms_norm": [((x, gamma), {})],
         "npu_add_rms_norm": [((x, x.flip(0), gamma), {})],
-        "npu_rotary_mul": [((q, table, table.flip(0)), {}), ((q, table[:1], table[:1], "interleave"), {})],
+        "npu_rotary_mul": [
+            ((q, table, table.flip(0)), {}),
+            ((q, table[:1], table[:1], "interleave"), {}),
+            ((q, table, table.flip(0), "half", drawn(16, 16, dtype=dtype, seed=4)), {}),
+        ],
         "npu_swiglu": [((x,), {}), ((x[:, :4].contiguous(),), {"dim": 1})],
+        "npu_geglu": [((x,), {}), ((x, 2, 0, True), {}), ((x[:, :4].transpose(0, 1), 0), {"activate_left": True})],
         "npu_fused_infer_attention_score": [
             ((q, cache, cache.flip(1)), {**heads, "atten_mask": mask}),
+            ((q, cache, cache), {**heads, "atten_mask": mask, "pse_shift": drawn(1, 4, 1, 9, dtype=dtype, seed=5)}),
             ((cache, cache, cache), {**heads, "num_heads": 2, "atten_mask": torch.ones(9, 9).triu(1).bool()}),
         ],
         "scatter_update": [

@@ -17,9 +17,10 @@ from tests.error_rule import model_roundings, no_further, truth_of
         lambda x: torch_npu.npu_add_rms_norm(x, x, torch.ones(16))[2],
         lambda x: torch_npu.npu_rotary_mul(x[None], torch.ones(1, 2, 1, 16), torch.ones(1, 2, 1, 16)),
         lambda x: torch_npu.npu_swiglu(x),
+        lambda x: torch_npu.npu_geglu(x)[0],
         lambda x: torch_npu.npu_fused_infer_attention_score(x, torch.ones(2, 2, 16), torch.ones(2, 2, 16))[0],
     ],
-    ids=["rms_norm", "gemma_rms_norm", "add_rms_norm", "rotary_mul", "swiglu", "attention"],
+    ids=["rms_norm", "gemma_rms_norm", "add_rms_norm", "rotary_mul", "swiglu", "geglu", "attention"],
 )
 def test_an_op_refuses(work):
     x = torch.randn(2, 2, 16, requires_grad=True)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from porter.npu import chip, torch_npu
+from porter.runtime import neighbour_rotation
 
 
 def rotate_half(x):
@@ -66,6 +67,28 @@ def test_rotary_mul_with_a_matrix():
     matrix = rotate_half(torch.eye(16))
     # The matrix has one entry of 1 or -1 in each column: its products are exact.
     assert torch.equal(torch_npu.npu_rotary_mul(x, cos, sin, "half", matrix), torch_npu.npu_rotary_mul(x, cos, sin))
+
+
+@pytest.mark.parametrize("table", [(1, 6, 1, 16), (2, 6, 1, 16), (2, 6, 4, 16)], ids=str)
+def test_rotary_mul_of_neighbours_is_a_product_of_complex_numbers(dtype, table, no_worse):
+    """Two neighbours are one complex number, turned by its angle."""
+    x, angles = torch.randn(2, 6, 4, 16).to(dtype), (torch.rand(*table[:-1], 8) * 6).to(dtype)
+    cos, sin = (part.to(dtype).repeat_interleave(2, -1) for part in (angles.cos(), angles.sin()))
+    turn = torch.complex(cos[..., ::2].double(), sin[..., ::2].double())
+    truth = torch.view_as_real(torch.view_as_complex(x.double().view(2, 6, 4, 8, 2)) * turn).flatten(-2)
+    found = torch_npu.npu_rotary_mul(x, cos, sin, "half", neighbour_rotation(x))
+    no_worse(found, x * cos + rotate_neighbours(x) * sin, truth)
+    if table[0] == 1:
+        assert torch.equal(found, torch_npu.npu_rotary_mul(x, cos, sin, "interleave"))
+
+
+def test_rotary_mul_of_some_channels_leaves_the_others_to_the_bit(dtype):
+    x, (cos, sin) = torch.randn(2, 6, 4, 16).to(dtype), tables((2, 6, 1, 16), dtype)
+    cos[..., 8:], sin[..., 8:] = 1, 0
+    found = torch_npu.npu_rotary_mul(x, cos, sin, "half", neighbour_rotation(x, 8))
+    part = x[..., :8].contiguous()
+    turned = torch_npu.npu_rotary_mul(part, cos[..., :8], sin[..., :8], "half", neighbour_rotation(part))
+    assert torch.equal(found, torch.cat((turned, x[..., 8:]), -1))
 
 
 @pytest.mark.parametrize("table_dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)

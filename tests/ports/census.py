@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from porter.anatomy import Anatomy, read_anatomy
-from porter.cli.survey import LIBRARY, causal_modules
 from porter.diagnostics import Refused
+from porter.matrix.library import LIBRARY, causal_modules
 from porter.source import load_source
 from porter.tree import parse
 from porter.verify.parity import quiet

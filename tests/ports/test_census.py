@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from porter.cli.survey import LIBRARY, causal_modules
 from porter.diagnostics import Refused
+from porter.matrix.library import LIBRARY, causal_modules
 from tests.ports.census import RECORD, Census, anatomy_of, census_of, unseen
 
 CENSUS = json.loads(RECORD.read_text(encoding="utf-8"))

@@ -16,14 +16,13 @@ from porter.match.soundness.check import Case, Found
 from porter.match.soundness.classes import defined_again, exchanged_member, remade_class, set_again, wrapped
 from porter.match.soundness.names import hidden_name
 from porter.match.soundness.patches import bound_again, patched, patched_beside, table_handed_on
-from porter.match.soundness.signature import changed_parameter, decorated, derived_class, other_return
+from porter.match.soundness.signature import decorated, derived_class, other_return
 from porter.match.soundness.strings import unfit_for_string
 from porter.match.soundness.values import constant_value, opened_value, stray_use
 from porter.match.subject import Subject
 from porter.tree import Node
 
 CHECKS: tuple[Callable[[Case], Found], ...] = (
-    changed_parameter,
     constant_value,
     stray_use,
     removed_attribute,

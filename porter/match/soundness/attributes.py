@@ -15,7 +15,7 @@ from porter.tree.names import self_attribute, stored_names
 def removed_attribute(case: Case) -> Found:
     """An attribute that the edit takes away is used or set again elsewhere in the class or one derived from it."""
     hit, tree = case.hit, case.tree
-    before, after = hit.match.pattern.attributes
+    before, after = case.set_attributes
     removed = before - after
     if not removed or hit.owner is None:
         return None
@@ -34,7 +34,7 @@ def removed_attribute(case: Case) -> Found:
 def taken_attribute(case: Case) -> Found:
     """An attribute that the edit adds is there already."""
     hit, tree = case.hit, case.tree
-    before, after = hit.match.pattern.attributes
+    before, after = case.set_attributes
     new = after - before
     if hit.owner is None or not new:
         return None

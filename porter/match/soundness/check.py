@@ -21,3 +21,10 @@ class Case:
     tree: Tree
     anatomy: Anatomy
     beside: tuple[Companion, ...] = ()
+
+    @property
+    def set_attributes(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Attributes of `self` that `before` sets, and those that `after` does, by the names that the source has."""
+        names = dict(self.application.attributes) | self.hit.match.bindings.attributes
+        before, after = self.hit.match.pattern.attributes
+        return frozenset(names.get(name, name) for name in before), frozenset(names.get(name, name) for name in after)

@@ -50,7 +50,7 @@ def wrapped(case: Case) -> Found:
 def set_again(case: Case) -> Found:
     """An attribute that the rule sees set, and keeps, is set elsewhere in the class or one derived from it."""
     hit, tree = case.hit, case.tree
-    before, after = hit.match.pattern.attributes
+    before, after = case.set_attributes
     kept = before & after
     if not kept or hit.owner is None:
         return None

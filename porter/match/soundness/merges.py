@@ -8,7 +8,6 @@ import libcst as cst
 
 from porter.anatomy import Anatomy, Member
 from porter.match.found import Application
-from porter.rulebook import LoadedRule
 from porter.tree import Node, Tree
 from porter.tree.functions import methods
 from porter.tree.names import self_attribute
@@ -16,16 +15,16 @@ from porter.tree.values import text_of_constant
 
 
 def broken_merges(
-    rule: LoadedRule, applications: Sequence[Application], tree: Tree, anatomy: Anatomy, converted: frozenset[str]
+    applications: Sequence[Application], tree: Tree, anatomy: Anatomy, converted: frozenset[str]
 ) -> Iterator[tuple[str, Node | None]]:
-    """Why merges of the rule do not hold, and at which code.
+    """Why the merges of some applications, the same in all of them, do not hold, and at which code.
 
     Every class with the parts of a merge must take it, and no other code may use them. `converted` are parameters that
     the source library makes out of other tensors.
     """
     owners = {hit.owner for application in applications for hit in application.hits}
     roots: frozenset[Node] = frozenset().union(*(application.roots for application in applications))
-    for _, parts, _ in rule.declared.merges:
+    for _, parts, _ in applications[0].merges:
         made = [part for part in parts if any(part in name.split(".") for name in converted)]
         if made:
             yield f"the source library makes `{made[0]}` out of other tensors of a checkpoint", None

@@ -1,4 +1,7 @@
-"""Whether a function only passes a value on: binds it, puts it in a dict, hands it to a call by keyword."""
+"""Whether a function only passes a value on: binds it, puts it in a dict, hands it to a call by keyword.
+
+A lambda that makes it holds it, as a name does.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,8 @@ def _values_of(function: Function, names: set[str], tree: Tree) -> Iterator[Node
 def _alternatives(node: Node) -> Iterator[Node]:
     if isinstance(node, cst.IfExp):
         yield from (*_alternatives(node.body), *_alternatives(node.orelse))
+    elif isinstance(node, cst.Lambda):
+        yield from _alternatives(node.body)
     elif isinstance(node, cst.Dict):
         yield from (leaf for element in node.elements for leaf in _alternatives(element.value))
     else:
@@ -147,6 +152,8 @@ def _hands_on(parent: Node, node: Node, tree: Tree) -> bool:
     """An expression whose value is, or holds, the same value."""
     if isinstance(parent, cst.Call):
         return parent.func is node  # the function itself: its result goes on
+    if isinstance(parent, cst.Lambda):
+        return parent.body is node  # what makes it when it is called
     if isinstance(parent, cst.Subscript):
         return parent.value is node and parent not in tree.stored and _is_key(parent, tree)
     is_branch = isinstance(parent, cst.IfExp) and node is not parent.test

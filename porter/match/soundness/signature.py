@@ -7,7 +7,7 @@ import libcst as cst
 from porter.match.decorators import HARMLESS_DECORATORS
 from porter.match.found import Hit
 from porter.match.soundness.check import Case, Found
-from porter.tree.functions import body_of, default_values, methods, parameter_names, positional
+from porter.tree.functions import body_of, default_values, methods, positional
 from porter.tree.names import decorator_name
 
 
@@ -18,19 +18,6 @@ def added_parameters(hit: Hit) -> list[cst.Param]:
         return []
     known = {parameter.name.value for parameter in positional(pattern.before)}
     return [parameter for parameter in positional(pattern.after) if parameter.name.value not in known]
-
-
-def changed_parameter(case: Case) -> Found:
-    """Something is done to a parameter before the pattern takes it: a mask, say, that the function adds to."""
-    hit, tree = case.hit, case.tree
-    names = parameter_names(hit.match.function)
-    for name in hit.edit.parameters:
-        bound = hit.match.bindings.metas.get(name)
-        if bound is None:
-            continue
-        if not isinstance(bound, cst.Name) or bound.value not in names or tree.versions.get(bound, 0) > 0:
-            return f"`{tree.code(bound)}` is not the function's parameter as it came in", bound
-    return None
 
 
 def decorated(case: Case) -> Found:

@@ -1,0 +1,76 @@
+"""What the result of a level hangs on: the texts of the source, of the rules and of the code of porter that has a say.
+
+Contract: two results of one identity are the same result, so the second need not be computed. A port's own text stands
+for all that made it: rules that leave it as it was leave what was found by running it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from porter.shipped import shipped
+from porter.source import Source
+from porter.source.installed import version_of
+
+_ROW = "matrix/findings.py"
+_PORTING = ("source", "tree", "anatomy", "rulebook", "match", "plan", "rewrite", "emit", "convert.py", "rule.py", _ROW)
+_RUNNING = ("runtime", "npu", "verify", _ROW)
+_ROOMS = {**dict.fromkeys(("parity", "variants", "capture"), _RUNNING), "lowering": (*_RUNNING, "lowering")}
+TEXT = "text"  # where an identity has the name of a port's own text
+_PACKAGES = ("torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Digests of rules and code, as they are now."""
+
+    porting: str
+    running: dict[str, str]  # by level
+
+    def of_port(self, source: Source) -> str:
+        """Of what converting a source gives."""
+        configuration = source.configuration.sha256 if source.configuration else ""
+        return _digest((self.porting, source.sha256, configuration))
+
+    def of_level(self, level: str, text: str) -> str:
+        """Of what running a port shows; `text` is what `text_of` says of it."""
+        return _digest((self.running[level], text))
+
+
+def text_of(source: Source, code: str) -> str:
+    """One name for a source and the code of its port."""
+    return _digest((source.sha256, code))
+
+
+@cache
+def identities() -> Identities:
+    """Of the porter that runs; reads all files that have a say, once a process."""
+    return identities_of(Path(__file__).parents[1], shipped("rules"), shipped("templates"))
+
+
+def identities_of(package: Path, rules: Path, templates: Path) -> Identities:
+    """Of the package porter in a folder, with rules and templates in others."""
+    made_by = _digest((*_of_folder(rules), *_of_folder(templates), *_of(package, _PORTING)))
+    versions = [f"{name} {version_of(name)}" for name in _PACKAGES]
+    running = {level: _digest((*versions, *_of(package, rooms))) for level, rooms in _ROOMS.items()}
+    return Identities(made_by, running)
+
+
+def _of(package: Path, names: Iterable[str]) -> Iterable[str]:
+    for name in names:
+        place = package / name
+        yield from _of_folder(place) if place.is_dir() else (place.read_text(encoding="utf-8"),)
+
+
+def _of_folder(folder: Path) -> Iterable[str]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

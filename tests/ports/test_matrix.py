@@ -1,0 +1,137 @@
+"""The recorded matrix: what it says holds today, and a row gets worse only by an explicit change of `matrix.json`.
+
+    porter matrix --jobs 2 --level lowering --json tests/ports/matrix.json
+
+finds again what no longer holds (`--level parity` in minutes; what it does not reach is then no longer recorded).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from porter.diagnostics import Refused
+from porter.matrix.library import causal_modules
+from porter.matrix.record import read_record
+from porter.matrix.row import LEVELS, Row, is_wrong, row_data, worse
+from porter.matrix.run import run
+from porter.rulebook import load_rules
+from porter.shipped import shipped
+
+ROOT = Path(__file__).resolve().parents[2]
+CENSUS = json.loads((ROOT / "tests" / "ports" / "census.json").read_text())
+DRAWN, SECONDS = 3, 10.0
+
+
+def recorded() -> dict[str, Row]:
+    rows = read_record(ROOT / "tests" / "ports" / "matrix.json")
+    assert not isinstance(rows, Refused), rows
+    return rows
+
+
+ROWS = recorded()
+CONVERTED = [row for row in ROWS.values() if row.outcome == "converted"]
+WHOLE = [row for row in CONVERTED if row.whole]
+
+
+def found_again(rows: Iterable[Row], level: str) -> dict[str, Row]:
+    rules = load_rules(shipped("rules"))
+    assert not isinstance(rules, Refused)
+    told = run([row.module for row in rows], level=level, rules=rules, jobs=2)
+    return {row.model: row for row in told if isinstance(row, Row)}
+
+
+def drawn(day: date, rows: Mapping[str, Row]) -> list[Row]:
+    """Three rows of converted models that are quick to compare: the same all day."""
+    quick = [
+        row
+        for row in rows.values()
+        if row.outcome == "converted" and sum(row.seconds.get(level, 0) for level in LEVELS[:2]) < SECONDS
+    ]
+    return random.Random(day.isoformat()).sample(sorted(quick, key=lambda row: row.model), DRAWN)
+
+
+def differences(found: Mapping[str, Row], known: Iterable[Row]) -> list[str]:
+    return [f"{row.model}: {respect}" for row in known for respect in worse(found[row.model], row)]
+
+
+def account(row: Row) -> dict[str, Any]:
+    """What converting alone says of a model."""
+    data = row_data(row)
+    return {name: data.get(name) for name in ("model", "module", "whole", "outcome", "sites", "open", "refusal")}
+
+
+def test_every_causal_model_has_its_row_and_none_crashed_or_computes_something_else():
+    assert tuple(row.module for row in ROWS.values()) == causal_modules()
+    assert [row.model for row in ROWS.values() if is_wrong(row)] == []
+    assert [row.model for row in CONVERTED if row.parity is None] == []
+
+
+def test_what_the_record_says_of_the_sites_is_what_converting_says_today():
+    found = found_again(ROWS.values(), "port")
+    wrong = {model: account(found[model]) for model in ROWS if account(found[model]) != account(ROWS[model])}
+    assert wrong == {}, f"not as recorded: {', '.join(wrong)}"
+
+
+def test_three_rows_drawn_by_the_date_are_no_worse_than_recorded():
+    known = drawn(date.today(), ROWS)
+    found = found_again(known, "parity")
+    assert [row.model for row in known if row.model not in found] == []
+    assert all(row.failure or row.parity for row in found.values())
+    assert differences(found, known) == []
+
+
+def test_what_is_drawn_stays_for_a_day_and_comes_to_every_quick_model():
+    day = date(2026, 1, 1)
+    assert [row.model for row in drawn(day, ROWS)] == [row.model for row in drawn(day, dict(reversed(ROWS.items())))]
+    seen = {row.model for number in range(3000) for row in drawn(day + timedelta(number), ROWS)}
+    assert len(seen) > 100 and all(ROWS[model].outcome == "converted" for model in seen)
+
+
+def test_a_row_that_got_worse_is_said():
+    known = ROWS["llama"]
+    assert known.parity is not None
+    wrong = replace(known, parity={**known.parity, "outcome": "different"})
+    assert differences({"llama": wrong}, [known]) == ["llama: parity: was equal, is different"]
+
+
+def test_whole_is_what_a_census_says_too():
+    """Nothing left, nothing unknown, and every class that building the model gives has a role."""
+    for row in WHOLE:
+        assert {status for counts in row.sites.values() for status in counts} <= {"ported", "verdict"}
+        assert CENSUS[row.module]["unknown"] == CENSUS[row.module]["unseen"] == []
+
+
+@pytest.mark.parametrize("row", WHOLE, ids=lambda row: row.model)
+def test_what_is_recorded_of_a_whole_file_is_good(row):
+    for level, outcome in (("variants", "passed"), ("capture", "passed"), ("lowering", "converts")):
+        found = getattr(row, level)
+        if found is not None:
+            assert found["outcome"] == outcome, found
+    if row.capture is not None:
+        assert row.capture["graphs of a prefill"] == row.capture["graphs of a decode step"] == 1
+        assert row.capture["recompiles"] == row.capture["host reads between steps"] == 0
+    if row.lowering is not None:
+        assert all(kernels["port"] < kernels["source"] for kernels in row.lowering["kernels"].values())
+
+
+def test_the_readme_says_what_the_matrix_found():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"Of the {len(ROWS)} modeling files" in readme and f"all {len(CONVERTED)} compute" in readme
+    assert f"{len(CONVERTED)} are converted and {len(ROWS) - len(CONVERTED)} refused" in readme
+    assert max(row.parity["logits"] for row in CONVERTED if row.parity) <= 8e-7
+    assert "within 8e-7 of their scale" in readme
+    lowered = [row.lowering["kernels"] for row in WHOLE if row.lowering and row.capture and row.variants]
+    assert f"{len(WHOLE)} of them are whole" in readme and f"{len(lowered)} of these are also" in readme
+    for phase in ("prefill", "decode"):
+        counts = Counter((kernels[phase]["source"], kernels[phase]["port"]) for kernels in lowered)
+        told = ", ".join(f"{source} -> {port} ({count})" for (source, port), count in sorted(counts.items()))
+        assert f"{phase} {told}" in readme, told
