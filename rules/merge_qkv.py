@@ -50,6 +50,12 @@ def after_init(self, width, q_width, kv_width, bias):
     self.qkv = nn.Linear(width, sum(self.qkv_sizes), bias=bias)
 
 
+def before_init__query_last(self, width, q_width, kv_width, bias):
+    self.k_proj = nn.Linear(width, kv_width, bias=bias)
+    self.v_proj = nn.Linear(width, kv_width, bias=bias)
+    self.q_proj = nn.Linear(width, q_width, bias=bias)
+
+
 def not_forward_from_two_inputs(self, x, y):
     """Cross-attention takes k and v from another sequence."""
     self.q_proj(x)
@@ -72,15 +78,21 @@ def _fill(draw, linear, parts):
 
 
 def proof_before(draw):
-    self = draw.module()
-    before_init(self, 64, 64, 32, True)
-    for part in (self.q_proj, self.k_proj, self.v_proj):
-        _fill(draw, part, [part])
-    return before_forward(self, draw.normal(2, 7, 64))
+    found = []
+    for init in (before_init, before_init__query_last):
+        self = draw.module()
+        init(self, 64, 64, 32, True)
+        for part in (self.q_proj, self.k_proj, self.v_proj):
+            _fill(draw, part, [part])
+        found.append(before_forward(self, draw.normal(2, 7, 64)))
+    return found
 
 
 def proof_after(draw):
-    self = draw.module()
-    after_init(self, 64, 64, 32, True)
-    _fill(draw, self.qkv, [nn.Linear(64, rows) for rows in self.qkv_sizes])
-    return after_forward(self, draw.normal(2, 7, 64))
+    found = []
+    for _ in range(2):
+        self = draw.module()
+        after_init(self, 64, 64, 32, True)
+        _fill(draw, self.qkv, [nn.Linear(64, rows) for rows in self.qkv_sizes])
+        found.append(after_forward(self, draw.normal(2, 7, 64)))
+    return found

@@ -15,7 +15,7 @@ from porter.anatomy.data import Member
 from porter.anatomy.leaves import is_linear, leaf_role
 from porter.anatomy.origins import is_of_torch
 from porter.anatomy.reach import Bases, Reach
-from porter.tree import Tree
+from porter.tree import Node, Tree
 from porter.tree.functions import body_of, methods
 from porter.tree.names import self_attribute
 
@@ -96,11 +96,23 @@ class _Reading:
         return any(self.roles.get(cls) == "layer" for member in lists for cls in member.classes)
 
     def is_wrapper(self, name: str) -> bool:
-        """Its forward hands the call on to one module that it holds."""
+        """Its forward hands the call on to one module that it holds, and gives what came back, or that packed anew."""
         forward = methods(self.tree.classes[name]).get("forward")
         body = body_of(forward) if forward is not None else []
-        value = body[0].value if len(body) == 1 and isinstance(body[0], cst.Return) else None
-        return isinstance(value, cst.Call) and self_attribute(value.func) in self.members[name]
+        if not 1 <= len(body) <= 2 or not isinstance(body[-1], cst.Return):
+            return False
+        first = body[0].value if isinstance(body[0], (cst.Return, cst.Assign, cst.AnnAssign)) else None
+        calls = isinstance(first, cst.Call) and self_attribute(first.func) in self.members[name]
+        return calls and (len(body) == 1 or self._packs(body[1]))
+
+    def _packs(self, statement: Node) -> bool:
+        """Whether a statement makes one object of what it was given, and computes nothing: no operator, no subscript."""
+        calls = [node for node in self.tree.nodes(statement) if isinstance(node, cst.Call)]
+        computes = (cst.BinaryOperation, cst.UnaryOperation, cst.Subscript, cst.Comparison)
+        own = any(self_attribute(node) is not None for node in self.tree.nodes(statement))
+        made = calls[0].func if len(calls) == 1 else None
+        is_class = isinstance(made, cst.Name) and made.value in self.tree.imports
+        return is_class and not own and not any(isinstance(node, computes) for node in self.tree.nodes(statement))
 
     def _does_something(self, name: str) -> bool:
         return "forward" in methods(self.tree.classes[name])
