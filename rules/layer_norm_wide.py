@@ -35,7 +35,9 @@ def before(self, x):
 def after(self, x):
     if self.weight.dim() == 1:
         return F.layer_norm(x, self.weight.shape, self.weight, None, self.epsilon)
-    normed = F.layer_norm(x.to(torch.float32), x.shape[-1:], None, None, self.epsilon)
+    normed = F.layer_norm(
+        x.to(torch.float32), x.shape[-1:], None, None, self.epsilon
+    )
     return (self.weight.to(torch.float32) * normed).to(x.dtype)
 
 

@@ -45,7 +45,9 @@ def before_forward__wide(self, x, gate):
 
 
 def after_forward(self, x, gate):
-    normed = torch_npu.npu_rms_norm(x.to(torch.float32), self.weight.to(torch.float32), self.epsilon)[0]
+    normed = torch_npu.npu_rms_norm(
+        x.to(torch.float32), self.weight.to(torch.float32), self.epsilon
+    )[0]
     return (normed * ACT2FN[self.activation](gate.to(torch.float32))).to(x.dtype)
 
 

@@ -34,8 +34,12 @@ def after(self, x, gate):
     x = x.to(torch.float32)
     if gate is not None:
         x = x * nn.functional.silu(gate.to(torch.float32))
-    groups = x.view(*x.shape[:-1], x.shape[-1] // self.size, self.size)
-    normed = torch_npu.npu_rms_norm(groups, groups.new_ones(self.size), self.epsilon)[0]
+    groups = x.view(
+        *x.shape[:-1], x.shape[-1] // self.size, self.size
+    )
+    normed = torch_npu.npu_rms_norm(
+        groups, groups.new_ones(self.size), self.epsilon
+    )[0]
     return self.weight * normed.view(x.shape).to(dtype)
 
 

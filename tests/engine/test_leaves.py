@@ -104,3 +104,16 @@ def test_a_rotation_is_what_it_computes(body):
 def test_another_rotation_of_a_part_is_left(pair):
     assert pair[0] in PARTIAL
     assert "rotary_half" not in rules_of(port(varied((PLAIN, PARTIAL.replace(*pair)))))
+
+
+BUILT = "self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)"
+
+
+@pytest.mark.parametrize(
+    "width", ["(2, config.hidden_size)", "hidden_size=(2, config.hidden_size)", "[2, config.hidden_size]"]
+)
+def test_a_norm_that_is_built_for_several_dimensions_is_left(width):
+    """Its weight has two dimensions, and the op would norm both."""
+    ported = port(varied((BUILT, BUILT + f"\n        self.other = LlamaRMSNorm({width}, eps=1e-6)")))
+    norm = next(site for site in ported.sites if site.kind == "norm")
+    assert norm.status == "left" and "is built with several numbers for `hidden_size`" in norm.reason

@@ -19,6 +19,7 @@ from porter.match.soundness.patches import bound_again, patched, patched_beside,
 from porter.match.soundness.signature import decorated, derived_class, other_return
 from porter.match.soundness.strings import unfit_for_string
 from porter.match.soundness.values import constant_value, early_use, opened_value, stray_use
+from porter.match.soundness.widths import several_numbers
 from porter.match.subject import Subject
 from porter.tree import Node
 
@@ -38,6 +39,7 @@ CHECKS: tuple[Callable[[Case], Found], ...] = (
     bound_again,
     remade_class,
     defined_again,
+    several_numbers,
     wrapped,
     set_again,
     exchanged_member,
