@@ -106,7 +106,7 @@ class _Reading:
         return calls and (len(body) == 1 or self._packs(body[1]))
 
     def _packs(self, statement: Node) -> bool:
-        """Whether a statement makes one object of what it was given, and computes nothing: no operator, no subscript."""
+        """Whether a statement makes one object of what it was given, and computes nothing."""
         calls = [node for node in self.tree.nodes(statement) if isinstance(node, cst.Call)]
         computes = (cst.BinaryOperation, cst.UnaryOperation, cst.Subscript, cst.Comparison)
         own = any(self_attribute(node) is not None for node in self.tree.nodes(statement))

@@ -1,8 +1,8 @@
 """What a proof of an attention rule runs: a padded prefill and two decode steps, over a cache and masks of the rule's.
 
 Contract: `kernel(self, q, k, v, cos, sin, mask, cache)` gives the output (batch, length, heads, head_dim) of one step;
-`cache_edit` and `mask_edit` are the functions of the edits of those names. Of the outputs, those of padding are 0. All turns
-are by quarters, which no dtype rounds: what differs is the kernel's.
+`cache_edit` and `mask_edit` are the functions of the edits of those names. Of the outputs, those of padding are 0.
+All turns are by quarters, which no dtype rounds: what differs is the kernel's.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ def prefill_and_decode(
     )
     config.sliding_window = window
     model = draw.module(config=config)
-    common = dict(config=config, layer_idx=0, num_key_value_groups=HEADS // key_heads, training=False, is_causal=True)
-    self = draw.module(**common, **attributes)
+    groups = HEADS // key_heads
+    self = draw.module(
+        config=config, layer_idx=0, num_key_value_groups=groups, training=False, is_causal=True, **attributes
+    )
     quarter = torch.tensor([1, 0, -1, 0], dtype=draw.dtype)
     cache, outputs, seen = None, [], 0
     for length in (7, 1, 1):

@@ -6,10 +6,10 @@ The port's may not exceed the source's, or one ulp at the logits' own root mean 
 as wrong as its worse attention implementation is: the other one is asked where the port is not as close as the first.
 
 Why not the worst single error: through a whole model it is chance. Six ports, all better in sum, had the larger worst
-error in 4 of 20 cases. Ports whose norms and products round less often than the source's come out at 0.85 to 0.93 of its
-error, and the vector width that a CPU computes with (AVX-512, AVX2, SSE4.2) moves that by 0.015 at most. Ports that only
-change the order of equal work come out at 0.98 to 1.007, which is chance: over 64 prompts in place of 16, at 1.001 with
-a standard error of 0.003. The source's own eager attention against its sdpa comes out at 0.99 to 1.07.
+error in 4 of 20 cases. Ports whose norms and products round less often than the source's come out at 0.85 to 0.93 of
+its error, and the vector width that a CPU computes with (AVX-512, AVX2, SSE4.2) moves that by 0.015 at most. Ports
+that only change the order of equal work come out at 0.98 to 1.007, which is chance: over 64 prompts in place of 16, at
+1.001 with a standard error of 0.003. The source's own eager attention against its sdpa comes out at 0.99 to 1.07.
 """
 
 from __future__ import annotations
