@@ -1,8 +1,8 @@
 """What a proof of an attention rule runs: a padded prefill and two decode steps, over a cache and masks of the rule's.
 
 Contract: `kernel(self, q, k, v, cos, sin, mask, cache)` gives the output (batch, length, heads, head_dim) of one step;
-`cache_edit` and `mask_edit` are the functions of the edits of those names. Of the outputs, those of padding are 0. All
-turns are by quarters, which no dtype rounds: what differs is the kernel's.
+`cache_edit` and `mask_edit` are the functions of the edits of those names. Of the outputs, those of padding are 0.
+All turns are by quarters, which no dtype rounds: what differs is the kernel's.
 """
 
 from __future__ import annotations

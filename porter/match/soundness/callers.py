@@ -30,7 +30,9 @@ def unreached_taker(case: Case) -> Found:
             continue
         for name in sorted(parameter_names(forward)):
             if any(word in name for word in words):
-                if cls not in edited and role != "layer":
+                if cls not in edited and role == "embedding" and _by_position(cls, words, case):
+                    continue  # by position it takes nothing that the rule makes: that is passed on by keyword alone
+                if cls not in edited and role not in ("layer", "wrapper"):
                     return f"`{cls}` takes `{name}` too, and the rule does not change that class", forward
                 uses = [node for node in tree.nodes(forward) if isinstance(node, cst.Name) and node.value == name]
                 staying = tuple(use for use in uses if not tree.within(use, application.roots))
@@ -38,6 +40,25 @@ def unreached_taker(case: Case) -> Found:
                 if node is not None:
                     return f"`{tree.code(node)}` looks into a value whose meaning the rewrite changes", node
     return None
+
+
+def _by_position(cls: str, words: Sequence[str], case: Case) -> bool:
+    """Whether all that hold a class do with it is to call it, and by none of the keywords."""
+    for owner, member in case.anatomy.holders.get(cls, ()):
+        for method in methods(case.tree.classes[owner]).values():
+            for node in case.tree.nodes(method):
+                if self_attribute(node) != member.name or node in case.tree.stored:
+                    continue
+                call = case.tree.parents[node]
+                if not isinstance(call, cst.Call) or call.func is not node:
+                    if method.name.value == "forward":
+                        return False
+                    continue
+                for argument in call.args:
+                    name = argument.keyword.value if argument.keyword is not None else ""
+                    if argument.star or any(word in name for word in words):
+                        return False
+    return True
 
 
 def unreached_user(hits: Sequence[Hit], tree: Tree, anatomy: Anatomy) -> str | None:
