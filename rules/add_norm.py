@@ -16,7 +16,7 @@ rule = Rule(
     varying=("residual", "branch"),
     attributes=("norm",),
     answers=("sum",),
-    requires={"norm": "norm_rms_residual"},
+    requires={"norm": "norm_with_residual"},
 )
 
 

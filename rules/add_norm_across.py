@@ -26,7 +26,7 @@ rule = Rule(
     scope="module",
     attributes=("norm", "final_norm"),
     answers=("last_sum",),
-    requires={"norm": "norm_rms_residual", "final_norm": "norm_rms_residual"},
+    requires={"norm": "norm_with_residual", "final_norm": "norm_with_residual"},
 )
 
 

@@ -10,8 +10,6 @@ Contract: torch_npu.npu_fused_infer_attention_score: masks are True where nothin
 
 import torch
 from transformers import LlamaConfig
-from transformers.cache_utils import DynamicCache
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
@@ -20,9 +18,6 @@ from porter.rule import Edit, Rule, maybe
 from porter.runtime import (
     actual_seq_lengths,
     kernel_mask,
-    npu_causal_mask,
-    npu_sliding_window_causal_mask,
-    prepare_kv_cache,
 )
 from rules.shared.eager_attention import (
     given_eager_attention_forward,
@@ -42,7 +37,17 @@ from rules.shared.rotary import (
     given_apply_rotary_pos_emb__repeated_wide,
     given_apply_rotary_pos_emb__wide,
     given_rotate_half,
+    given_rotate_half__backwards,
     given_rotate_half__interleaved,
+)
+from rules.shared.static_cache import (
+    after_cache,
+    after_mask,
+    after_mask__window,
+    before_cache,
+    before_cache__unless_traced,
+    before_mask,
+    before_mask__window,
 )
 
 rule = Rule(
@@ -171,33 +176,6 @@ def after_kernel(
 def given_get_llama_4_attn_scale(positions, beta, length):
     scaling = 1 + beta * torch.log(1 + torch.floor(positions / length))
     return scaling[:, None, :, None]
-
-
-def before_cache(self, use_cache, cache, attention_mask, **kwargs):
-    if use_cache and cache is None:
-        cache = DynamicCache(config=self.config)
-
-
-def after_cache(self, use_cache, cache, attention_mask, **kwargs):
-    cache = prepare_kv_cache(
-        self.config, cache, use_cache, attention_mask=attention_mask, **kwargs
-    )
-
-
-def before_mask(self):
-    create_causal_mask
-
-
-def after_mask(self):
-    npu_causal_mask
-
-
-def before_mask__window(self):
-    create_sliding_window_causal_mask
-
-
-def after_mask__window(self):
-    npu_sliding_window_causal_mask
 
 
 def not_kernel_with_softcap(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):

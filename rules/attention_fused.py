@@ -29,6 +29,7 @@ from rules.shared.static_cache import (
     after_mask,
     after_mask__window,
     before_cache,
+    before_cache__unless_traced,
     before_mask,
     before_mask__window,
 )

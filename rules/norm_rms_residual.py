@@ -19,7 +19,7 @@ rule = Rule(
         Edit("forward", site="*.forward", unit="function"),
         Edit("init", site="*.__init__", unit="statements", parameters=("width",)),
     ),
-    answers=("norm",),
+    answers=("norm", "norm_with_residual"),
     on_demand=True,
     supersedes=("norm_rms",),
 )

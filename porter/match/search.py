@@ -43,7 +43,7 @@ def _needs(application: Application, rules: tuple[LoadedRule, ...], subject: Sub
         name = attributes.get(attribute, attribute)
         classes = _classes_of(application, name, subject)
         takers = [other for other in rules if wanted == other.name]  # none where it was left out on purpose
-        takers = takers or [other for other in rules if wanted in other.needs and not other.declared.on_demand]
+        takers = takers or sorted((r for r in rules if wanted in r.needs), key=lambda r: r.declared.on_demand)
         found = [_taken(takers, cls, subject) for cls in classes]
         missing = next((cls for cls, need in zip(classes, found, strict=True) if need is None), None)
         if missing is not None or not classes:

@@ -18,6 +18,12 @@ def given_rotate_half__interleaved(x):
     return torch.stack((-x2, x1), dim=-1).flatten(-2)
 
 
+def given_rotate_half__backwards(x):
+    x1 = x[..., : x.shape[-1] // 2]
+    x2 = x[..., x.shape[-1] // 2 :]
+    return torch.cat((x2, -x1), dim=-1)
+
+
 def given_rotate_every_two(x):
     x1 = x[:, :, :, ::2]
     x2 = x[:, :, :, 1::2]

@@ -3,6 +3,7 @@
 The cache holds (batch, length, heads, head_dim) and never moves; masks are True where nothing is computed.
 """
 
+import torch
 from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
@@ -11,6 +12,11 @@ from porter.runtime import npu_causal_mask, npu_sliding_window_causal_mask, prep
 
 def before_cache(self, use_cache, cache, attention_mask, **kwargs):
     if use_cache and cache is None:
+        cache = DynamicCache(config=self.config)
+
+
+def before_cache__unless_traced(self, use_cache, cache, attention_mask, **kwargs):
+    if use_cache and cache is None and not self.training and not torch.jit.is_tracing():
         cache = DynamicCache(config=self.config)
 
 
