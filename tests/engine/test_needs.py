@@ -113,3 +113,8 @@ def test_verdicts_on_sums_of_real_layers(model, site):
 
 def test_strict_takes_verdicts():
     assert isinstance(convert(source_of("olmo2"), name="olmo2", strict=True), Ported)
+
+
+def test_what_a_rule_on_demand_answers_is_no_need(status):
+    demanded = ("two", 'Rule(site="attention.forward", answers=("other",), on_demand=True)', OTHER[2])
+    assert status(PORTED, demanded) == ("ported", ("one",), "")
