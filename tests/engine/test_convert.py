@@ -123,14 +123,14 @@ def test_strict_refuses_every_site_that_is_left_and_says_where_it_parts():
     assert f"llama/modeling_llama.py:{line}:" in shown and "--keep LlamaRMSNorm.forward" in shown
 
 
-def test_strict_shows_where_the_closest_rule_and_a_hybrid_model_part():
-    shown = refusal(convert(source_of("nemotron_h"), name="nemotron_h", strict=True))
+def test_strict_shows_where_the_closest_rule_and_the_source_part():
+    shown = refusal(convert(source_of("diffllama"), name="diffllama", strict=True))
     assert "P102" in shown and "closest: rules/" in shown and "expected `" in shown
 
 
 def test_strict_names_the_closest_rule_of_a_norm_that_parts_at_once():
-    shown = refusal(convert(source_of("olmo"), name="olmo", strict=True))
-    of_norm = next(part for part in shown.split("error[P102]: ") if "LayerNorm.forward`" in part)
+    shown = refusal(convert(source_of("falcon_h1"), name="falcon_h1", strict=True))
+    of_norm = next(part for part in shown.split("error[P102]: ") if "RMSNormGated.forward`" in part)
     assert "closest: rules/norm_rms" in of_norm and "expected `" in of_norm
 
 
