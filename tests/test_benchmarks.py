@@ -28,8 +28,8 @@ def benchmark():
 def test_conversion(benchmark, monkeypatch, capsys):
     monkeypatch.syspath_prepend(BENCHMARKS)
     module = benchmark("conversion")
-    models = tuple(f"transformers.models.{name}" for name in ("mistral", "gpt2", "llama"))
-    monkeypatch.setattr(module, "causal_modules", lambda: models)  # gpt2 has the most lines, and is refused
+    models = tuple(f"transformers.models.{name}" for name in ("mistral", "whisper", "llama"))
+    monkeypatch.setattr(module, "causal_modules", lambda: models)  # whisper has the most lines, and is refused
     monkeypatch.setattr(module, "REFUSED", models[1])
     monkeypatch.setattr(sys, "argv", ["conversion.py", "--runs", "1", "--growth", "20,40"])
     assert module.main() in (0, 1)  # 1 is a figure over its limit, on a busy machine

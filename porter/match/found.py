@@ -72,7 +72,8 @@ class Application:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a rule did not apply at a site: a miss (how far it came) or a reason in words; `guarded`: of the defaults."""
+    """Why a rule did not apply at a site: a miss (how far it came) or a reason in words; `guarded`: of a condition
+    that another rule may not have, on the configuration's defaults or on a function that the code calls."""
 
     rule: LoadedRule
     site: str

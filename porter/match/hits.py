@@ -45,7 +45,7 @@ def _may(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match, subje
     """Whether what the match relies on is what the rule takes it for."""
     fault = unmet(rule, match, subject)
     if fault is not None:
-        subject.fail(rule, place.site, fault.reason, fault.node)
+        subject.fail(rule, place.site, fault.reason, fault.node, guarded=True)
         return False
     exchanged = exchanged_parameter(loaded.edit, match, subject.tree)
     if exchanged is not None:

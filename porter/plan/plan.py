@@ -70,8 +70,8 @@ class Plan:
         return tuple(dict.fromkeys(rule.name for rule in missing if not rule.is_verdict))
 
     def closest(self, site: Site) -> Failure | None:
-        """The failure at `site` that says most: a reason in words, of the code before one of the configuration's
-        defaults, which an alternative may be for; else the deepest miss."""
+        """The failure at `site` that says most: a reason in words, of the code before one of a condition, which an
+        alternative may be for; else the deepest miss."""
         taken = self.rules_at(site.name)
         failures = [f for f in self._failed.get(site.name, ()) if f.rule.name not in taken]
         reasons = [failure for failure in failures if failure.reason]

@@ -15,7 +15,7 @@ TAKEN = [
     ("gemma4", "Gemma4RMSNorm", "norm_rms_helper"),
     ("llama4", "Llama4TextRMSNorm", "norm_rms_helper_cast_first"),
     ("llama4", "Llama4TextL2Norm", "norm_rms_without_weight"),
-    ("hrm_text", "HrmTextRMSNorm", "norm_rms_without_weight"),
+    ("hrm_text", "HrmTextRMSNorm", "norm_rms_without_weight_residual"),
     ("deepseek_v4", "DeepseekV4UnweightedRMSNorm", "norm_rms_reciprocal"),
     ("hy_v4", "HYV4UnweightedRMSNorm", "norm_rms_reciprocal"),
     ("qwen3_next", "Qwen3NextRMSNormGated", "norm_rms_gated"),

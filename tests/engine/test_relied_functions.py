@@ -164,7 +164,7 @@ ROTARY_CHANGES = [
         "cos",
         ("apply_rotary_pos_emb(q, k, cos, sin, uns", "apply_rotary_pos_emb(q, k, sin, cos, uns"),
     ),
-    change("halves the other way", "x1", ("torch.cat((-x2, x1), dim=-1)", "torch.cat((x2, -x1), dim=-1)")),
+    change("halves without a sign", "x1", ("torch.cat((-x2, x1), dim=-1)", "torch.cat((x2, x1), dim=-1)")),
     change(
         "assigned again",
         "more than once",
