@@ -26,7 +26,6 @@ def test_real_mlps_are_taken(model, cls, rule):
 PLAIN = [
     ("arcee", "ArceeMLP"),
     ("gpt_neox", "GPTNeoXMLP"),
-    ("apertus", "ApertusMLP"),
     ("gpt2", "GPT2MLP"),
     ("starcoder2", "Starcoder2MLP"),
     ("mpt", "MptMLP"),
