@@ -9,7 +9,6 @@ Contract: torch_npu.npu_fused_infer_attention_score: masks are True where nothin
 """
 
 import torch
-from transformers import LlamaConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
@@ -19,6 +18,7 @@ from porter.runtime import (
     actual_seq_lengths,
     kernel_mask,
 )
+from porter.verify.decoding import by_any_angle, prefill_and_decode
 from rules.shared.eager_attention import (
     given_eager_attention_forward,
     given_eager_attention_forward__as_long_as_the_keys,
@@ -213,46 +213,24 @@ class _Norm(torch.nn.Module):
         return x * self.weight
 
 
-def _prefill_and_decode(draw, kernel, cache_edit, mask_edit, window=None):
-    """A padded prefill of 7 and two decode steps: the outputs of real positions."""
-    config = LlamaConfig(
-        num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=1, attn_implementation="sdpa"
-    )
-    config.sliding_window = window
-    model = draw.module(config=config)
-    self = draw.module(
-        config=config, layer_idx=0, num_key_value_groups=2, training=False, is_causal=True, attention_dropout=0.0,
-        q_norm=_Norm(draw), k_norm=_Norm(draw),
-    )
-    cache, outputs, seen = None, [], 0
-    for length in (7, 1, 1):
-        cache = cache_edit(model, True, cache, None)["cache"]
-        seen += length
-        padding = torch.ones(2, seen, dtype=torch.int64)
-        padding[0, :3] = 0
-        mask = mask_edit(model)(
-            config=config,
-            inputs_embeds=draw.normal(2, length, 8),
-            attention_mask=padding,
-            past_key_values=cache,
-            position_ids=None,
-        )
-        q, k, v = draw.normal(2, length, 4, 16), draw.normal(2, length, 2, 16), draw.normal(2, length, 2, 16)
-        angle = draw.uniform(2, length, 8)
-        cos, sin = torch.cat((angle.cos(), angle.cos()), -1), torch.cat((angle.sin(), angle.sin()), -1)
-        positions = torch.arange(seen - length, seen)[None]
-        output = kernel(self, q, k, v, cos, sin, mask, cache, 0.25, True, positions, 0.1, 4)["output"]
-        outputs.append(output * padding[:, -length:, None, None])
-    return outputs
+def _runs(draw, kernel, cache_edit, mask_edit, window_edit):
+    norms = dict(q_norm=_Norm(draw), k_norm=_Norm(draw))
+    runs = []
+    for window, edit in ((None, mask_edit), (4, window_edit)):
+        seen = [0]  # tokens of the steps before: queries are scaled by their positions
+
+        def step(self, q, k, v, cos, sin, mask, cache, seen=seen):
+            positions = torch.arange(seen[0], seen[0] + q.shape[1])[None]
+            seen[0] += q.shape[1]
+            return kernel(self, q, k, v, cos, sin, mask, cache, 0.25, True, positions, 0.1, 4)["output"]
+
+        runs.append(prefill_and_decode(draw, step, cache_edit, edit, window=window, turn=by_any_angle, **norms))
+    return runs
 
 
 def proof_before(draw):
-    plain = _prefill_and_decode(draw, before_kernel, before_cache, before_mask)
-    windowed = _prefill_and_decode(draw, before_kernel, before_cache, before_mask__window, window=4)
-    return plain, windowed
+    return _runs(draw, before_kernel, before_cache, before_mask, before_mask__window)
 
 
 def proof_after(draw):
-    plain = _prefill_and_decode(draw, after_kernel, after_cache, after_mask)
-    windowed = _prefill_and_decode(draw, after_kernel, after_cache, after_mask__window, window=4)
-    return plain, windowed
+    return _runs(draw, after_kernel, after_cache, after_mask, after_mask__window)

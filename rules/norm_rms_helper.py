@@ -12,7 +12,7 @@ from torch import nn
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.rms_norm import not_helper_that_centers, not_helper_that_sums
+from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
 
 rule = Rule(
     edits=(
@@ -48,17 +48,9 @@ def after_forward__weight_by_choice(self, x):
     return torch_npu.npu_rms_norm(x, weight, self.epsilon)[0]
 
 
-def before_helper(self, x):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
-
-
 def before_helper__power(self, x):
     mean_squared = x.pow(2).mean(-1, keepdim=True) + self.epsilon
     return x * torch.pow(mean_squared, -0.5)
-
-
-def after_helper(self, x):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
 
 
 def before_init(self, width):

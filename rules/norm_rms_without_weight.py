@@ -6,11 +6,10 @@ Numerics: exact: fp32 inside, a product with 1.0, one rounding, as in the source
 Contract: torch_npu.npu_rms_norm: x and gamma of one dtype; gamma covers the last dimension.
 """
 
-import torch
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.rms_norm import not_helper_that_centers, not_helper_that_sums
+from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
 
 rule = Rule(
     edits=(
@@ -28,14 +27,6 @@ def before_forward(self, x):
 
 def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, x.new_ones(x.shape[-1]), self.epsilon)[0]
-
-
-def before_helper(self, x):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
-
-
-def after_helper(self, x):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
 
 
 def not_forward_with_weight(self, x):

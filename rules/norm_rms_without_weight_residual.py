@@ -11,7 +11,7 @@ import torch
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.rms_norm import not_helper_that_centers, not_helper_that_sums
+from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
 
 rule = Rule(
     edits=(
@@ -35,14 +35,6 @@ def after_forward(self, x, residual=None) -> torch.Tensor | tuple[torch.Tensor, 
         return torch_npu.npu_rms_norm(x, ones, self.epsilon)[0]
     normed, _, total = torch_npu.npu_add_rms_norm(residual, x, ones, self.epsilon)
     return normed, total
-
-
-def before_helper(self, x):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
-
-
-def after_helper(self, x):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
 
 
 def not_forward_with_weight(self, x):

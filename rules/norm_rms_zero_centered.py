@@ -11,7 +11,7 @@ from torch import nn
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.rms_norm import not_helper_that_centers, not_helper_that_sums
+from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
 
 rule = Rule(
     edits=(
@@ -33,14 +33,6 @@ def before_forward(self, x):
 
 def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, 1.0 + self.weight.float(), self.epsilon)[0]
-
-
-def before_helper(self, x):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
-
-
-def after_helper(self, x):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
 
 
 def before_init(self, width):

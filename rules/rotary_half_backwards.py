@@ -10,14 +10,9 @@ import torch
 
 from porter.npu import torch_npu
 from porter.rule import Rule
+from rules.shared.rotary import given_rotate_half__backwards
 
 rule = Rule(site="function", unit="function", answers=("rotation",))
-
-
-def given_rotate_half(x):
-    x1 = x[..., : x.shape[-1] // 2]
-    x2 = x[..., x.shape[-1] // 2 :]
-    return torch.cat((x2, -x1), dim=-1)
 
 
 def before(q, k, cos, sin, unsqueeze_dim):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+
+import libcst as cst
 
 from porter.anatomy.members import Built
 from porter.anatomy.origins import is_elsewhere, is_module_base
@@ -66,6 +68,19 @@ def with_chosen_by_type(found: Reach, start: str, built: dict[str, Built], bases
     elsewhere = {cls: at for each in chosen.values() for cls, at in each.elsewhere.items()}
     ordered = tuple(name for name in tree.classes if name in classes)
     return Reach(ordered, {**made, **found.built}, {**elsewhere, **found.elsewhere})
+
+
+def with_functions(roots: Iterable[Node], tree: Tree) -> list[Node]:
+    """Pieces of a module's code, and the functions of the module that they name, or that such functions name."""
+    found: dict[Node, None] = {}
+    pending = list(roots)
+    while pending:
+        root = pending.pop()
+        if root not in found:
+            found[root] = None
+            names = {node.value for node in tree.nodes(root) if node.__class__ is cst.Name}
+            pending += [function for name, function in tree.functions.items() if name in names]
+    return list(found)
 
 
 def _is_inner_model(name: str, bases: Bases, tree: Tree) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import libcst as cst
-
 from porter.anatomy.data import Anatomy, Site
 from porter.anatomy.entry import find_causal_class
 from porter.anatomy.members import Built, bases_of, built_by
 from porter.anatomy.mentions import Mentions
-from porter.anatomy.reach import Bases, Reach, is_module, reach, with_chosen_by_type
+from porter.anatomy.reach import Bases, Reach, is_module, reach, with_chosen_by_type, with_functions
 from porter.anatomy.roles import LEFT_ALONE, read_roles
 from porter.diagnostics import Refused
 from porter.tree import Function, Node, Tree
@@ -35,8 +33,8 @@ def read_anatomy(tree: Tree, entry: str | None = None) -> Anatomy | Refused:
     roles = read_roles(tree, reached, members, bases, causal)
     roles = _with_towers(roles, built, bases, tree, causal)
     unknown = _unknown(tree, reached, roles, bases)
-    turning = _called_by(tree, [name for name in reached.classes if roles.get(name) != "tower"])
-    sites = (*_sites(tree, roles, turning), *_unknown_sites(tree, unknown))
+    code = with_functions((tree.classes[name] for name in reached.classes if roles.get(name) != "tower"), tree)
+    sites = (*_sites(tree, roles, set(code)), *_unknown_sites(tree, unknown))
     return Anatomy(causal, roles, members, bases, reached.classes, sites, unknown)
 
 
@@ -63,23 +61,11 @@ def _unknown(tree: Tree, reached: Reach, roles: dict[str, str], bases: Bases) ->
     return {**{name: reached.built[name] for name in own}, **reached.elsewhere}
 
 
-def _called_by(tree: Tree, classes: list[str]) -> set[str]:
-    """Functions of the file that classes name, or that such functions name."""
-    found: set[str] = set()
-    pending: list[Node] = [tree.classes[name] for name in classes]
-    while pending:
-        names = {node.value for node in tree.nodes(pending.pop()) if isinstance(node, cst.Name)}
-        new = (names & set(tree.functions)) - found
-        found |= new
-        pending += [tree.functions[name] for name in new]
-    return found
-
-
-def _sites(tree: Tree, roles: dict[str, str], called: set[str]) -> Iterator[Site]:
-    """`called` are the functions that the decoder uses: rotations of a tower are not its sites."""
+def _sites(tree: Tree, roles: dict[str, str], code: set[Node]) -> Iterator[Site]:
+    """`code` is the decoder's: rotations of a tower are not its sites."""
     for name, function in tree.functions.items():
         parameters = parameter_names(function)
-        if name in called and ({"cos", "sin"} <= parameters or "freqs_cis" in parameters):
+        if function in code and ({"cos", "sin"} <= parameters or "freqs_cis" in parameters):
             yield Site(name, "rotary function", None, function)
     for name, role in roles.items():
         forward = methods(tree.classes[name]).get("forward")

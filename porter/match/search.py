@@ -9,6 +9,7 @@ from porter.match.soundness.merges import broken_merges
 from porter.match.subject import Subject
 from porter.rule import Merge
 from porter.rulebook import LoadedRule
+from porter.rulebook.faults import is_of_pytorch
 
 
 def search(rules: tuple[LoadedRule, ...], subject: Subject) -> Findings:
@@ -29,7 +30,8 @@ def search(rules: tuple[LoadedRule, ...], subject: Subject) -> Findings:
                 found.append(application)
                 demanded.update({(need.rule.name, need.hits[0].site): need for need in needs})
     whole = _whole_merges(found, subject)
-    elsewhere = {cls: rule for cls in subject.made for rule in rules if is_class_of(rule, cls, subject)}
+    of_pytorch = [rule for rule in rules if is_of_pytorch(rule.edits[0].edit.site)]
+    elsewhere = {cls: rule for rule in of_pytorch for cls in subject.made if is_class_of(rule, cls, subject)}
     return Findings(tuple(whole), tuple(verdicts), elsewhere, tuple(demanded.values()), tuple(subject.failures))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import libcst as cst
 
 from porter.anatomy import Anatomy, ConfigDefaults
+from porter.anatomy.reach import with_functions
 from porter.match.definitions import Definitions
 from porter.match.found import Failure
 from porter.rulebook import LoadedRule
@@ -62,23 +63,16 @@ class Subject:
         """Names and attributes in the code of the model, without its towers: of the classes and functions that the
         causal class reaches, and of what runs when the module is imported. What is imported has its own name too."""
         tree, roles = self.tree, self.anatomy.roles
-        pending: list[Node] = [tree.classes[name] for name in self.anatomy.reached if roles.get(name) != "tower"]
-        pending += [node for node in tree.statements if _runs_on_import(node)]
-        seen: set[Node] = set()
+        classes = (tree.classes[name] for name in self.anatomy.reached if roles.get(name) != "tower")
+        at_import = (node for node in tree.statements if _runs_on_import(node))
         names: set[str] = set()
-        while pending:
-            root = pending.pop()
-            if root in seen:
-                continue
-            seen.add(root)
+        for root in with_functions((*classes, *at_import), tree):
             for node in tree.nodes(root):
                 if node.__class__ is cst.Attribute:
                     names.add(node.attr.value)
                 elif node.__class__ is cst.Name and node.value not in names:
                     names.add(node.value)
                     names.update(item.name for item in tree.alternatives.get(node.value, ()) if item.name)
-                    if node.value in tree.functions:
-                        pending.append(tree.functions[node.value])
         return frozenset(names)
 
     @cached_property

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from porter.convert import convert
 from porter.diagnostics import Diagnostic, Refused
@@ -26,6 +26,9 @@ from porter.matrix.row import WHOLE, Row
 from porter.plan import SiteReport
 from porter.rulebook import LoadedRule
 from porter.source import load_source
+
+if TYPE_CHECKING:  # it comes with torch, which converting does without
+    from porter.verify.finding import Check
 
 Found = dict[str, Any]
 
@@ -114,7 +117,7 @@ def variants(task: Task) -> Found:
     if isinstance(checks, Refused):
         raise _no_answer(checks)
     asked = [check for check in checks if check.passed or check.failed]
-    failed = [f"{check.variant}: {check.name}: {check.detail or check.figure}" for check in asked if check.failed]
+    failed = _failed(checks)
     return {
         "outcome": "failed" if failed else "passed",
         "checks": len(asked),
@@ -129,7 +132,7 @@ def capture(task: Task) -> Found:
     checks = captured(task.port)
     if isinstance(checks, Refused):
         raise _no_answer(checks)
-    failed = [f"{check.variant}: {check.name}: {check.detail or check.figure}" for check in checks if check.failed]
+    failed = _failed(checks)
     passed = any(check.passed for check in checks)
     figures: Counter[str] = Counter()  # the largest of both modes
     for check in checks:
@@ -167,6 +170,10 @@ FIND: dict[str, Callable[[Task], Found]] = {
     "capture": capture,
     "lowering": lowering,
 }
+
+
+def _failed(checks: Iterable[Check]) -> list[str]:
+    return [f"{check.variant}: {check.name}: {check.detail or check.figure}" for check in checks if check.failed]
 
 
 def _detail(lines: list[str]) -> Found:

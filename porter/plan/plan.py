@@ -8,7 +8,7 @@ from functools import cached_property
 from porter.anatomy import Anatomy, Site
 from porter.diagnostics import Refused
 from porter.match import Application, Failure, Findings
-from porter.plan.needs import closed_needs, needs_of
+from porter.plan.needs import Needs, closed_needs, needs_of
 from porter.plan.settle import settle
 from porter.rulebook import LoadedRule
 from porter.tree import Tree
@@ -46,26 +46,34 @@ class Plan:
         return tuple(self._taken.get(site, ()))
 
     @cached_property
+    def _needs(self) -> dict[str, Needs]:
+        return {kind: needs_of(kind, self.rules) for kind in dict.fromkeys(site.kind for site in self.anatomy.sites)}
+
+    @cached_property
+    def _judged(self) -> dict[str, dict[str, tuple[str, str]]]:
+        """Site -> the needs that a verdict is about, the rule that gives it and why."""
+        judged: dict[str, dict[str, tuple[str, str]]] = {}
+        for application in self.verdicts:
+            for hit in application.hits:
+                said = (application.rule.name, hit.match.pattern.reason)
+                judged.setdefault(hit.site, {}).update(dict.fromkeys(application.rule.needs, said))
+        return judged
+
+    @cached_property
     def _closed(self) -> dict[str, dict[str, str]]:
         return closed_needs(self.anatomy, (*self.applications, *self.verdicts), self.elsewhere)
 
     def verdicts_at(self, site: Site) -> dict[str, tuple[str, str]]:
         """Needs of a site that nothing has to answer or can -> the rule that says so, why."""
-        wanted = needs_of(site.kind, self.rules)
         closed = self._closed.get(site.owner or "", {})
-        found = {need: ("", why) for need, why in closed.items() if need in wanted}
-        for application in self.verdicts:
-            for hit in application.hits:
-                if hit.site == site.name:
-                    name, reason = application.rule.name, hit.match.pattern.reason
-                    found |= dict.fromkeys(application.rule.needs, (name, reason))
-        return found
+        found = {need: ("", why) for need, why in closed.items() if need in self._needs[site.kind]}
+        return {**found, **self._judged.get(site.name, {})}
 
     def missing_at(self, site: Site) -> tuple[str, ...]:
         """Rules that would answer a need of the site that nothing answers."""
         answered = {need for rule in self._taken.get(site.name, {}).values() for need in rule.needs}
         answered |= set(self.verdicts_at(site))
-        wanted = needs_of(site.kind, self.rules).items()
+        wanted = self._needs[site.kind].items()
         missing = [rule for need, rules in wanted if need not in answered for rule in rules]
         return tuple(dict.fromkeys(rule.name for rule in missing if not rule.is_verdict))
 

@@ -30,7 +30,8 @@ Part = cst.With | cst.If
 
 def parts_of(function: Function) -> tuple[Part, ...]:
     """The optional parts, in the order of the text."""
-    return tuple(node for node in walk(function.body) if _is_block(node) or _condition(node))  # type: ignore[misc]
+    compound = (node for node in walk(function.body) if isinstance(node, (cst.With, cst.If)))
+    return tuple(node for node in compound if _is_block(node) or _condition(node))
 
 
 def spellings(before: Function) -> Iterator[frozenset[int]]:

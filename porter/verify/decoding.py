@@ -2,7 +2,7 @@
 
 Contract: `kernel(self, q, k, v, cos, sin, mask, cache)` gives the output (batch, length, heads, head_dim) of one step;
 `cache_edit` and `mask_edit` are the functions of the edits of those names. Of the outputs, those of padding are 0.
-All turns are by quarters, which no dtype rounds: what differs is the kernel's.
+Turns are by quarters, which no dtype rounds: what differs is the kernel's; or by any angle, where `turn` says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,21 @@ from transformers import LlamaConfig
 from porter.verify.draw import Draw
 
 Side = Callable[..., Any]
+Turn = Callable[[Draw, int, int], tuple[torch.Tensor, torch.Tensor]]
 HEADS, HEAD_DIM = 4, 16
+
+
+def by_quarters(draw: Draw, length: int, turned: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cos and sin, (2, length, turned), of quarters of a turn."""
+    quarter = torch.tensor([1, 0, -1, 0], dtype=draw.dtype)
+    quarters = draw.integers(0, 4, 2, length, turned // 2).repeat(1, 1, 2)
+    return quarter[quarters], quarter[(quarters + 3) % 4]
+
+
+def by_any_angle(draw: Draw, length: int, turned: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, of drawn angles."""
+    angle = draw.uniform(2, length, turned // 2).repeat(1, 1, 2)
+    return angle.cos(), angle.sin()
 
 
 def prefill_and_decode(
@@ -28,11 +42,12 @@ def prefill_and_decode(
     window: int | None = None,
     key_heads: int = 2,
     turned: int = HEAD_DIM,
+    turn: Turn | None = None,
     **attributes: Any,
 ) -> list[torch.Tensor]:
     """The outputs of a prefill of 7, of which up to 3 are padding, and of two steps of 1.
 
-    `key_heads` of keys and values; cos and sin of `turned` channels; `attributes` of the attention's `self`.
+    `key_heads` of keys and values; cos and sin of `turned` channels, by `turn`; `attributes` of the attention's `self`.
     """
     config = LlamaConfig(
         num_attention_heads=HEADS, num_key_value_heads=key_heads, num_hidden_layers=1, attn_implementation="sdpa"
@@ -43,7 +58,6 @@ def prefill_and_decode(
     self = draw.module(
         config=config, layer_idx=0, num_key_value_groups=groups, training=False, is_causal=True, **attributes
     )
-    quarter = torch.tensor([1, 0, -1, 0], dtype=draw.dtype)
     cache, outputs, seen = None, [], 0
     for length in (7, 1, 1):
         cache = cache_edit(model, True, cache, None)["cache"]
@@ -58,7 +72,6 @@ def prefill_and_decode(
             position_ids=None,
         )
         q, k, v = (draw.normal(2, length, heads, HEAD_DIM) for heads in (HEADS, key_heads, key_heads))
-        quarters = draw.integers(0, 4, 2, length, turned // 2).repeat(1, 1, 2)
-        cos, sin = quarter[quarters], quarter[(quarters + 3) % 4]
+        cos, sin = (turn or by_quarters)(draw, length, turned)
         outputs.append(kernel(self, q, k, v, cos, sin, mask, cache) * padding[:, -length:, None, None])
     return outputs

@@ -1,6 +1,16 @@
-"""Norms that look like an RMSNorm of the kernel's kind, and are not: no rule for it may take them."""
+"""The helper of norms that divide by the root mean square in a method of its own; and norms that look like an RMSNorm
+of the kernel's kind, and are not: no rule for it may take them.
+"""
 
 import torch
+
+
+def before_helper(self, x):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
+
+
+def after_helper(self, x):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
 
 
 def not_forward_zero_centered(self, x):
