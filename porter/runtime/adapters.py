@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from porter.runtime.leftovers import refuse_leftovers, without_others
 from porter.runtime.parts import is_apart, put_together, take_apart
 from porter.runtime.weights import merged_state_dict, merges_of
 
@@ -112,7 +113,7 @@ class TakesAdapters(nn.Module):
             lost = self.lost_parts(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
         if lost:
-            args[-1].append(_leftovers(lost))
+            args[-1].append(without_others(lost))
 
     def lost_parts(self, keys: Iterable[str], prefix: str = "") -> list[str]:
         """Of a state dict's `keys`, those that name a part whose rows are merged here."""
@@ -156,17 +157,3 @@ def _unwrap_empty(model: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if isinstance(child, BaseTunerLayer) and not child._get_available_adapters():
                 setattr(module, name, child.get_base_layer())
-
-
-def refuse_leftovers(keys: list[str]) -> None:
-    """ValueError where there are keys of a state dict that have no place."""
-    if keys:
-        raise ValueError(_leftovers(keys))
-
-
-def _leftovers(keys: list[str]) -> str:
-    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-    return (
-        f"`{keys[0]}`{more} would be dropped: this model has no such place. An adapter fits the model it was made for, "
-        "and is put on before it is filled"
-    )
