@@ -44,10 +44,12 @@ def name_of_kept(rules: Path) -> str | None:
     digest = hashlib.sha256(f"{sys.implementation.cache_tag} {LIBCST_VERSION} {rules.name}".encode())
     package = Path(__file__).parents[1]
     try:
-        for room in _READERS:
-            for file in sorted(os.scandir(package / room), key=lambda entry: entry.name):
-                known = file.stat()
-                digest.update(f"{file.path} {known.st_mtime_ns} {known.st_size}\n".encode())
+        for file in [
+            package / "rule.py",
+            *(file for room in _READERS for file in sorted(package.glob(f"{room}/*.py"))),
+        ]:
+            known = file.stat()
+            digest.update(f"{file} {known.st_mtime_ns} {known.st_size}\n".encode())
         for path in sorted([*rules.glob("*.py"), *rules.glob("*/*.py")]):
             if not path.is_file():  # a pipe would be waited for
                 return None
