@@ -16,7 +16,7 @@ from porter.lowering.arrived import Argument, Made
 
 def arguments(target: Any, passed: Any, named: dict[str, Any]) -> list[Argument]:
     """What the op was called with, in the order of its schema."""
-    found = []
+    found: list[Argument] = []
     for index, declared in enumerate(target._schema.arguments):
         if index < len(passed) and not declared.kwarg_only:
             value = passed[index]

@@ -59,7 +59,7 @@ def npu_clipped_swiglu(
     _check_clipped(x, group_index, dim, limit)
     before = x.shape[: dim % x.dim()]
     flat = widened(x).view(before.numel(), -1)
-    gate, up = (flat[:, ::2], flat[:, 1::2]) if interleaved else flat.chunk(2, -1)
+    gate, up = flat.unflatten(-1, (-1, 2)).unbind(-1) if interleaved else flat.chunk(2, -1)
     gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
     y = gate * torch.sigmoid(alpha * gate) * (up + bias)
     if group_index is not None:

@@ -84,7 +84,8 @@ OTHERS = [
       for shape, dim, more in (((2, 7, 64), -1, (1, True)), ((6, 8), 0, ()), ((3, 4, 2), 1, (0,)))
       for dtype in (HALF, BF16, FULL)),
     *(call("npu_clipped_swiglu", t(*shape, dtype=dtype), dim=dim, interleaved=interleaved, limit=5.0)
-      for shape, dim in (((2, 7, 64), -1), ((6, 8), 0)) for dtype in (HALF, BF16, FULL) for interleaved in (True, False)),
+      for shape, dim in (((2, 7, 64), -1), ((6, 8), 0))
+      for dtype in (HALF, BF16, FULL) for interleaved in (True, False)),
     call("npu_clipped_swiglu", t(6, 8), group_index=t(2, dtype=LONG), alpha=1.5, bias=0.5),
     call("npu_mm_all_reduce_base", t(2, 7, 64), t(64, 32), "group"),
     call("npu_mm_all_reduce_base", t(7, 64, dtype=BF16), t(64, 32, dtype=BF16), "group", bias=t(32, dtype=BF16)),
