@@ -20,10 +20,11 @@ def refuse_backward(overload: torch._ops.OpOverload, library: torch.library.Libr
     name = overload._schema.name.rpartition(":")[2]
 
     def with_autograd(*arguments: Any, **named: Any) -> Any:
-        flat, form = tree_flatten((arguments, named))  # a function has gradients for tensors of its own alone
-        if torch.is_grad_enabled() and any(_needs_gradient(argument) for argument in flat):
-            result = _WithoutGradient.apply(overload, name, form, *flat)
-            return list(result) if overload._schema.returns[0].type.kind() == "ListType" else result
+        if torch.is_grad_enabled():
+            flat, form = tree_flatten((arguments, named))  # a function has gradients for tensors of its own alone
+            if any(_needs_gradient(argument) for argument in flat):
+                result = _WithoutGradient.apply(overload, name, form, *flat)
+                return list(result) if overload._schema.returns[0].type.kind() == "ListType" else result
         with torch._C._AutoDispatchBelowAutograd():
             return overload(*arguments, **named)
 

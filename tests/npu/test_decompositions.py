@@ -22,7 +22,7 @@ def calls(dtype):
     table = drawn(2, 1, 1, 16, dtype=dtype, seed=3)
     heads = {"num_heads": 4, "num_key_value_heads": 2, "scale": 0.25, "input_layout": "BSND"}
     experts = torch.tensor([[3, 0], [7, 3], [0, 1], [3, 4], [5, 3]], dtype=torch.int32)
-    routed = {"expert_num": 8, "active_expert_range": [0, 8], "expert_tokens_num_flag": True, "scale": x[0, :, 0].float()}
+    routed = {"expert_num": 8, "active_expert_range": [0, 8], "expert_tokens_num_flag": True, "scale": torch.rand(5)}
     grouped = {"group_count": 4, "k_group": 2, "group_select_mode": 1, "norm_type": 1, "out_flag": True}
     places = torch.tensor([4, 0, 9, 3, 8, 1, 7, 2, 6, 5], dtype=torch.int32)
     starts, pairs = torch.tensor([1, 4]), torch.tensor([[1, 2]], dtype=torch.int32)
