@@ -35,7 +35,7 @@ ARRIVE = [
     (call("npu_add_rms_norm", t(2, 64), t(2, 64), t(64), 1e-5), "AddRmsNorm"),
     (call("scatter_update", t(2, 16, 2, 64), t(2, dtype=LONG), t(2, 3, 2, 64), 1), "Scatter"),
     (call("npu_fused_infer_attention_score", STATES, STATES, STATES, **MASKED), "FusedInferAttentionScore"),
-    *((made, "FusedInferAttentionScore") for made in (*ATTENTION[:2], ATTENTION[-1])),
+    *((made, "FusedInferAttentionScore") for made in (*ATTENTION[:2], *ATTENTION[-3:])),
     *((made, "ClippedSwiglu") for made in OTHERS if made["op"] == "npu_clipped_swiglu"),
     *((made, NODES[made["op"]]) for made in EXPERTS if made is not EVERYTHING_ADDED),
     (EVERYTHING_ADDED, "MoeFinalizeRouting"),
