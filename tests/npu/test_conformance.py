@@ -52,6 +52,11 @@ ROTARY = [
         t(64, 64, dtype=BF16),
     ),
     call("npu_apply_rotary_pos_emb", t(2, 7, 8, 128), t(2, 7, 2, 128), t(2, 7, 1, 128), t(2, 7, 1, 128)),
+    *(
+        call("npu_interleave_rope", t(2, 4, 7, 64, dtype=dtype), *[t(2, 1, rows, 64, dtype=dtype)] * 2)
+        for dtype in (HALF, BF16)
+        for rows in (7, 1)
+    ),
     call("npu_apply_rotary_pos_emb", t(9, 8, 64), t(9, 2, 64), t(9, 1, 64), t(9, 1, 64), "TND"),
 ]
 ATTENTION = [
