@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import libcst as cst
 
-from porter.match.decorators import is_of_libraries
+from porter.match.decorators import DISPATCHED_BY, DISPATCHING_DECORATORS, is_of_libraries
 from porter.match.soundness.check import Case, Found
 from porter.tree import Node
 from porter.tree.fields import children
-from porter.tree.functions import statements
-from porter.tree.names import self_attribute, stored_names
+from porter.tree.functions import methods, statements
+from porter.tree.names import decorator_name, self_attribute, stored_names
 
 
 def remade_class(case: Case) -> Found:
@@ -23,6 +23,25 @@ def remade_class(case: Case) -> Found:
             return f"`@{tree.code(decorator.decorator)}` may make another class of `{hit.owner}`", decorator.decorator
     for keyword in cls.keywords:
         return f"`{tree.code(keyword)}` may make another class of `{hit.owner}`", keyword
+    return None
+
+
+def dispatched(case: Case) -> Found:
+    """A decorator that sends calls past the class's own forward goes with that; what else it gives is used."""
+    hit, tree = case.hit, case.tree
+    cls = tree.classes[hit.owner] if hit.owner is not None else None
+    decorator = next((d for d in cls.decorators if decorator_name(d) in DISPATCHING_DECORATORS), None) if cls else None
+    if cls is None or decorator is None:
+        return None
+    if not any(other.owner == hit.owner and other.match.function.name.value == "forward" for other in case.application.hits):
+        return f"`@{tree.code(decorator.decorator)}` sends calls past `{hit.owner}.forward`", decorator.decorator
+    own = {self_attribute(store) for name in DISPATCHED_BY for store in tree.attribute_stores.get(name, ())
+           if tree.within(store, frozenset({cls}))}
+    given = DISPATCHED_BY - own - set(methods(cls))
+    family = [tree.classes[name] for name in (hit.owner, *case.anatomy.subclasses(hit.owner))]
+    for node in (node for one in family for node in tree.nodes(one)):
+        if self_attribute(node) in given and not tree.within(node, case.application.roots):
+            return f"`{tree.code(node)}` is what `@{tree.code(decorator.decorator)}` gives the class", node
     return None
 
 
