@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch._dynamo.backends.common import aot_autograd
 
-Call = dict[str, Any]  # op, args and options; a tensor is {"shape": [...], "dtype": "float16"}
+Call = dict[str, Any]  # op, args and options; a tensor is {"shape": [...], "dtype": "float16"}, also in a list
 
 
 def schemas(ops: list[str]) -> dict[str, str]:
@@ -91,6 +91,8 @@ def _target(node: Any) -> str:
 
 
 def _argument(value: Any, device: str = "meta") -> Any:
+    if isinstance(value, list):
+        return [_argument(item, device) for item in value]
     if isinstance(value, dict):
         return torch.zeros(value["shape"], dtype=getattr(torch, value["dtype"]), device=device)
     return value

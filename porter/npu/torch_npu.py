@@ -22,6 +22,11 @@ scatter_update_ = call_of("scatter_update_")
 npu_scatter_nd_update = call_of("npu_scatter_nd_update")
 npu_scatter_nd_update_ = call_of("npu_scatter_nd_update_")
 npu_mm_all_reduce_base = call_of("npu_mm_all_reduce_base")
+npu_moe_gating_top_k_softmax = call_of("npu_moe_gating_top_k_softmax")
+npu_moe_gating_top_k = call_of("npu_moe_gating_top_k")
+npu_moe_init_routing_v2 = call_of("npu_moe_init_routing_v2")
+npu_grouped_matmul = call_of("npu_grouped_matmul")
+npu_moe_finalize_routing = call_of("npu_moe_finalize_routing")
 
 
 def __getattr__(name: str) -> NoReturn:

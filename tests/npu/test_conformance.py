@@ -86,13 +86,41 @@ OTHERS = [
     call("npu_mm_all_reduce_base", t(2, 7, 64), t(64, 32), "group"),
     call("npu_mm_all_reduce_base", t(7, 64, dtype=BF16), t(64, 32, dtype=BF16), "group", bias=t(32, dtype=BF16)),
 ]  # fmt: skip
-CALLS = [*NORMS, *ADDED, *ROTARY, *ATTENTION, *WRITES, *OTHERS]
+ROUTED = {"expert_num": 8, "active_expert_range": [0, 8], "expert_tokens_num_flag": True}
+GROUPED = {"group_list": t(8, dtype=LONG), "split_item": 2, "group_type": 0}
+EXPERTS = [
+    *(call("npu_moe_gating_top_k_softmax", t(*shape, dtype=dtype), None, 2)
+      for shape in ((7, 8), (2, 7, 8)) for dtype in (HALF, BF16, FULL)),
+    call("npu_moe_gating_top_k_softmax", t(7, 8, dtype=FULL), t(7, dtype="bool"), 2),
+    *(call("npu_moe_gating_top_k", t(7, 64, dtype=dtype), 6, bias=t(64, dtype=dtype), k_group=4, group_count=8,
+           group_select_mode=1, norm_type=1, routed_scaling_factor=2.5) for dtype in (BF16, FULL)),
+    call("npu_moe_gating_top_k", t(7, 64, dtype=FULL), 6, out_flag=True),
+    *(call("npu_moe_init_routing_v2", t(7, 64, dtype=dtype), t(7, 2, dtype=INT), active_num=14,
+           expert_tokens_num_type=kind, row_idx_type=index, **ROUTED)
+      for dtype in (HALF, BF16, FULL) for kind in (0, 1) for index in (0, 1)),
+    call("npu_moe_init_routing_v2", t(7, 64), t(7, 2, dtype=INT), scale=t(7, dtype=FULL), expert_tokens_num_type=1,
+         **{**ROUTED, "active_expert_range": [2, 5]}),
+    *(call("npu_grouped_matmul", [t(14, 64, dtype=dtype)], [t(8, 64, 32, dtype=dtype)], group_list_type=kind, **GROUPED)
+      for dtype in (HALF, BF16, FULL) for kind in (0, 1)),
+    call("npu_grouped_matmul", [t(14, 64, dtype=BF16)], [t(8, 64, 32, dtype=BF16)], bias=[t(8, 32, dtype=FULL)],
+         group_list_type=1, **{**GROUPED, "split_item": 3}),
+    *(call("npu_moe_finalize_routing", t(14, 64, dtype=dtype), None, None, None, t(7, 2, dtype=dtype),
+           t(14, dtype=INT), None, 2) for dtype in (HALF, BF16, FULL)),
+    call("npu_moe_finalize_routing", t(14, 64), t(7, 64), t(7, 64), t(8, 64), t(7, 2), t(14, dtype=INT),
+         t(7, 2, dtype=INT), 0),
+    call("npu_moe_finalize_routing", t(8, 5, 64), None, None, None, t(7, 2), t(14, dtype=INT), None, 3),
+    call("npu_moe_finalize_routing", t(14, 64), None, None, None, None, t(14, dtype=INT), None, 2, 2),
+]  # fmt: skip
+CALLS = [*NORMS, *ADDED, *ROTARY, *ATTENTION, *WRITES, *EXPERTS, *OTHERS]
 
 
 def spelt(made):
-    shapes = ", ".join(
-        f"{value['dtype']}{tuple(value['shape'])}" if isinstance(value, dict) else str(value) for value in made["args"]
-    )
+    def value_of(value):
+        if isinstance(value, list):
+            return f"[{', '.join(map(value_of, value))}]"
+        return f"{value['dtype']}{tuple(value['shape'])}" if isinstance(value, dict) else str(value)
+
+    shapes = ", ".join(map(value_of, made["args"]))
     options = "".join(f", {name}={value if not isinstance(value, dict) else '...'}" for name, value in
                       made["options"].items())  # fmt: skip
     return f"{made['op']}({shapes}{options})"

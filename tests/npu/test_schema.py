@@ -43,6 +43,24 @@ SCHEMAS = {
     "int antiquant_group_size=0, int comm_turn=0, int[]? group_sizes=None, int? y_dtype=None, int? x1_dtype=None, "
     "int? x2_dtype=None, int? dequant_scale_dtype=None, int? pertoken_scale_dtype=None, int comm_quant_mode=0, "
     "str? comm_mode=None) -> Tensor",
+    "npu_moe_gating_top_k_softmax": "(Tensor x, Tensor? finished=None, int k=1) -> (Tensor, Tensor, Tensor)",
+    "npu_moe_gating_top_k": "(Tensor x, int k, *, Tensor? bias=None, Tensor? input_ids=None, Tensor? tid2eid=None, "
+    "int k_group=1, int group_count=1, int group_select_mode=0, int renorm=0, int norm_type=0, bool out_flag=False, "
+    "float routed_scaling_factor=1., float eps=9.9999999999999995e-21) -> (Tensor, Tensor, Tensor)",
+    "npu_moe_init_routing_v2": "(Tensor x, Tensor expert_idx, *, Tensor? scale=None, Tensor? offset=None, "
+    "int active_num=-1, int expert_capacity=-1, int expert_num=-1, int drop_pad_mode=0, int expert_tokens_num_type=0, "
+    "bool expert_tokens_num_flag=False, int quant_mode=-1, int[2] active_expert_range=[], int row_idx_type=0, "
+    "int? x_dtype=None) -> (Tensor, Tensor, Tensor, Tensor)",
+    "npu_grouped_matmul": "(Tensor[] x, Tensor[] weight, *, Tensor[]? bias=None, Tensor[]? scale=None, "
+    "Tensor[]? offset=None, Tensor[]? antiquant_scale=None, Tensor[]? antiquant_offset=None, "
+    "Tensor[]? per_token_scale=None, Tensor? group_list=None, Tensor[]? activation_input=None, "
+    "Tensor[]? activation_quant_scale=None, Tensor[]? activation_quant_offset=None, int? split_item=0, "
+    "int? group_type=None, int? group_list_type=0, int? act_type=0, int[]? tuning_config=None, "
+    "int? output_dtype=None, int? x_dtype=None, int? weight_dtype=None, int? scale_dtype=None, "
+    "int? per_token_scale_dtype=None) -> Tensor[]",
+    "npu_moe_finalize_routing": "(Tensor expanded_permuted_rows, Tensor? skip1, Tensor? skip2, Tensor? bias, "
+    "Tensor? scales, Tensor expanded_src_to_dst_row, Tensor? export_for_source_row, int? drop_pad_mode=0, "
+    "int? k=1) -> Tensor",
 }
 
 half = torch.bfloat16
@@ -58,6 +76,22 @@ OPCHECKS = {
         torch.randn(2, 3, 32), torch.randn(2, 5, 16), torch.randn(2, 5, 16)),
     "scatter_update": lambda: (torch.zeros(2, 8, 4), POSITIONS, torch.randn(2, 3, 4), 1),
     "npu_scatter_nd_update": lambda: (torch.zeros(8, 4), POSITIONS[:, None], torch.randn(2, 4)),
+    "npu_moe_gating_top_k_softmax": lambda: (torch.randn(5, 4), None, 2),
+    "npu_moe_gating_top_k": lambda: (torch.randn(5, 12, dtype=half), 2),
+    "npu_moe_init_routing_v2": lambda: (torch.randn(3, 8), torch.tensor([[3, 0], [0, 1], [3, 1]], dtype=torch.int32)),
+    "npu_grouped_matmul": lambda: ([torch.randn(6, 8)], [torch.randn(3, 8, 4)]),
+    "npu_moe_finalize_routing": lambda: (
+        torch.randn(6, 8), None, None, None, torch.randn(3, 2), torch.tensor([4, 0, 1, 2, 5, 3], dtype=torch.int32),
+        None, 2),
+}  # fmt: skip
+OPTIONS = {
+    "npu_fused_infer_attention_score": {"num_heads": 4, "num_key_value_heads": 2, "input_layout": "BSH"},
+    "npu_moe_gating_top_k": {"group_count": 3, "k_group": 2, "group_select_mode": 1, "norm_type": 1, "out_flag": True},
+    "npu_moe_init_routing_v2": {
+        "scale": torch.arange(3.0), "active_num": 6, "expert_num": 4, "expert_tokens_num_type": 1,
+        "expert_tokens_num_flag": True, "active_expert_range": [0, 4]},
+    "npu_grouped_matmul": {
+        "group_list": torch.tensor([4, 0, 2]), "split_item": 2, "group_type": 0, "group_list_type": 1},
 }  # fmt: skip
 
 
@@ -76,7 +110,7 @@ def test_every_op_has_a_schema_here_and_a_name_in_the_stand_in() -> None:
 @pytest.mark.parametrize("name", OPCHECKS)
 @pytest.mark.filterwarnings("ignore")
 def test_opcheck(name: str) -> None:
-    options = {"num_heads": 4, "num_key_value_heads": 2} if "attention" in name else {}
+    options = OPTIONS.get(name, {})
     tests = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
     torch.library.opcheck(getattr(torch.ops.npu, name).default, OPCHECKS[name](), options, test_utils=tests)
 
