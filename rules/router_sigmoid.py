@@ -295,10 +295,14 @@ def _runs(draw, grouped, unscaled, of_one_group, scaled, of_a_linear, capped):
     ]
 
 
+_NAMES = ("logits", "shares", "chosen")
+
+
 def _given(results):
     """Shares by expert: the order of equal ones is nobody's promise, and the order of the best not asked for."""
     found = []
-    for logits, shares, chosen in results:
+    for result in results:
+        logits, shares, chosen = (result[name] for name in _NAMES) if isinstance(result, dict) else result
         found.append(torch.zeros_like(logits, dtype=shares.dtype).scatter(1, chosen.long(), shares))
     return found
 
