@@ -59,8 +59,8 @@ class Rule:
                 every need that rules of its kind answer is answered by one of them, is closed or has a verdict.
     closes:     why -> needs that no rule can answer in a class all of whose norms are of classes that this rule takes.
     requires:   attribute -> rule, or need that a rule answers: one must take the forward of that attribute's class.
-    beside:     kind of class -> need: a rule must answer it in every such class of the model, and no class but these may
-                hold the changed one. For what leaves a class by its result.
+    beside:     kind of class -> need: a rule must answer it in every such class of the model, and no class but these
+                may hold the changed one. For what leaves a class by its result.
     on_demand:  apply only where another rule requires this one.
     supersedes: rules that yield to this one where both match.
     guards:     metavariable, or attribute of `self` -> the values the configuration's default must have.

@@ -81,7 +81,8 @@ class _Reading:
         """It stands beside experts, has one product at most, and is none of them."""
         beside = [cls for cls in self.reached.classes if name in self._held(cls) and "experts" in self._roles_held(cls)]
         linears = [member for member in self.members[name].values() if is_linear(member)]
-        has_weight = linears or name in self.roles or any("Parameter" in member.classes for member in self.members[name].values())
+        parameters = any("Parameter" in member.classes for member in self.members[name].values())
+        has_weight = linears or parameters or name in self.roles
         return bool(beside and has_weight) and len(linears) <= 1 and self._does_something(name)
 
     def is_moe(self, name: str) -> bool:

@@ -137,9 +137,10 @@ def replaced_imports(tree: Tree) -> dict[str, Needed]:
 
 
 def _collect_decorators(plan: Plan, edits: Edits) -> None:
-    """Kernel-hub decorators go from ported sites, those that send calls past a forward with it, `@auto_docstring` from a function that gets parameters.
+    """Kernel-hub decorators go from ported sites, those that send calls past a class's forward with that forward, and
+    `@auto_docstring` from a function that gets parameters.
 
-    The latter complains of what the source never documented.
+    The last complains of what the source never documented.
     """
     documented: dict[Function, str] = {}
     for hit in (hit for application in plan.applications for hit in application.hits if added_parameters(hit)):

@@ -91,9 +91,9 @@ def _is_needed_whole(straight: Straight, versions: dict[Node, int]) -> bool:
     pending: list[cst.BaseExpression] = [straight.value]
     seen: set[Key] = set()
     together: dict[cst.BaseExpression, set[Key]] = {}  # what one value is unpacked into: one step
-    for key, definition in straight.definitions.items():
-        if isinstance(definition, Part):
-            together.setdefault(definition.whole, set()).add(key)
+    for bound, value in straight.definitions.items():
+        if isinstance(value, Part):
+            together.setdefault(value.whole, set()).add(bound)
     while pending:
         root = pending.pop()
         for node in walk(root):

@@ -270,8 +270,10 @@ def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
 
 
 def matches(rule: LoadedRule, pattern: Pattern, edit: Edit, negative: Pattern) -> bool:
-    """Whether the pattern matches in a `not_*` case of the rule, and may: what is private or only to be returned counts.
-    Sites, givens and guards do not."""
+    """Whether the pattern matches in a `not_*` case of the rule, and may: what is private or only returned counts.
+
+    Sites, givens and guards do not.
+    """
     found = PatternMatcher(rule, pattern, negative.file).find(negative.before, edit.unit)
     hits = (Hit(edit, negative.name, None, m) for m in found if exchanged_parameter(edit, m, negative.file) is None)
     return any(used_by_what_stays(hit, negative.file) is None for hit in hits)

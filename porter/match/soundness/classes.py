@@ -30,18 +30,19 @@ def dispatched(case: Case) -> Found:
     """A decorator that sends calls past the class's own forward goes with that; what else it gives is used."""
     hit, tree = case.hit, case.tree
     cls = tree.classes[hit.owner] if hit.owner is not None else None
-    decorator = next((d for d in cls.decorators if decorator_name(d) in DISPATCHING_DECORATORS), None) if cls else None
-    if cls is None or decorator is None:
+    found = (one for one in (cls.decorators if cls else ()) if decorator_name(one) in DISPATCHING_DECORATORS)
+    decorator = next(found, None)
+    if cls is None or decorator is None or hit.owner is None:
         return None
-    if not any(other.owner == hit.owner and other.match.function.name.value == "forward" for other in case.application.hits):
-        return f"`@{tree.code(decorator.decorator)}` sends calls past `{hit.owner}.forward`", decorator.decorator
-    own = {self_attribute(store) for name in DISPATCHED_BY for store in tree.attribute_stores.get(name, ())
-           if tree.within(store, frozenset({cls}))}
-    given = DISPATCHED_BY - own - set(methods(cls))
+    text = tree.code(decorator.decorator)
+    if not any(hit.owner == one.owner and one.match.function.name.value == "forward" for one in case.application.hits):
+        return f"`@{text}` sends calls past `{hit.owner}.forward`", decorator.decorator
     family = [tree.classes[name] for name in (hit.owner, *case.anatomy.subclasses(hit.owner))]
-    for node in (node for one in family for node in tree.nodes(one)):
-        if self_attribute(node) in given and not tree.within(node, case.application.roots):
-            return f"`{tree.code(node)}` is what `@{tree.code(decorator.decorator)}` gives the class", node
+    nodes = [node for one in family for node in tree.nodes(one)]
+    own = {self_attribute(node) for node in nodes if node in tree.stored} | set(methods(cls))
+    for node in nodes:
+        if self_attribute(node) in DISPATCHED_BY - own and not tree.within(node, case.application.roots):
+            return f"`{tree.code(node)}` is what `@{text}` gives the class", node
     return None
 
 
