@@ -83,11 +83,19 @@ OTHERS = [
     *(call("npu_geglu", t(*shape, dtype=dtype), dim, *more)
       for shape, dim, more in (((2, 7, 64), -1, (1, True)), ((6, 8), 0, ()), ((3, 4, 2), 1, (0,)))
       for dtype in (HALF, BF16, FULL)),
+    *(call("npu_clipped_swiglu", t(*shape, dtype=dtype), dim=dim, interleaved=interleaved, limit=5.0)
+      for shape, dim in (((2, 7, 64), -1), ((6, 8), 0))
+      for dtype in (HALF, BF16, FULL) for interleaved in (True, False)),
+    call("npu_clipped_swiglu", t(6, 8), group_index=t(2, dtype=LONG), alpha=1.5, bias=0.5),
     call("npu_mm_all_reduce_base", t(2, 7, 64), t(64, 32), "group"),
     call("npu_mm_all_reduce_base", t(7, 64, dtype=BF16), t(64, 32, dtype=BF16), "group", bias=t(32, dtype=BF16)),
 ]  # fmt: skip
 ROUTED = {"expert_num": 8, "active_expert_range": [0, 8], "expert_tokens_num_flag": True}
-GROUPED = {"group_list": t(8, dtype=LONG), "split_item": 2, "group_type": 0}
+GROUPED = {"split_item": 2, "group_type": 0}
+GROUPS = {
+    0: {**t(8, dtype=LONG), "values": [2, 2, 5, 9, 9, 14, 14, 14]},
+    1: {**t(8, dtype=LONG), "values": [2, 0, 3, 4, 0, 5, 0, 0]},
+}
 EXPERTS = [
     *(call("npu_moe_gating_top_k_softmax", t(*shape, dtype=dtype), None, 2)
       for shape in ((7, 8), (2, 7, 8)) for dtype in (HALF, BF16, FULL)),
@@ -100,10 +108,11 @@ EXPERTS = [
       for dtype in (HALF, BF16, FULL) for kind in (0, 1) for index in (0, 1)),
     call("npu_moe_init_routing_v2", t(7, 64), t(7, 2, dtype=INT), scale=t(7, dtype=FULL), expert_tokens_num_type=1,
          **{**ROUTED, "active_expert_range": [2, 5]}),
-    *(call("npu_grouped_matmul", [t(14, 64, dtype=dtype)], [t(8, 64, 32, dtype=dtype)], group_list_type=kind, **GROUPED)
+    *(call("npu_grouped_matmul", [t(14, 64, dtype=dtype)], [t(8, 64, 32, dtype=dtype)], group_list_type=kind,
+           group_list=GROUPS[kind], **GROUPED)
       for dtype in (HALF, BF16, FULL) for kind in (0, 1)),
     call("npu_grouped_matmul", [t(14, 64, dtype=BF16)], [t(8, 64, 32, dtype=BF16)], bias=[t(8, 32, dtype=FULL)],
-         group_list_type=1, **{**GROUPED, "split_item": 3}),
+         group_list_type=1, group_list=GROUPS[1], **{**GROUPED, "split_item": 3}),
     *(call("npu_moe_finalize_routing", t(14, 64, dtype=dtype), None, None, None, t(7, 2, dtype=dtype),
            t(14, dtype=INT), None, 2) for dtype in (HALF, BF16, FULL)),
     call("npu_moe_finalize_routing", t(14, 64), t(7, 64), t(7, 64), t(8, 64), t(7, 2), t(14, dtype=INT),

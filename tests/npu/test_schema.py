@@ -33,6 +33,8 @@ SCHEMAS = {
     "npu_fused_infer_attention_score": ATTENTION,
     "npu_swiglu": "(Tensor input, int dim=-1) -> Tensor",
     "npu_geglu": "(Tensor input, int dim=-1, int approximate=1, bool activate_left=False) -> (Tensor, Tensor)",
+    "npu_clipped_swiglu": "(Tensor x, *, Tensor? group_index=None, int dim=-1, float alpha=1.702, float limit=7., "
+    "float bias=1., bool interleaved=True) -> Tensor",
     "scatter_update": "(Tensor input, Tensor indices, Tensor updates, int axis) -> Tensor",
     "scatter_update_": "(Tensor(a!) input, Tensor indices, Tensor updates, int axis) -> Tensor(a!)",
     "npu_scatter_nd_update": "(Tensor input, Tensor indices, Tensor updates) -> Tensor",
@@ -72,6 +74,7 @@ OPCHECKS = {
     "npu_rotary_mul": lambda: (torch.randn(2, 3, 4, 8), torch.randn(2, 3, 1, 8), torch.randn(2, 3, 1, 8)),
     "npu_swiglu": lambda: (torch.randn(2, 3, 16), -1),
     "npu_geglu": lambda: (torch.randn(2, 3, 16, dtype=half), -1, 1, True),
+    "npu_clipped_swiglu": lambda: (torch.randn(2, 3, 16, dtype=half),),
     "npu_fused_infer_attention_score": lambda: (
         torch.randn(2, 3, 32), torch.randn(2, 5, 16), torch.randn(2, 5, 16)),
     "scatter_update": lambda: (torch.zeros(2, 8, 4), POSITIONS, torch.randn(2, 3, 4), 1),
