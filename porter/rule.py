@@ -51,7 +51,7 @@ class Edit:
 class Rule:
     """What a rule file declares. Its text gives the rest.
 
-    edits:      all or none; `Rule(site=..., unit=...)` is short for one edit.
+    edits:      all or none; by default one, of statements anywhere.
     scope:      `class`: the edits belong to one class, each class for itself. `module`: every class of an edit's role
                 must take it.
     attributes: attribute names in the patterns that stand for any attribute, the same one throughout.
@@ -71,12 +71,7 @@ class Rule:
                 `attributes`.
     """
 
-    site: str = ""
-    unit: str = ""
-    private: tuple[str, ...] = ()
-    parameters: tuple[str, ...] = ()
-    varying: tuple[str, ...] = ()
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[Edit, ...] = (Edit(),)
     scope: str = "class"
     attributes: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()

@@ -5,11 +5,10 @@ Numerics: the source's own.
 Contract: none.
 """
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
 rule = Rule(
-    site="attention.forward",
-    unit="statements",
+    edits=(Edit(site="attention.forward", unit="statements"),),
     answers=("qkv",),
     attributes=("qkv", "parted"),
 )

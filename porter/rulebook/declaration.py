@@ -14,8 +14,6 @@ from porter.rulebook.shared import broken
 from porter.tree import Node, Tree
 from porter.tree.values import NotLiteral, literal
 
-_ONE_FOR_ALL = ("site", "unit", "private", "parameters", "varying")  # what a rule with edits says in each of them
-
 
 @dataclass(frozen=True)
 class _Kind:
@@ -97,9 +95,6 @@ def declared(node: Node, tree: Tree) -> Rule | Refused:
     given = _arguments(node, tree, Rule)
     if isinstance(given, Refused):
         return given
-    for name in _ONE_FOR_ALL if "edits" in given else ():
-        if name in given:
-            return broken(tree, given[name], f"a rule with `edits` says `{name}` in each of them")
     values: dict[str, Any] = {}
     for name, value in given.items():
         found = _edits(value, tree) if name == "edits" else _value(name, value, tree)

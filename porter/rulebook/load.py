@@ -7,7 +7,7 @@ from pathlib import Path
 import libcst as cst
 
 from porter.diagnostics import Refused
-from porter.rule import Edit, Rule
+from porter.rule import Rule
 from porter.rulebook.declaration import declared
 from porter.rulebook.faults import (
     fault_of_calls,
@@ -137,14 +137,12 @@ def _without_after(tree: Tree, taken: tuple[Taken, ...]) -> list[Pattern]:
 def _load_edits(
     tree: Tree, taken: tuple[Taken, ...], rule: Rule, declaration: cst.Assign
 ) -> tuple[LoadedEdit, ...] | Refused:
-    unit, site = rule.unit or "statements", rule.site or "*"
-    edits = rule.edits or (Edit("", site, unit, rule.private, rule.parameters, rule.varying),)
-    if is_of_pytorch(site):
-        return (LoadedEdit(edits[0], ()),)
+    if is_of_pytorch(rule.edits[0].site):
+        return (LoadedEdit(rule.edits[0], ()),)
     functions = {f.name.value: f for each in taken for f in each.functions} | tree.functions
     files = {f.name.value: each.file for each in taken for f in each.functions}
     loaded = []
-    for edit in edits:
+    for edit in rule.edits:
         suffix = f"_{edit.name}" if edit.name else ""
         names = [n for n in functions if n == f"before{suffix}" or n.startswith(f"before{suffix}__")]
         if not names:

@@ -32,7 +32,7 @@ FUSED = """def before(q, cos, sin):
 def after(q, cos, sin):
     q_embed = torch.ops.npu.rotary(q, cos, sin)
 """
-SITE = 'Rule(site="function", unit="statements")'
+SITE = 'Rule(edits=(Edit(site="function", unit="statements"),))'
 
 
 def folder_of(tmp_path: Path, functions: str, shared: str | bytes = SHARED_TEXT) -> Path:
@@ -126,7 +126,7 @@ BROKEN = [
     pytest.param(SHARED_TEXT.replace("def not_", "def not_ "), 11, "not valid Python", id="a syntax error"),
     pytest.param(b'"""\n\xff"""\n', 2, "not UTF-8", id="bytes that are no text"),
     pytest.param(SHARED_TEXT + "\n\ndef before(x):\n    y = x\n", 15, "`given_*` and `not_*`", id="a before"),
-    pytest.param(SHARED_TEXT + '\nrule = Rule(site="*")\n', 14, "`given_*` and `not_*`", id="a rule"),
+    pytest.param(SHARED_TEXT + '\nrule = Rule(edits=(Edit(site="*"),))\n', 14, "`given_*` and `not_*`", id="a rule"),
     pytest.param("from rules.shared.more import given_f\n" + SHARED_TEXT, 1, "`given_*` and `not_*`", id="taking"),
 ]
 
