@@ -16,14 +16,15 @@ _LIBRARY.define("refused_gradient(Tensor gradient, SymInt[] size, str op) -> Ten
 
 
 def refuse_backward(overload: torch._ops.OpOverload, library: torch.library.Library) -> None:
-    """Give the op a backward pass, for its positional tensors and lists of them, that raises NotImplementedError."""
+    """Give the op a backward pass, for its tensors and lists of them, that raises NotImplementedError."""
     name = overload._schema.name.rpartition(":")[2]
 
     def with_autograd(*arguments: Any, **named: Any) -> Any:
-        flat, form = tree_flatten(arguments)  # a function's gradient takes no tensors in lists
-        if torch.is_grad_enabled() and any(_needs_gradient(argument) for argument in flat):
-            result = _WithoutGradient.apply(overload, name, named, form, *flat)
-            return list(result) if overload._schema.returns[0].type.kind() == "ListType" else result
+        if torch.is_grad_enabled():
+            flat, form = tree_flatten((arguments, named))  # a function has gradients for tensors of its own alone
+            if any(_needs_gradient(argument) for argument in flat):
+                result = _WithoutGradient.apply(overload, name, form, *flat)
+                return list(result) if overload._schema.returns[0].type.kind() == "ListType" else result
         with torch._C._AutoDispatchBelowAutograd():
             return overload(*arguments, **named)
 
@@ -32,20 +33,21 @@ def refuse_backward(overload: torch._ops.OpOverload, library: torch.library.Libr
 
 class _WithoutGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, overload: Any, name: str, named: dict[str, Any], form: TreeSpec, *flat: Any) -> Any:
+    def forward(ctx: Any, overload: Any, name: str, form: TreeSpec, *flat: Any) -> Any:
         ctx.name = name
         ctx.sizes = [argument.shape if isinstance(argument, torch.Tensor) else None for argument in flat]
+        arguments, named = tree_unflatten(flat, form)
         with torch._C._AutoDispatchBelowAutograd():
-            result = overload(*tree_unflatten(flat, form), **named)
+            result = overload(*arguments, **named)
         return tuple(result) if isinstance(result, list) else result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor | None, ...]:
         refused = (
             torch.ops.porter.refused_gradient(gradients[0], size, ctx.name) if needed and size is not None else None
-            for needed, size in zip(ctx.needs_input_grad[4:], ctx.sizes, strict=True)
+            for needed, size in zip(ctx.needs_input_grad[3:], ctx.sizes, strict=True)
         )
-        return None, None, None, None, *refused
+        return None, None, None, *refused
 
 
 def _needs_gradient(argument: Any) -> bool:
