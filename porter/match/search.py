@@ -18,7 +18,7 @@ def search(rules: tuple[LoadedRule, ...], subject: Subject) -> Findings:
     verdicts: list[Application] = []
     demanded: dict[tuple[str, str], Application] = {}
     for rule in rules:
-        if rule.declared.on_demand:
+        if rule.declared.on_demand or not subject.is_worth_trying(rule):
             continue
         for application in applications_of(rule, subject):
             needs = _needs(application, rules, subject)
@@ -30,7 +30,7 @@ def search(rules: tuple[LoadedRule, ...], subject: Subject) -> Findings:
                 found.append(application)
                 demanded.update({(need.rule.name, need.hits[0].site): need for need in needs})
     whole = _whole_merges(found, subject)
-    of_pytorch = [rule for rule in rules if is_of_pytorch(rule.edits[0].edit.site)]
+    of_pytorch = [rule for rule in rules if is_of_pytorch(rule.declared.edits[0].site)]
     elsewhere = {cls: rule for rule in of_pytorch for cls in subject.made if is_class_of(rule, cls, subject)}
     return Findings(tuple(whole), tuple(verdicts), elsewhere, tuple(demanded.values()), tuple(subject.failures))
 
@@ -83,7 +83,7 @@ def _taken(rules: list[LoadedRule], cls: str, subject: Subject) -> list[Applicat
     for rule in rules:
         if is_class_of(rule, cls, subject):
             return []
-        application = application_in(rule, cls, subject)
+        application = application_in(rule, cls, subject) if subject.is_worth_trying(rule) else None
         if application is not None and (rule.is_verdict or _sound(application, subject)):
             return [application]
     return None

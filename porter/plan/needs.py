@@ -19,7 +19,7 @@ def needs_of(kind: str, rules: Iterable[LoadedRule]) -> Needs:
     """What sites of a kind need, by the rules that speak of them; what is taken on demand is nobody's need."""
     wanted: Needs = {}
     for rule in rules:
-        if not rule.declared.on_demand and any(loaded.edit.site == f"{kind}.forward" for loaded in rule.edits):
+        if not rule.declared.on_demand and any(edit.site == f"{kind}.forward" for edit in rule.declared.edits):
             for need in rule.needs:
                 wanted.setdefault(need, []).append(rule)
     return wanted

@@ -5,6 +5,7 @@ Two such functions are alike where their values are, however their steps are nam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import libcst as cst
@@ -35,7 +36,7 @@ class Straight:
     definitions: dict[Key, cst.BaseExpression | Part]
     value: cst.BaseExpression
 
-    def resolved(self, node: Node, versions: dict[Node, int]) -> Node:
+    def resolved(self, node: Node, versions: Mapping[Node, int]) -> Node:
         """What a local stands for, as far as it is an expression; any other node as it is."""
         while is_variable(node):
             definition = self.definitions.get((node.value, versions.get(node, 0)))  # type: ignore[attr-defined]
@@ -44,7 +45,7 @@ class Straight:
             node = definition
         return node
 
-    def part(self, node: Node, versions: dict[Node, int]) -> Part | None:
+    def part(self, node: Node, versions: Mapping[Node, int]) -> Part | None:
         """The definition of a local that is one of several."""
         key = (node.value, versions.get(node, 0)) if isinstance(node, cst.Name) else None
         found = self.definitions.get(key) if key else None

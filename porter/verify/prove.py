@@ -138,7 +138,7 @@ def prove_rule(rule: LoadedRule, seeds: int = 64) -> Proof:
     if any(loaded.patterns for loaded in rule.edits):
         _check_negatives(rule, findings)
     figures: dict[str, Any] = {str(d).removeprefix("torch."): f.as_dict() for d, f in findings.figures.items()}
-    figures |= {"draws": seeds, "negatives": len(rule.negatives), "not_run": findings.not_run}
+    figures |= {"draws": seeds, "negatives": len(rule.code.negatives), "not_run": findings.not_run}
     status = "failed" if findings.failed else "unproved" if findings.missing else "passed"
     notes = [f"not run by the proof: {', '.join(findings.not_run)}"] if findings.not_run else []
     claim = f"algebra proved on {seeds * len(DTYPES)} draws" if status == "passed" else f"algebra {status}"
@@ -247,7 +247,7 @@ def _returns(function: Function) -> bool:
 
 def _told(error: Exception, rule: LoadedRule) -> str:
     """The error with its place in the rule's files, where it passed through there."""
-    files = {rule.path, *(taken.file.display for taken in rule.taken)}
+    files = {rule.path, *(taken.file.display for taken in rule.code.taken)}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
@@ -257,9 +257,9 @@ def _told(error: Exception, rule: LoadedRule) -> str:
 
 
 def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
-    if not rule.negatives:
+    if not rule.code.negatives:
         findings.missing.append("no `not_*` case")
-    for negative in rule.negatives:
+    for negative in rule.code.negatives:
         if all(is_gap(statement) for statement in body_of(negative.before)):
             findings.missing.append(f"`{negative.name}` holds no code")
             continue
