@@ -74,8 +74,8 @@ def npu_moe_init_routing_v2(
     check_values(_OP, "expert_idx", expert_idx, 0, expert_num)
     chosen = expert_idx.flatten().long()
     counts = _counted(chosen, expert_num).narrow(0, start, end - start)
-    if (start, end) != (0, expert_num):
-        chosen = chosen.masked_fill((chosen < start) | (chosen >= end), expert_num)  # sorted behind every expert
+    if start > 0:
+        chosen = chosen.masked_fill(chosen < start, expert_num)  # sorted behind every expert, as those from end on are
     order = chosen.argsort(stable=True)
     tokens = order // expert_idx.shape[1]
     places = torch.arange(order.shape[0], device=x.device)
