@@ -12,6 +12,7 @@ from porter.npu.registry import call_of
 npu_rms_norm = call_of("npu_rms_norm")
 npu_gemma_rms_norm = call_of("npu_gemma_rms_norm")
 npu_add_rms_norm = call_of("npu_add_rms_norm")
+npu_add_rms_norm_cast = call_of("npu_add_rms_norm_cast")
 npu_rotary_mul = call_of("npu_rotary_mul")
 npu_interleave_rope = call_of("npu_interleave_rope")
 npu_apply_rotary_pos_emb = call_of("npu_apply_rotary_pos_emb")

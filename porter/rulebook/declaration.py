@@ -9,7 +9,7 @@ from typing import Any
 import libcst as cst
 
 from porter.diagnostics import Refused, nearest
-from porter.rule import UNITS, Edit, Rule
+from porter.rule import ROLES, UNITS, Edit, Rule
 from porter.rulebook.shared import broken
 from porter.tree import Node, Tree
 from porter.tree.values import NotLiteral, literal
@@ -48,6 +48,7 @@ _KINDS = {
     "site": _TEXT,
     "unit": _Kind(lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
     "private": _NAMES,
+    "returned": _NAMES,
     "parameters": _NAMES,
     "varying": _NAMES,
     "opaque": _TRUTH,
@@ -65,6 +66,10 @@ _KINDS = {
     "requires": _Kind(
         lambda value: isinstance(value, dict) and _is_names((*value, *value.values())),
         'attributes and rules, as in `{"mlp": "swiglu"}`',
+    ),
+    "beside": _Kind(
+        lambda value: isinstance(value, dict) and _is_names(tuple(value.values())) and set(value) <= set(ROLES),
+        'kinds of classes and needs, as in `{"experts": "experts"}`',
     ),
     "on_demand": _TRUTH,
     "supersedes": _NAMES,

@@ -91,6 +91,10 @@ def _is_needed_whole(straight: Straight, versions: dict[Node, int]) -> bool:
     """Whether the value needs every definition, and every local it reads has one."""
     pending: list[cst.BaseExpression] = [straight.value]
     seen: set[Key] = set()
+    together: dict[cst.BaseExpression, set[Key]] = {}  # what one value is unpacked into: one step
+    for bound, value in straight.definitions.items():
+        if isinstance(value, Part):
+            together.setdefault(value.whole, set()).add(bound)
     while pending:
         root = pending.pop()
         for node in walk(root):
@@ -102,8 +106,12 @@ def _is_needed_whole(straight: Straight, versions: dict[Node, int]) -> bool:
             definition = straight.definitions.get(key)
             if definition is None:
                 return False
-            seen.add(key)
-            pending.append(definition.whole if isinstance(definition, Part) else definition)
+            if isinstance(definition, Part):
+                seen |= together[definition.whole]
+                pending.append(definition.whole)
+            else:
+                seen.add(key)
+                pending.append(definition)
     return seen == set(straight.definitions)
 
 

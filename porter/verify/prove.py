@@ -30,6 +30,8 @@ import torch
 from porter.diagnostics import Refused
 from porter.match import PatternMatcher
 from porter.match.conditions import exchanged_parameter
+from porter.match.found import Hit
+from porter.match.soundness.values import used_by_what_stays
 from porter.npu import current_chip
 from porter.rule import Edit
 from porter.rulebook import IDENTITIES, LoadedEdit, LoadedRule, Pattern, load_rules, names_to_prove, unknown_rule
@@ -228,10 +230,15 @@ def _single(edit: LoadedEdit, pattern: Pattern, proof: Callable[..., Any], execu
         arguments = arguments[side] if isinstance(arguments, tuple) else arguments
         result = call(executable.functions[name], arguments)
         if edit.edit.unit == "statements" and isinstance(result, dict) and not _returns(pattern.before):
-            return {local: result[local] for local in sorted(common)}
+            return {local: _plain(result[local], local in edit.edit.returned) for local in sorted(common)}
         return result
 
     return _Sides(pattern.name, partial(run, pattern.name, 0), partial(run, pattern.after.name.value, 1))
+
+
+def _plain(value: Any, is_other_kind: bool) -> Any:
+    """What is compared of a local: of one that is another kind of index behind the edit, the index."""
+    return value.long() if is_other_kind else value
 
 
 def _returns(function: Function) -> bool:
@@ -263,6 +270,10 @@ def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
 
 
 def matches(rule: LoadedRule, pattern: Pattern, edit: Edit, negative: Pattern) -> bool:
-    """Whether the pattern matches in a `not_*` case of the rule. Sites, givens and guards do not count."""
+    """Whether the pattern matches in a `not_*` case of the rule, and may: what is private or only returned counts.
+
+    Sites, givens and guards do not.
+    """
     found = PatternMatcher(rule, pattern, negative.file).find(negative.before, edit.unit)
-    return any(exchanged_parameter(edit, match, negative.file) is None for match in found)
+    hits = (Hit(edit, negative.name, None, m) for m in found if exchanged_parameter(edit, m, negative.file) is None)
+    return any(used_by_what_stays(hit, negative.file) is None for hit in hits)

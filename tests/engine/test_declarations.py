@@ -50,6 +50,11 @@ FIELDS = {
     "edits=(Edit(private=(1,)),)": "not a tuple of names",
     "edits=(Edit(parameters=5),)": "not a tuple of names",
     "edits=(Edit(varying=5),)": "not a tuple of names",
+    "edits=(Edit(returned=5),)": "not a tuple of names",
+    "beside=5": "not kinds of classes and needs",
+    'beside={"moe": 5}': "not kinds of classes and needs",
+    'beside={"other": "moe"}': "not kinds of classes and needs",
+    "beside={[]: 5}": "not kinds of classes and needs",
     "absent=5": "not a tuple of names",
     'absent="abc"': "not a tuple of names",
     "carried=5": "not a tuple of names",
@@ -71,7 +76,7 @@ FIELDS = {
     "edits=(Edit(site=f'x'),)": "literals only",
     'edits=(Edit("a", name="a"),)': "`name` is given twice",
     'site="*"': "`Rule` has no field `site`",
-    ", ".join(["(Edit(),)", *["()"] * 12]): "fields, this is one more",
+    ", ".join(["(Edit(),)", *["()"] * 13]): "fields, this is one more",
 }
 
 
@@ -126,6 +131,12 @@ FILES = {
         BODY,
         2,
         "private has `q`, which no `before` mentions",
+    ),
+    "a returned one of none": (
+        'Rule(edits=(Edit(returned=("q",)),))',
+        BODY,
+        2,
+        "returned has `q`, which no `before` mentions",
     ),
     "a guard of none": ('Rule(guards={"q": (1,)})', BODY, 2, "guards has `q`, which no `before` takes"),
     "a shorter after": (

@@ -36,6 +36,10 @@ ADDED = [
     call("npu_add_rms_norm", t(*shape, dtype=dtype), t(*shape, dtype=dtype), t(shape[-1], dtype=dtype), 1e-5)
     for shape in ((2, 7, 64), (5, 32), (64,))
     for dtype in (HALF, BF16, FULL)
+] + [
+    call("npu_add_rms_norm_cast", t(*shape, dtype=dtype), t(*shape, dtype=dtype), t(shape[-1], dtype=dtype), 1e-5)
+    for shape in ((2, 7, 64), (5, 32))
+    for dtype in (HALF, BF16)
 ]
 ROTARY = [
     call("npu_rotary_mul", t(2, 7, 4, 128), t(2, 7, 1, 128), t(2, 7, 1, 128)),

@@ -27,6 +27,7 @@ SCHEMAS = {
     "npu_rms_norm": f"(Tensor input, Tensor gamma, {EPSILON}) -> (Tensor, Tensor)",
     "npu_gemma_rms_norm": f"(Tensor input, Tensor gamma, {EPSILON}) -> (Tensor, Tensor)",
     "npu_add_rms_norm": f"(Tensor x1, Tensor x2, Tensor gamma, {EPSILON}) -> (Tensor, Tensor, Tensor)",
+    "npu_add_rms_norm_cast": f"(Tensor x1, Tensor x2, Tensor gamma, {EPSILON}) -> (Tensor, Tensor, Tensor, Tensor)",
     "npu_rotary_mul": '(Tensor input, Tensor r1, Tensor r2, str rotary_mode="half", Tensor? rotate=None) -> Tensor',
     "npu_apply_rotary_pos_emb": '(Tensor query, Tensor key, Tensor cos, Tensor sin, str layout="BSND", '
     'str rotary_mode="half") -> (Tensor, Tensor)',
@@ -72,6 +73,8 @@ OPCHECKS = {
     "npu_rms_norm": lambda: (torch.randn(2, 3, 16), torch.randn(16)),
     "npu_gemma_rms_norm": lambda: (torch.randn(2, 3, 16, dtype=half), torch.randn(16)),
     "npu_add_rms_norm": lambda: (torch.randn(2, 3, 16), torch.randn(2, 3, 16), torch.randn(16)),
+    "npu_add_rms_norm_cast": lambda: (
+        torch.randn(2, 3, 16, dtype=half), torch.randn(2, 3, 16, dtype=half), torch.randn(16, dtype=half)),
     "npu_rotary_mul": lambda: (torch.randn(2, 3, 4, 8), torch.randn(2, 3, 1, 8), torch.randn(2, 3, 1, 8)),
     "npu_interleave_rope": lambda: (torch.randn(2, 3, 4, 64), torch.randn(2, 1, 4, 64), torch.randn(2, 1, 4, 64)),
     "npu_swiglu": lambda: (torch.randn(2, 3, 16), -1),
