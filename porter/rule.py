@@ -33,6 +33,7 @@ class Edit:
              may not be read before it.
     varying: metavariables that must depend on what the function is called with, not on `self` alone.
     opaque: what is replaced makes values that may only be bound and passed on: nothing that stays may look inside.
+    answers: of the rule's needs, those that such sites have; by default all.
     """
 
     name: str = ""
@@ -42,6 +43,7 @@ class Edit:
     parameters: tuple[str, ...] = ()
     varying: tuple[str, ...] = ()
     opaque: bool = False
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
