@@ -10,13 +10,12 @@ Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it. Sta
 import torch
 from torch import nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bart.modeling_bart import eager_attention_forward
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from porter.runtime import actual_seq_lengths, kernel_mask, npu_encoder_mask, prepare_kv_cache
+from porter.runtime import actual_seq_lengths, kernel_mask, prepare_kv_cache
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import (
     given_eager_attention_forward__in_one_dtype,
@@ -25,9 +24,11 @@ from rules.shared.eager_attention import (
 from rules.shared.static_cache import (
     after_cache,
     after_mask,
+    after_mask__of_an_encoder,
     after_mask__window,
     before_cache,
     before_mask,
+    before_mask__of_an_encoder,
     before_mask__window,
 )
 
@@ -157,16 +158,6 @@ def after_cache__of_two(self, use_cache, cache, other, attention_mask, **kwargs)
     cache = prepare_kv_cache(
         self.config, cache, use_cache, attention_mask=attention_mask, **kwargs
     )
-
-
-def before_mask__of_the_other(self, embeddings, mask, other):
-    create_bidirectional_mask(
-        config=self.config, inputs_embeds=embeddings, attention_mask=mask, encoder_hidden_states=other
-    )
-
-
-def after_mask__of_the_other(self, embeddings, mask, other):
-    npu_encoder_mask(other)
 
 
 def not_kernel_with_keys_first(self, hidden_states, other, mask, cache, **kwargs):

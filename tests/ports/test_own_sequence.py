@@ -20,7 +20,7 @@ from porter.verify.tiny import tiny_config
 from tests.engine.sources import convert_text, text_of
 
 KERNEL = "torch_npu.npu_fused_infer_attention_score("
-WHOLE = ["bart", "bigbird_pegasus", "biogpt", "marian", "pegasus"]
+WHOLE = ["bart", "bigbird_pegasus", "biogpt", "gpt2", "marian", "pegasus"]
 
 
 @pytest.fixture(scope="module")
