@@ -37,7 +37,7 @@ def read_roles(tree: Tree, reached: Reach, members: Members, bases: Bases, causa
         ("model", reading.is_model),
         ("wrapper", reading.is_wrapper),
     ):
-        found = [name for name in reached.classes if name not in reading.roles and fits(name)]
+        found = [name for name in reached.classes if reading.is_open(name) and fits(name)]
         reading.roles.update(dict.fromkeys(found, role))
     return {name: reading.roles[name] for name in tree.classes if name in reading.roles}
 
@@ -73,11 +73,16 @@ class _Reading:
         kind = base.split(".")[-1].lower()
         return kind if kind in LEFT_ALONE and is_of_torch(base, self.tree) else None
 
+    def is_open(self, name: str) -> bool:
+        """It has no role yet, or that of a base whose forward it has one of its own for."""
+        return name not in self.roles or (self.roles[name] in LEFT_ALONE and self._does_something(name))
+
     def is_router(self, name: str) -> bool:
         """It stands beside experts, has one product at most, and is none of them."""
         beside = [cls for cls in self.reached.classes if name in self._held(cls) and "experts" in self._roles_held(cls)]
         linears = [member for member in self.members[name].values() if is_linear(member)]
-        has_weight = linears or any("Parameter" in member.classes for member in self.members[name].values())
+        parameters = any("Parameter" in member.classes for member in self.members[name].values())
+        has_weight = linears or parameters or name in self.roles
         return bool(beside and has_weight) and len(linears) <= 1 and self._does_something(name)
 
     def is_moe(self, name: str) -> bool:

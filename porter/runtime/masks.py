@@ -40,6 +40,18 @@ class NpuMask(NamedTuple):
     window: int | None = None
 
 
+class EncoderMask(NamedTuple):
+    """In the place of a mask over the states of an encoder, which a port of a decoder alone has none of."""
+
+
+def npu_encoder_mask(encoder_hidden_states: torch.Tensor | None) -> EncoderMask:
+    """What a decoder's cross-attention would be handed: no mask of its own sequence. ValueError where there are such
+    states."""
+    if encoder_hidden_states is not None:
+        raise ValueError("this port attends causally to its own sequence: it takes no states of an encoder")
+    return EncoderMask()
+
+
 def npu_causal_mask(
     config: Any,
     inputs_embeds: torch.Tensor,
@@ -129,6 +141,8 @@ def kernel_mask(
         _check_window(attention_mask, past_key_values, layer_idx)
     if isinstance(attention_mask, NpuMask):
         return attention_mask.masked
+    if isinstance(attention_mask, EncoderMask):
+        raise ValueError("the mask of an encoder's states is no mask of the own sequence, which a layer attends to")
     batch, queries = query.shape[:2]
     if attention_mask is None and queries == 1:
         return None
