@@ -123,8 +123,8 @@ class TakesAdapters(nn.Module):
 
 
 def has_adapters(model: nn.Module) -> bool:
-    """Whether PEFT is on `model` or on a port inside it."""
-    return any(_CONFIGS in vars(module) for module in model.modules())
+    """Whether PEFT is on `model`, on a module around it, or on one inside it."""
+    return any(_CONFIGS in vars(module) for module in model.modules()) or _is_tuned(model)
 
 
 def _lister() -> str:
@@ -135,11 +135,17 @@ def _lister() -> str:
     return str(frame.f_globals.get("__name__"))
 
 
-def _refuse_half(model: nn.Module) -> None:
+def _is_tuned(model: nn.Module) -> bool:
+    """Whether a module of PEFT stands in `model`."""
+    if "peft" not in sys.modules:
+        return False
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    modules = list(model.modules())
-    if not any(isinstance(module, BaseTunerLayer) for module in modules):
+    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+
+
+def _refuse_half(model: nn.Module) -> None:
+    if not _is_tuned(model):
         return
     merged = next((f"{path}.{merge.name}" for merge in merges_of(model) for path, _ in merge.owners(model)), None)
     if merged is not None:
