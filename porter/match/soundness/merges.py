@@ -73,8 +73,9 @@ def _walk_over_parts(tree: Tree, anatomy: Anatomy) -> Node | None:
 
 
 def _method_called(node: Node) -> str | None:
-    is_one = node.__class__ is cst.Call and isinstance(node.func, cst.Attribute)
-    return str(node.func.attr.value) if is_one else None
+    if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute):
+        return None
+    return node.func.attr.value
 
 
 def _is_first_of_all(call: Node, tree: Tree) -> bool:
