@@ -305,6 +305,7 @@ def accepted_inspection(model: str):
 ROLES = {
     "mixtral": {"MixtralTopKRouter": "router", "MixtralExperts": "experts", "MixtralSparseMoeBlock": "moe"},
     "phimoe": {"PhimoeTopKRouter": "router", "PhimoeExperts": "experts"},  # a linear with a forward of its own
+    "ernie4_5_moe": {"Ernie4_5_MoeStatics": "bias", "Ernie4_5_MoeTopKRouter": "router"},
     "deepseek_v3": {"DeepseekV3TopkRouter": "router", "DeepseekV3MoE": "moe", "DeepseekV3MLP": "mlp"},
     "mamba": {"MambaMixer": "mixer", "MambaBlock": "layer", "MambaModel": "model"},
     "qwen3_next": {

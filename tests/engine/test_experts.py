@@ -7,7 +7,8 @@ import pytest
 from porter.convert import inspect
 from tests.engine.sources import port, port_of, source_of, text_of, varied, why
 
-SOFTMAX, SIGMOID, PLAIN = "router_softmax", "router_sigmoid", "router_plain"
+SOFTMAX, BIASED = "router_softmax", "router_softmax_biased"
+SIGMOID, PLAIN = "router_sigmoid", "router_plain"
 TAKEN = [
     ("qwen3_moe", "Qwen3MoeExperts", "Qwen3MoeTopKRouter", SOFTMAX, "Qwen3MoeSparseMoeBlock"),
     ("qwen2_moe", "Qwen2MoeExperts", "Qwen2MoeTopKRouter", SOFTMAX, "Qwen2MoeSparseMoeBlock"),
@@ -24,6 +25,7 @@ TAKEN = [
     ("hy_v3", "HYV3Experts", "HYV3TopKRouter", SIGMOID, "HYV3MoE"),
     ("afmoe", "AfmoeExperts", "AfmoeTokenChoiceRouter", SIGMOID, "AfmoeSparseMoeBlock"),
     ("laguna", "LagunaExperts", "LagunaTopKRouter", SIGMOID, "LagunaSparseMoeBlock"),
+    ("ernie4_5_moe", "Ernie4_5_MoeExperts", "Ernie4_5_MoeTopKRouter", BIASED, "Ernie4_5_MoeSparseMoeBlock"),
     ("kolibri1", "Kolibri1Experts", "Kolibri1TopKRouter", PLAIN, "Kolibri1SparseMoeBlock"),
     ("phimoe", "PhimoeExperts", "PhimoeTopKRouter", PLAIN, "PhimoeSparseMoeBlock"),
 ]
@@ -163,3 +165,18 @@ def test_a_decorator_of_the_file_s_own_by_that_name_keeps_the_rule_away():
         model="qwen3_moe",
     )  # fmt: skip
     assert "may make another class of `Qwen3MoeExperts`" in why(port(own, "qwen3_moe"))
+
+
+def test_scores_and_shares_by_one_name_are_still_two_values():
+    code = port(varied(("topk_weights", "scores"), model="glm4_moe"), "glm4_moe").code
+    assert "        scores, topk_indices, plain = torch_npu.npu_moe_gating_top_k(\n" in code
+    assert "scores = plain.gather(1, topk_indices.long()) * self.routed_scaling_factor" in code
+
+
+ADDED = "return hidden_states + self.e_score_correction_bias.squeeze()"
+
+
+@pytest.mark.parametrize("other", [ADDED.replace("+", "*"), ADDED.replace("+ self", "+ 2 * self")])
+def test_a_module_that_does_not_just_add_its_bias_keeps_the_router_as_it_is(other):
+    code = port(varied((ADDED, other), model="ernie4_5_moe"), "ernie4_5_moe").code
+    assert "npu_moe_gating_top_k" not in code and "npu_grouped_matmul" in code

@@ -19,6 +19,7 @@ MODELS = {
     "qwen2_moe": {"num_experts": 6},
     "minimax_m2": {},
     "aria": {},
+    "ernie4_5_moe": {},
     "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2},
 }
 
