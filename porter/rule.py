@@ -35,6 +35,7 @@ class Edit:
     opaque: what is replaced makes values that may only be bound and passed on: nothing that stays may look inside.
     returned: locals of the pattern of which the edit makes another kind of value: what stays may return them, and do
              nothing else with them.
+    answers: of the rule's needs, those that such sites have; by default all.
     """
 
     name: str = ""
@@ -45,6 +46,7 @@ class Edit:
     varying: tuple[str, ...] = ()
     opaque: bool = False
     returned: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ from porter.anatomy.origins import is_elsewhere, is_of_torch
 from porter.tree import Function, Node, Tree
 from porter.tree.functions import every_parameter, methods, statements
 from porter.tree.names import dotted, self_attribute
+from porter.tree.values import text_of_constant
 
 ADDERS = frozenset({"append", "extend", "insert", "add_module", "register_module", "setdefault", "update"})
 _ASKING = frozenset({"isinstance", "issubclass", "super", "hasattr"})
 _SILENT = frozenset({cst.Annotation, cst.Raise})
-_AT_TIMES_SILENT = frozenset({cst.Call, cst.Attribute})
+_AT_TIMES_SILENT = frozenset({cst.Call, cst.Attribute, cst.DictElement})
+_REFUSED = "flash_attention"  # an attention implementation that no port has: what a table holds under it is not built
 _UNREADABLE = frozenset({"globals", "locals", "getattr", "eval", "import_module"})
 
 
@@ -185,7 +187,9 @@ def code_below(root: Node, tree: Tree) -> Iterator[Node]:
 
 
 def _is_silent(node: Node) -> bool:
-    """`isinstance(...)` and its like, and `Base.__init__`."""
+    """`isinstance(...)` and its like, `Base.__init__`, and what a table has for an attention that no port runs."""
+    if isinstance(node, cst.DictElement):
+        return (text_of_constant(node.key) or "").startswith(_REFUSED)
     if isinstance(node, cst.Call):
         return isinstance(node.func, cst.Name) and node.func.value in _ASKING
     return isinstance(node, cst.Attribute) and node.attr.value == "__init__"

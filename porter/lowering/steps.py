@@ -28,7 +28,7 @@ _SIZES = {
     "head_dim": 128,
     "vocab_size": 512,
 }
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from porter.npu import (
     reduce,
     registry,
     rotary,
+    rotary_interleaved,
     scatter,
 )
 from porter.npu.chip import CHIPS, chip, current_chip
@@ -34,7 +35,7 @@ from porter.npu.contract import ContractError
 from porter.npu.registry import implemented
 
 registry.register((*norm.OPS, *rotary.OPS, *attention.OPS, *activation.OPS, *scatter.OPS, *reduce.OPS))
-registry.register((*moe_gating.OPS, *moe_routing.OPS, *grouped_matmul.OPS, *moe_combine.OPS))
+registry.register((*rotary_interleaved.OPS, *moe_gating.OPS, *moe_routing.OPS, *grouped_matmul.OPS, *moe_combine.OPS))
 
 from porter.npu import torch_npu  # noqa: E402  it binds the ops that were registered just now
 

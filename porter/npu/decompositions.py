@@ -20,6 +20,7 @@ from porter.npu.moe_gating import npu_moe_gating_top_k, npu_moe_gating_top_k_sof
 from porter.npu.moe_routing import npu_moe_init_routing_v2
 from porter.npu.norm import npu_add_rms_norm, npu_gemma_rms_norm, npu_rms_norm
 from porter.npu.rotary import npu_rotary_mul
+from porter.npu.rotary_interleaved import npu_interleave_rope
 from porter.npu.scatter import run_places
 
 
@@ -35,5 +36,6 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     norms = (npu_rms_norm, npu_gemma_rms_norm, npu_add_rms_norm)
     activations = (npu_swiglu, npu_clipped_swiglu, npu_geglu)
     routers = (npu_moe_gating_top_k_softmax, npu_moe_gating_top_k, npu_moe_init_routing_v2, npu_moe_finalize_routing)
-    kernels = (*norms, npu_rotary_mul, *activations, *routers, npu_fused_infer_attention_score, scatter_update)
+    attention = (npu_rotary_mul, npu_interleave_rope, npu_fused_infer_attention_score, scatter_update)
+    kernels = (*norms, *activations, *routers, *attention)
     return {getattr(torch.ops.npu, kernel.__name__).default: kernel for kernel in kernels}

@@ -1,7 +1,8 @@
 """What sites need: which rules may answer it, what answers it already, and what no rule can answer, and why.
 
 A rule answers needs of the kind of site that it speaks of; one rule is enough for each. A need has a verdict where the
-code is right as it is, or where every norm of the class is of a kind for which no op answers that need.
+code is right as it is, or where every norm of the class is of a kind for which no op answers that need; of a model
+without norms, every norm of its layers.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ Needs = dict[str, list[LoadedRule]]  # need -> the rules that may answer it
 def needs_of(kind: str, rules: Iterable[LoadedRule]) -> Needs:
     """What sites of a kind need, by the rules that speak of them; what is taken on demand is nobody's need."""
     wanted: Needs = {}
-    for rule in rules:
-        if not rule.declared.on_demand and any(edit.site == f"{kind}.forward" for edit in rule.declared.edits):
-            for need in rule.needs:
-                wanted.setdefault(need, []).append(rule)
+    for rule in (rule for rule in rules if not rule.declared.on_demand):
+        edits = (edit for edit in rule.declared.edits if edit.site == f"{kind}.forward")
+        for need in dict.fromkeys(need for edit in edits for need in edit.answers or rule.needs):
+            wanted.setdefault(need, []).append(rule)
     return wanted
 
 
@@ -34,12 +35,21 @@ def closed_needs(
         for owner in {hit.owner for hit in application.hits if hit.owner}:
             closing[owner] = {**closing.get(owner, {}), **_closed_by(application.rule)}
     found: dict[str, dict[str, str]] = {}
-    for holder, members in anatomy.members.items():
-        held = dict.fromkeys(cls for member in members.values() for cls in member.classes)
-        norms = [closing.get(cls, {}) for cls in held if anatomy.roles.get(cls) == "norm" or cls in elsewhere]
+    for holder in anatomy.members:
+        norms = [closing.get(cls, {}) for cls in _norms_of(holder, anatomy, elsewhere)]
         if norms:
             found[holder] = {need: why for need, why in norms[0].items() if all(need in each for each in norms)}
     return found
+
+
+def _norms_of(holder: str, anatomy: Anatomy, elsewhere: Mapping[str, LoadedRule]) -> list[str]:
+    """The classes of norms that a class holds; of a model without any, those of its layers."""
+    held = dict.fromkeys(cls for member in anatomy.members[holder].values() for cls in member.classes)
+    norms = [cls for cls in held if anatomy.roles.get(cls) == "norm" or cls in elsewhere]
+    if norms or anatomy.roles.get(holder) != "model":
+        return norms
+    layers = [cls for cls in held if anatomy.roles.get(cls) == "layer"]
+    return [norm for layer in layers for norm in _norms_of(layer, anatomy, elsewhere)]
 
 
 def _closed_by(rule: LoadedRule) -> dict[str, str]:

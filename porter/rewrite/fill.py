@@ -42,7 +42,9 @@ class Filler:
             if isinstance(line, cst.SimpleStatementLine) and is_gap(line.body[0]):
                 groups.append([])
             else:
-                groups[-1].append(self._fill(line, None))
+                filled = self._fill(line, None)
+                if not _is_idle(filled):
+                    groups[-1].append(filled)
         return groups
 
     def expressions(self, count: int) -> tuple[list[cst.BaseStatement], list[cst.BaseExpression]]:
@@ -146,6 +148,16 @@ def _put_arguments(filled: list[Any], arguments: list[Any], marker: cst.Arg) -> 
 
 def _small(line: Any) -> Sequence[cst.BaseSmallStatement]:
     return line.body if isinstance(line, cst.SimpleStatementLine) else ()
+
+
+def _is_idle(line: Any) -> bool:
+    """`x = x`: what a metavariable stands for has the name already that the pattern gives it."""
+    statements = _small(line)
+    assign = statements[0] if len(statements) == 1 else None
+    if not isinstance(assign, cst.Assign) or len(assign.targets) != 1:
+        return False
+    target, value = assign.targets[0].target, assign.value
+    return isinstance(target, cst.Name) and isinstance(value, cst.Name) and target.value == value.value
 
 
 def _free_name(name: str, taken: set[str]) -> str:

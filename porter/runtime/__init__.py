@@ -21,7 +21,7 @@ from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
 from porter.runtime.docstrings import auto_docstring
 from porter.runtime.made_from import PortedFrom
-from porter.runtime.masks import kernel_mask, npu_causal_mask, npu_sliding_window_causal_mask
+from porter.runtime.masks import kernel_mask, npu_causal_mask, npu_encoder_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
 from porter.runtime.neighbours import neighbour_rotation, neighbour_table
 from porter.runtime.norms import NormAhead, add_norm, add_states, norm_states
@@ -56,6 +56,7 @@ __all__ = [
     "neighbour_table",
     "norm_states",
     "npu_causal_mask",
+    "npu_encoder_mask",
     "npu_sliding_window_causal_mask",
     "position_ids_from_mask",
     "prepare_kv_cache",

@@ -5,9 +5,18 @@ The cache holds (batch, length, heads, head_dim) and never moves; masks are True
 
 import torch
 from transformers.cache_utils import DynamicCache
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.masking_utils import (
+    create_bidirectional_mask,
+    create_causal_mask,
+    create_sliding_window_causal_mask,
+)
 
-from porter.runtime import npu_causal_mask, npu_sliding_window_causal_mask, prepare_kv_cache
+from porter.runtime import (
+    npu_causal_mask,
+    npu_encoder_mask,
+    npu_sliding_window_causal_mask,
+    prepare_kv_cache,
+)
 
 
 def before_cache(self, use_cache, cache, attention_mask, **kwargs):
@@ -40,3 +49,13 @@ def before_mask__window(self):
 
 def after_mask__window(self):
     npu_sliding_window_causal_mask
+
+
+def before_mask__of_an_encoder(self, embeddings, mask, other):
+    create_bidirectional_mask(
+        config=self.config, inputs_embeds=embeddings, attention_mask=mask, encoder_hidden_states=other
+    )
+
+
+def after_mask__of_an_encoder(self, embeddings, mask, other):
+    npu_encoder_mask(other)

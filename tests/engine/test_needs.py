@@ -122,3 +122,29 @@ def test_strict_takes_verdicts():
 def test_what_a_rule_on_demand_answers_is_no_need(status):
     demanded = ("two", 'Rule(edits=(Edit(site="attention.forward"),), answers=("other",), on_demand=True)', OTHER[2])
     assert status(PORTED, demanded) == ("ported", ("one",), "")
+
+
+BESIDE = """def before_attn(p):
+    x = first(p)
+
+
+def after_attn(p):
+    x = fast(p)
+
+
+def before_layer(self, p):
+    return self.attn(p)
+
+
+def after_layer(self, p):
+    return fast(self.attn(p))
+"""
+
+
+def test_an_edit_may_be_for_some_of_its_rules_needs(status):
+    beside = 'Rule(edits=(Edit("attn", site="attention.forward"), Edit("layer", site="layer.forward"{})), answers={})'
+    both, one = '("kernel", "qkv")', ', answers=("kernel",)'
+    unmatched = BESIDE.replace("first", "elsewhere")
+    other = ("two", 'Rule(site="layer.forward", answers=("kernel",))', LAYER[2])
+    assert status(("one", beside.format("", both), unmatched), other, site="Layer.forward")[0] == "partly"
+    assert status(("one", beside.format(one, both), unmatched), other, site="Layer.forward")[0] == "ported"

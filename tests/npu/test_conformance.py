@@ -56,6 +56,11 @@ ROTARY = [
         t(64, 64, dtype=BF16),
     ),
     call("npu_apply_rotary_pos_emb", t(2, 7, 8, 128), t(2, 7, 2, 128), t(2, 7, 1, 128), t(2, 7, 1, 128)),
+    *(
+        call("npu_interleave_rope", t(2, 4, 7, 64, dtype=dtype), *[t(2, 1, rows, 64, dtype=dtype)] * 2)
+        for dtype in (HALF, BF16)
+        for rows in (7, 1)
+    ),
     call("npu_apply_rotary_pos_emb", t(9, 8, 64), t(9, 2, 64), t(9, 1, 64), t(9, 1, 64), "TND"),
 ]
 ATTENTION = [
@@ -71,6 +76,10 @@ ATTENTION = [
     attention(t(2, 7, 8, 128), t(2, 9, 8, 128), "BSND", num_heads=8, pse_shift=t(1, 8, 7, 9)),
     attention(t(2, 1, 8, 64, dtype=BF16), t(2, 9, 8, 64, dtype=BF16), "BSND", num_heads=8,
               pse_shift=t(2, 8, 1, 16, dtype=BF16)),
+    attention(t(2, 1, 8, 512, dtype=BF16), t(2, 9, 1, 512, dtype=BF16), "BSND", num_heads=8, num_key_value_heads=1,
+              query_rope=t(2, 1, 8, 64, dtype=BF16), key_rope=t(2, 9, 1, 64, dtype=BF16), scale=0.07),
+    attention(t(2, 8, 7, 128), t(2, 8, 7, 128), "BNSD", num_heads=8, query_rope=t(2, 8, 7, 64),
+              key_rope=t(2, 8, 7, 64), atten_mask=t(2, 1, 7, 7, dtype="bool"), softmax_lse_flag=True),
 ]  # fmt: skip
 WRITES = [
     call(op, t(2, 16, 2, 64, dtype=dtype), t(2, dtype=index), t(2, 3, 2, 64, dtype=dtype), 1)

@@ -35,6 +35,7 @@ def calls(dtype):
             ((q, table[:1], table[:1], "interleave"), {}),
             ((q, table, table.flip(0), "half", drawn(16, 16, dtype=dtype, seed=4)), {}),
         ],
+        "npu_interleave_rope": [((x.view(2, 1, 5, 64), x.view(2, 1, 5, 64).flip(0), x.view(2, 1, 5, 64).flip(2)), {})],
         "npu_swiglu": [((x,), {}), ((x[:, :4].contiguous(),), {"dim": 1})],
         "npu_geglu": [((x,), {}), ((x, 2, 0, True), {}), ((x[:, :4].transpose(0, 1), 0), {"activate_left": True})],
         "npu_fused_infer_attention_score": [

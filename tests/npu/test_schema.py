@@ -31,6 +31,7 @@ SCHEMAS = {
     "npu_rotary_mul": '(Tensor input, Tensor r1, Tensor r2, str rotary_mode="half", Tensor? rotate=None) -> Tensor',
     "npu_apply_rotary_pos_emb": '(Tensor query, Tensor key, Tensor cos, Tensor sin, str layout="BSND", '
     'str rotary_mode="half") -> (Tensor, Tensor)',
+    "npu_interleave_rope": "(Tensor x, Tensor cos, Tensor sin) -> Tensor",
     "npu_fused_infer_attention_score": ATTENTION,
     "npu_swiglu": "(Tensor input, int dim=-1) -> Tensor",
     "npu_geglu": "(Tensor input, int dim=-1, int approximate=1, bool activate_left=False) -> (Tensor, Tensor)",
@@ -75,6 +76,7 @@ OPCHECKS = {
     "npu_add_rms_norm_cast": lambda: (
         torch.randn(2, 3, 16, dtype=half), torch.randn(2, 3, 16, dtype=half), torch.randn(16, dtype=half)),
     "npu_rotary_mul": lambda: (torch.randn(2, 3, 4, 8), torch.randn(2, 3, 1, 8), torch.randn(2, 3, 1, 8)),
+    "npu_interleave_rope": lambda: (torch.randn(2, 3, 4, 64), torch.randn(2, 1, 4, 64), torch.randn(2, 1, 4, 64)),
     "npu_swiglu": lambda: (torch.randn(2, 3, 16), -1),
     "npu_geglu": lambda: (torch.randn(2, 3, 16, dtype=half), -1, 1, True),
     "npu_clipped_swiglu": lambda: (torch.randn(2, 3, 16, dtype=half),),

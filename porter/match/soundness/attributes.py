@@ -13,13 +13,15 @@ from porter.tree.names import self_attribute, stored_names
 
 
 def removed_attribute(case: Case) -> Found:
-    """An attribute that the edit takes away is used or set again elsewhere in the class or one derived from it."""
+    """An attribute that the edit takes away is used or set again elsewhere in the class, or in one of the model's that
+    is derived from it."""
     hit, tree = case.hit, case.tree
     before, after = case.set_attributes
     removed = before - after
     if not removed or hit.owner is None:
         return None
-    for cls in (hit.owner, *case.anatomy.subclasses(hit.owner)):
+    derived = (cls for cls in case.anatomy.subclasses(hit.owner) if cls in case.anatomy.reached)
+    for cls in (hit.owner, *derived):
         for node in tree.nodes(tree.classes[cls]):
             if self_attribute(node) in removed and not tree.within(node, case.application.roots):
                 return f"`{tree.code(node)}` is used outside what the rule rewrites", node

@@ -42,8 +42,9 @@ def _stray_part(
             if _name_of(node) in parts and not tree.within(node, roots):
                 return node
     for name, cls in tree.classes.items():
-        if name not in anatomy.reached and any(part in anatomy.members[name] for part in parts):
-            continue  # a class outside the causal model that has such parts of its own
+        derived = any(owner and name in anatomy.subclasses(owner) for owner in owners)
+        if name not in anatomy.reached and (derived or any(part in anatomy.members[name] for part in parts)):
+            continue  # a class outside the causal model: it has such parts of its own, or those of one that is merged
         own = _parts_of_its_own(name, parts, owners, anatomy)
         for node in (below for method in methods(cls).values() for below in tree.nodes(method)):
             if _name_of(node) in parts and self_attribute(node) not in own and not tree.within(node, roots):

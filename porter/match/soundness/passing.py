@@ -1,40 +1,53 @@
-"""Whether a function only passes a value on: binds it, puts it in a dict, hands it to a call by keyword.
+"""Whether a function only passes a value on: binds it, puts it in a dict, hands it to a call by keyword, or to a layer.
 
 A lambda that makes it holds it, as a name does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import libcst as cst
 
 from porter.tree import Function, Node, Tree
 from porter.tree.fields import plain
-from porter.tree.functions import parameter_names
+from porter.tree.functions import parameter_names, statements
 from porter.tree.names import dotted, is_variable, targets
 
 
-def looked_into(function: Function, sources: Sequence[Node], tree: Tree) -> Node | None:
-    """The first use of the values that `sources` (names of functions) make which is more than passing them on."""
-    return _follow(function, sources, tree)[1]
+def looked_into(
+    function: Function, sources: Sequence[Node], tree: Tree, gone: Collection[Node] = frozenset()
+) -> Node | None:
+    """The first use of the values that `sources` (names of functions) make which is more than passing them on.
+
+    What is `gone` after the rewrite may do with them what it likes, and only hands them on by the names it binds.
+    """
+    return _follow(function, sources, tree, gone)[1]
 
 
-def made_elsewhere(function: Function, sources: Sequence[Node], words: tuple[str, ...], tree: Tree) -> Node | None:
-    """A value that does not come from `sources` where one of theirs belongs.
+def made_elsewhere(
+    function: Function,
+    sources: Sequence[Node],
+    words: tuple[str, ...],
+    tree: Tree,
+    gone: Collection[Node] = frozenset(),
+) -> Node | None:
+    """A value that does not come from `sources` where one of theirs belongs, in code that is not `gone`.
 
     It is bound to a name that holds theirs too, or handed on by a keyword with one of the words in its name, or to a
     layer as an argument of such a name.
     """
-    names, _ = _follow(function, sources, tree)
+    names, _ = _follow(function, sources, tree, gone)
     makers = {tree.parents[source] for source in sources if isinstance(tree.parents[source], cst.Call)}
     incoming = parameter_names(function)  # what a caller hands in is prepared as this function would
-    for value in _values_of(function, names, tree):
-        if not _comes_from(value, names | incoming, {*makers, *sources}) and not _makes(value, names):
+    for value in _values_of(function, names, tree, _replaced(function, makers, tree)):
+        known = value in gone or _comes_from(value, names | incoming, {*makers, *sources})
+        if not known and not _makes(value, names):
             return value
     layers = _loop_variables(function, tree) - names
     for call in (node for node in tree.nodes(function) if isinstance(node, cst.Call)):
-        if call.func in sources or (isinstance(call.func, cst.Name) and call.func.value not in layers):
+        plain_function = isinstance(call.func, cst.Name) and call.func.value not in layers
+        if call in gone or call.func in sources or plain_function:
             continue  # what makes such values, and plain functions, take the source's own
         for name, value in _handed(call):
             if any(word in name for word in words) and not _comes_from(value, names, makers):
@@ -53,13 +66,29 @@ def _handed(call: cst.Call) -> Iterator[tuple[str, cst.BaseExpression]]:
                 yield argument.value.value, argument.value
 
 
-def _values_of(function: Function, names: set[str], tree: Tree) -> Iterator[Node]:
-    """What is bound to the names, or put into what they hold; both sides of a choice, every entry of a dict."""
+def _replaced(function: Function, makers: set[Node], tree: Tree) -> dict[Node, set[str]]:
+    """Statements -> names that are bound anew behind them, on every way through the function, to what `makers` make."""
+    later: set[str] = set()
+    found: dict[Node, set[str]] = {}
+    for statement in reversed(statements(function.body)):
+        found |= {node: set(later) for node in tree.nodes(statement) if later}
+        if isinstance(statement, cst.Assign) and statement.value in makers:
+            later |= {item.target.value for item in statement.targets if isinstance(item.target, cst.Name)}
+    return found
+
+
+def _values_of(function: Function, names: set[str], tree: Tree, replaced: dict[Node, set[str]]) -> Iterator[Node]:
+    """What is bound to the names, or put into what they hold; both sides of a choice, every entry of a dict.
+
+    Without what is `replaced`: it is prepared for a maker, as what a caller hands in is.
+    """
     for node in tree.nodes(function):
         if isinstance(node, (cst.Assign, cst.AnnAssign, cst.AugAssign, cst.NamedExpr)) and node.value is not None:
             bound = node.targets if isinstance(node, cst.Assign) else [node]
-            leaves = (leaf for item in bound for leaf in targets(item))
-            if {n.value for leaf in leaves for n in tree.nodes(leaf) if isinstance(n, cst.Name)} & names:
+            leaves = [leaf for item in bound for leaf in targets(item)]
+            held = {n.value for leaf in leaves for n in tree.nodes(leaf) if isinstance(n, cst.Name)} & names
+            is_plain = all(isinstance(leaf, cst.Name) for leaf in leaves)
+            if held - (replaced.get(node, set()) if is_plain else set()):
                 yield from _alternatives(node.value)
 
 
@@ -92,18 +121,21 @@ def _loop_variables(function: Function, tree: Tree) -> set[str]:
     return {leaf.value for loop in loops for leaf in targets(loop) if isinstance(leaf, cst.Name)}
 
 
-def _follow(function: Function, sources: Sequence[Node], tree: Tree) -> tuple[set[str], Node | None]:
+def _follow(
+    function: Function, sources: Sequence[Node], tree: Tree, gone: Collection[Node]
+) -> tuple[set[str], Node | None]:
     """Names that hold what `sources` make, and the first use of it that is more than passing it on."""
     names: set[str] = set()
     misuse: Node | None = None
     reads = [node for node in tree.nodes(function) if isinstance(node, cst.Name) and tree.is_load(node)]
+    layers = _loop_variables(function, tree)
     while True:
         bound: set[str] = set()
         for use in (*sources, *(node for node in reads if node.value in names)):
-            taker = _taker(use, tree)
+            taker = _taker(use, layers, tree)
             if taker is not None:
                 bound |= _bound(taker)
-            elif misuse is None:
+            elif misuse is None and use not in gone:
                 misuse = _visible_parent(use, tree)
         if bound <= names:
             return names, misuse
@@ -119,18 +151,18 @@ def _visible_parent(node: Node, tree: Tree) -> Node:
     return parent if isinstance(parent, (cst.BaseExpression, cst.BaseSmallStatement)) else node
 
 
-def _taker(node: Node, tree: Tree) -> Node | None:
+def _taker(node: Node, layers: set[str], tree: Tree) -> Node | None:
     """The statement or argument that takes the value; None where something is done to it first."""
     while True:
         parent = tree.parents[node]
-        if _takes(parent, node, tree):
+        if _takes(parent, node, layers, tree):
             return parent
         if not _hands_on(parent, node, tree):
             return None
         node = parent
 
 
-def _takes(parent: Node, node: Node, tree: Tree) -> bool:
+def _takes(parent: Node, node: Node, layers: set[str], tree: Tree) -> bool:
     if isinstance(parent, cst.ComparisonTarget):
         parent = tree.parents[parent]
     if isinstance(parent, cst.Comparison):
@@ -144,7 +176,8 @@ def _takes(parent: Node, node: Node, tree: Tree) -> bool:
     if isinstance(parent, cst.Arg):
         call = tree.parents[parent]
         is_type_test = isinstance(call, cst.Call) and dotted(call.func) == "isinstance"
-        return parent.keyword is not None or parent.star == "**" or (is_type_test and not parent.star)
+        to_layer = isinstance(call, cst.Call) and isinstance(call.func, cst.Name) and call.func.value in layers
+        return parent.keyword is not None or parent.star == "**" or ((is_type_test or to_layer) and not parent.star)
     return False
 
 

@@ -1,0 +1,193 @@
+"""Attention of one projection that could look at another sequence -> npu_fused_infer_attention_score over its own
+
+Why:      as `attention`: one kernel, no transposes, a cache that never moves. What an encoder would give has no part in
+          a causal model; q, k and v are one product in the source already.
+Numerics: the kernel's softmax is in fp32; the source's is in the dtype of its scores, or in fp32 where it upcasts.
+Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it. States of another sequence are an error.
+"""
+
+import torch
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.gpt2.modeling_gpt2 import eager_attention_forward
+
+from porter.npu import torch_npu
+from porter.rule import Edit, Rule
+from porter.runtime import actual_seq_lengths, kernel_mask, prepare_kv_cache
+from porter.verify.decoding import prefill_and_decode
+from rules.shared.eager_attention import given_eager_attention_forward__in_one_dtype_typed
+from rules.shared.static_cache import (
+    after_mask,
+    after_mask__of_an_encoder,
+    after_mask__window,
+    before_mask,
+    before_mask__of_an_encoder,
+    before_mask__window,
+)
+
+rule = Rule(
+    edits=(
+        Edit(
+            "kernel",
+            site="attention.forward",
+            unit="statements",
+            private=(
+                "crosses", "query", "key", "value", "updated", "current", "key_shape", "eager", "interface", "mask"
+            ),
+            parameters=("cache", "other"),
+        ),
+        Edit(
+            "cache",
+            site="model.forward",
+            unit="statements",
+            parameters=("use_cache", "cache"),
+            answers=("kernel",),
+        ),
+        Edit("mask", site="*", unit="expression", opaque=True),
+    ),
+    scope="module",
+    answers=("kernel", "qkv"),
+    guards={"dropout": (0.0, 0), "self.config._attn_implementation": ("eager", "sdpa")},
+    carried=("mask",),
+    absent=(
+        "create_chunked_causal_mask",
+        "create_bidirectional_sliding_window_mask",
+        "create_masks_for_generate",
+        "AttentionInterface",
+        "AttentionMaskInterface",
+        "ALL_MASK_ATTENTION_FUNCTIONS",
+        "update_conv_state",
+        "update_recurrent_state",
+        "update_indexer",
+    ),
+)
+
+
+def before_kernel(self, hidden_states, other, other_mask, mask, cache, dropout=0.0, **kwargs):
+    crosses = other is not None
+    if cache is not None:
+        if isinstance(cache, EncoderDecoderCache):
+            updated = cache.is_updated.get(self.layer_idx)
+            if crosses:
+                current = cache.cross_attention_cache
+            else:
+                current = cache.self_attention_cache
+        else:
+            current = cache
+    if crosses:
+        if not hasattr(self, "q_attn"):
+            raise ...
+        query = self.q_attn(hidden_states)
+        mask = other_mask
+        if cache is not None and updated:
+            key = current.layers[self.layer_idx].keys
+            value = current.layers[self.layer_idx].values
+        else:
+            key, value = self.c_attn(other).split(self.split_size, dim=2)
+            key_shape = (*key.shape[:-1], -1, self.head_dim)
+            key = key.view(key_shape).transpose(1, 2)
+            value = value.view(key_shape).transpose(1, 2)
+    else:
+        query, key, value = self.c_attn(hidden_states).split(self.split_size, dim=2)
+        key_shape = (*key.shape[:-1], -1, self.head_dim)
+        key = key.view(key_shape).transpose(1, 2)
+        value = value.view(key_shape).transpose(1, 2)
+    shape = (*query.shape[:-1], -1, self.head_dim)
+    query = query.view(shape).transpose(1, 2)
+    if (cache is not None and not crosses) or (cache is not None and crosses and not updated):
+        key, value = current.update(key, value, self.layer_idx)
+        if crosses:
+            cache.is_updated[self.layer_idx] = True
+    eager = self.config._attn_implementation == "eager"
+    interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+    if eager and self.reorder_and_upcast_attn:
+        output, weights = self._upcast_and_reordered_attn(query, key, value, mask)
+    else:
+        output, weights = interface(self, query, key, value, mask, dropout=dropout, scaling=self.scaling, **kwargs)
+
+
+def after_kernel(self, hidden_states, other, other_mask, mask, cache, **kwargs):
+    if other is not None or not self.is_causal:
+        raise ValueError("this port attends causally to its own sequence: it takes no states of an encoder")
+    query, key, value = self.c_attn(hidden_states).split(self.split_size, dim=2)
+    shape = (*query.shape[:-1], -1, self.head_dim)
+    query = query.view(shape)
+    key = key.view(shape)
+    value = value.view(shape)
+    if cache is not None:
+        key, value = cache.update(key, value, self.layer_idx)
+    output, _ = torch_npu.npu_fused_infer_attention_score(
+        query,
+        key,
+        value,
+        atten_mask=kernel_mask(mask, query, cache, self.layer_idx),
+        actual_seq_lengths_kv=actual_seq_lengths(cache, self.layer_idx, **kwargs),
+        num_heads=query.shape[2],
+        num_key_value_heads=key.shape[2],
+        scale=self.scaling,
+        input_layout="BSND",
+    )
+    weights = None
+
+
+def before_cache(self, use_cache, cache, attention_mask, **kwargs):
+    kwargs.pop("output_attentions", None)
+    kwargs.pop("output_hidden_states", None)
+    ...
+    if use_cache:
+        if cache is None:
+            cache = DynamicCache(config=self.config)
+        if self.config.add_cross_attention and not isinstance(cache, EncoderDecoderCache):
+            cache = EncoderDecoderCache(cache, DynamicCache(config=self.config))
+
+
+def after_cache(self, use_cache, cache, attention_mask, **kwargs):
+    weights_wanted = kwargs.pop("output_attentions", None)
+    kwargs.pop("output_hidden_states", None)
+    ...
+    cache = prepare_kv_cache(
+        self.config,
+        cache,
+        use_cache,
+        attention_mask=attention_mask,
+        output_attentions=weights_wanted,
+        **kwargs,
+    )
+
+
+def not_kernel_that_always_crosses(self, hidden_states, other, mask, cache, **kwargs):
+    """Keys and values of another sequence alone are no attention of a causal model."""
+    query = self.q_attn(hidden_states)
+    key, value = self.c_attn(other).split(self.split_size, dim=2)
+    key_shape = (*key.shape[:-1], -1, self.head_dim)
+    key = key.view(key_shape).transpose(1, 2)
+    value = value.view(key_shape).transpose(1, 2)
+    shape = (*query.shape[:-1], -1, self.head_dim)
+    query = query.view(shape).transpose(1, 2)
+    interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+    output, weights = interface(self, query, key, value, mask, dropout=0.0, scaling=self.scaling, **kwargs)
+
+
+def _runs(draw, kernel, cache_edit, mask_edit, window_edit):
+    """The kernel on q, k and v side by side, as one projection gives them."""
+    def step(self, q, k, v, cos, sin, mask, cache):
+        return kernel(self, torch.cat((q, k, v), dim=-2).flatten(2), None, None, mask, cache)["output"]
+
+    runs = []
+    for upcast in (False, True):
+        attributes = dict(c_attn=lambda x: x, split_size=64, head_dim=16, scaling=0.25, reorder_and_upcast_attn=upcast)
+        for window, edit in ((None, mask_edit), (4, window_edit)):
+            runs.append(prefill_and_decode(draw, step, cache_edit, edit, window=window, key_heads=4, **attributes))
+    return runs
+
+
+def proof_before(draw):
+    def cache(self, use_cache, cache, attention_mask):
+        self.config.add_cross_attention = False
+        return before_cache(self, use_cache, cache, attention_mask)
+
+    return _runs(draw, before_kernel, cache, before_mask, before_mask__window)
+
+
+def proof_after(draw):
+    return _runs(draw, after_kernel, after_cache, after_mask, after_mask__window)
