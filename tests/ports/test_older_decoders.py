@@ -17,7 +17,7 @@ from porter.verify.tiny import tiny_config
 from tests.engine.sources import port, text_of
 
 KERNEL = "torch_npu.npu_fused_infer_attention_score("
-WHOLE = ["phi", "gpt_neox", "persimmon", "opt"]
+WHOLE = ["phi", "gpt_neox", "persimmon", "opt", "stablelm"]
 
 
 def converted(model: str) -> Ported | Refused:
@@ -38,7 +38,7 @@ def test_every_site_is_ported_or_right_as_it_is_and_computes_the_source(model, t
     assert sum(check.passed for check in checks) >= 20
 
 
-@pytest.mark.parametrize("model", ["phi", "persimmon"])
+@pytest.mark.parametrize("model", ["phi", "persimmon", "stablelm"])
 def test_norms_of_heads_before_the_slices_stay_where_they_are(model, tmp_path):
     result = converted(model)
     assert isinstance(result, Ported)
