@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from porter.anatomy import (
@@ -16,7 +16,7 @@ from porter.anatomy import (
 from porter.diagnostics import Diagnostic, Refused
 from porter.emit.render import clash
 from porter.match import Subject, search
-from porter.plan import Plan, SiteReport, make_plan, report_sites
+from porter.plan import Plan, SiteReport, is_settled, make_plan, report_sites
 from porter.plan.refusals import nothing_to_port, sites_left, unknown_names
 from porter.rewrite import Ported, rewrite
 from porter.rulebook import LoadedRule, load_rules
@@ -129,8 +129,12 @@ def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
 def _plan(source: Source, read: _Read, keep: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Plan | Refused:
     converted = converted_parameters(source.path, source.package)
     rules = tuple(rule for rule in read.rules if rule.name not in without)
-    findings = search(rules, Subject(read.tree, read.anatomy, read.defaults, keep, converted, source.siblings))
-    return make_plan(findings, read.tree, read.anatomy, rules, keep)
+    subject = Subject(read.tree, read.anatomy, read.defaults, keep, converted, source.siblings, every=False)
+    plan = make_plan(search(rules, subject), read.tree, read.anatomy, rules, keep)
+    if isinstance(plan, Refused) or is_settled(plan):
+        return plan
+    every = replace(subject, every=True, failures=[], first_reasons={})  # to say why, no rule may be passed over
+    return make_plan(search(rules, every), read.tree, read.anatomy, rules, keep)
 
 
 def _check_importable(source: Source, tree: Tree) -> Refused | None:

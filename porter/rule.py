@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 maybe: Any = None  # marks an optional part of a pattern: see `porter.rulebook.optional`; it is read, never run
-ROLES = ("norm", "rotary", "attention", "mlp", "experts", "layer", "model", "causal")
+ROLES = ("norm", "rotary", "attention", "mlp", "experts", "router", "bias", "moe", "layer", "model", "causal")
 Merge = tuple[str, tuple[str, ...], "str | None"]
 UNITS = ("expression", "expressions", "statements", "function")
 
@@ -33,6 +33,8 @@ class Edit:
              may not be read before it.
     varying: metavariables that must depend on what the function is called with, not on `self` alone.
     opaque: what is replaced makes values that may only be bound and passed on: nothing that stays may look inside.
+    returned: locals of the pattern of which the edit makes another kind of value: what stays may return them, and do
+             nothing else with them.
     answers: of the rule's needs, those that such sites have; by default all.
     """
 
@@ -43,6 +45,7 @@ class Edit:
     parameters: tuple[str, ...] = ()
     varying: tuple[str, ...] = ()
     opaque: bool = False
+    returned: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
 
 
@@ -50,7 +53,7 @@ class Edit:
 class Rule:
     """What a rule file declares. Its text gives the rest.
 
-    edits:      all or none; `Rule(site=..., unit=...)` is short for one edit.
+    edits:      all or none; by default one, of statements anywhere.
     scope:      `class`: the edits belong to one class, each class for itself. `module`: every class of an edit's role
                 must take it.
     attributes: attribute names in the patterns that stand for any attribute, the same one throughout.
@@ -58,6 +61,8 @@ class Rule:
                 every need that rules of its kind answer is answered by one of them, is closed or has a verdict.
     closes:     why -> needs that no rule can answer in a class all of whose norms are of classes that this rule takes.
     requires:   attribute -> rule, or need that a rule answers: one must take the forward of that attribute's class.
+    beside:     kind of class -> need: a rule must answer it in every such class of the model, and no class but these
+                may hold the changed one. For what leaves a class by its result.
     on_demand:  apply only where another rule requires this one.
     supersedes: rules that yield to this one where both match.
     guards:     metavariable, or attribute of `self` -> the values the configuration's default must have.
@@ -68,17 +73,13 @@ class Rule:
                 `attributes`.
     """
 
-    site: str = ""
-    unit: str = ""
-    private: tuple[str, ...] = ()
-    parameters: tuple[str, ...] = ()
-    varying: tuple[str, ...] = ()
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[Edit, ...] = (Edit(),)
     scope: str = "class"
     attributes: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     closes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     requires: dict[str, str] = field(default_factory=dict)
+    beside: dict[str, str] = field(default_factory=dict)
     on_demand: bool = False
     supersedes: tuple[str, ...] = ()
     guards: dict[str, tuple[Any, ...]] = field(default_factory=dict)

@@ -7,13 +7,11 @@ Contract: as `norm_rms_residual`: the branch and the residual have one shape and
 
 from torch import nn
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 from porter.runtime import add_norm
 
 rule = Rule(
-    site="layer.forward",
-    unit="statements",
-    varying=("residual", "branch"),
+    edits=(Edit(site="layer.forward", unit="statements", varying=("residual", "branch")),),
     attributes=("norm",),
     answers=("sum",),
     requires={"norm": "norm_with_residual"},

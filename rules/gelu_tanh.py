@@ -7,9 +7,9 @@ Contract: plain torch: `gelu` with the tanh approximation. Any other activation 
 
 from transformers.activations import ACT2FN
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
-rule = Rule(site="mlp.__init__", unit="expression", guards={"activation": ("gelu_new",)})
+rule = Rule(edits=(Edit(site="mlp.__init__", unit="expression"),), guards={"activation": ("gelu_new",)})
 
 
 def before(self, activation):

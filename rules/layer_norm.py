@@ -5,10 +5,10 @@ Numerics: the source's own.
 Contract: the addition before it stays: of `npu_add_layer_norm` TorchAir has no converter.
 """
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
 rule = Rule(
-    site="torch.nn.LayerNorm",
+    edits=(Edit(site="torch.nn.LayerNorm"),),
     answers=("norm",),
     closes={"TorchAir has no converter for npu_add_layer_norm": ("sum", "last_sum")},
 )

@@ -8,11 +8,10 @@ Contract: the addition before it stays: of `npu_add_layer_norm` TorchAir has no 
 from torch.nn import functional as F
 from transformers.utils.generic import maybe_autocast
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
 rule = Rule(
-    site="norm.forward",
-    unit="function",
+    edits=(Edit(site="norm.forward", unit="function"),),
     answers=("norm",),
     closes={"TorchAir has no converter for npu_add_layer_norm": ("sum", "last_sum")},
 )

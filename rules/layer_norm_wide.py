@@ -11,11 +11,10 @@ Contract: plain torch, which TorchAir converts to LayerNormV4 (`npu_layer_norm_e
 import torch
 from torch.nn import functional as F
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
 rule = Rule(
-    site="norm.forward",
-    unit="function",
+    edits=(Edit(site="norm.forward", unit="function"),),
     answers=("norm",),
     closes={"TorchAir has no converter for npu_add_layer_norm": ("sum", "last_sum")},
     attributes=("epsilon",),

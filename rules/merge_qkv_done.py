@@ -7,11 +7,10 @@ Contract: none.
 
 import torch
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
 rule = Rule(
-    site="attention.forward",
-    unit="statements",
+    edits=(Edit(site="attention.forward", unit="statements"),),
     answers=("qkv",),
     attributes=("qkv", "parted"),
 )

@@ -7,9 +7,14 @@ Contract: for attention that asks for it alone: elsewhere the heads are where th
 
 import torch
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
-rule = Rule(site="norm.forward", unit="function", answers=("norm",), attributes=("norms",), on_demand=True)
+rule = Rule(
+    edits=(Edit(site="norm.forward", unit="function"),),
+    answers=("norm",),
+    attributes=("norms",),
+    on_demand=True,
+)
 
 
 def before(self, x):

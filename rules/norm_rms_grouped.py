@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
-rule = Rule(site="norm.forward", unit="function", answers=("norm",), attributes=("epsilon", "size"))
+rule = Rule(edits=(Edit(site="norm.forward", unit="function"),), answers=("norm",), attributes=("epsilon", "size"))
 
 
 def before(self, x, gate):

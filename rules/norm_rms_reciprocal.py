@@ -10,9 +10,9 @@ Contract: torch_npu.npu_rms_norm: x and gamma of one dtype; gamma covers the las
 import torch
 
 from porter.npu import torch_npu
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
-rule = Rule(site="norm.forward", unit="function", answers=("norm",), attributes=("epsilon",))
+rule = Rule(edits=(Edit(site="norm.forward", unit="function"),), answers=("norm",), attributes=("epsilon",))
 
 
 def before(self, x):

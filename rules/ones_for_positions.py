@@ -9,12 +9,10 @@ Contract: what else takes the ones takes the positions too, and reads no mask th
 
 import torch
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
 rule = Rule(
-    site="model.forward",
-    unit="statements",
-    private=("length", "mask"),
+    edits=(Edit(site="model.forward", unit="statements", private=("length", "mask")),),
     answers=("kernel",),
     attributes=("embed_positions",),
     requires={"embed_positions": "positions"},

@@ -9,10 +9,10 @@ Contract: torch_npu.npu_rotary_mul, mode half: q and k 4-D with an even head_dim
 import torch
 
 from porter.npu import torch_npu
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 from rules.shared.rotary import given_rotate_half__backwards
 
-rule = Rule(site="function", unit="function", answers=("rotation",))
+rule = Rule(edits=(Edit(site="function", unit="function"),), answers=("rotation",))
 
 
 def before(q, k, cos, sin, unsqueeze_dim):

@@ -12,11 +12,11 @@ Contract: torch_npu.npu_rotary_mul with rotate: A2 and A3 only; q and k 4-D with
 import torch
 
 from porter.npu import torch_npu
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 from porter.runtime import neighbour_rotation, neighbour_table
 from rules.shared.rotary import given_rotate_every_two, given_rotate_half__interleaved
 
-rule = Rule(site="function", unit="function", answers=("rotation",))
+rule = Rule(edits=(Edit(site="function", unit="function"),), answers=("rotation",))
 
 
 def before(q, k, cos, sin, unsqueeze_dim):

@@ -5,9 +5,9 @@ Numerics: exact: a product with 1.0 changes nothing.
 Contract: none: plain torch. The scaling is a Python float of the model, so a graph holds one of the two branches.
 """
 
-from porter.rule import Rule
+from porter.rule import Edit, Rule
 
-rule = Rule(site="rotary.forward", unit="statements")
+rule = Rule(edits=(Edit(site="rotary.forward", unit="statements"),))
 
 
 def before(self, emb):

@@ -1,26 +1,38 @@
-"""The suite as other CPUs would run it: `python tests/machines.py [--only SETTING]... [--whole] [--record]`.
+"""The suite as other CPUs would run it: `python tests/machines.py [--whole] [--workers N] [--record]`.
 
 A machine differs in the vector width that torch, oneDNN and MKL compute with, and in its threads: each is set by an
 environment variable, read when a process starts, so each setting is a pytest process of its own. The files that
-compare figures run under every setting, the others once; with `--whole` all run under all. Exit code 1: a test failed
-somewhere. `--record` writes what came of it to `machines.json`, setting by setting.
+compare figures run under every setting, the others once; with `--whole` all run under all. What fails is run again in
+the same setting, without other workers beside it: `failed` and `failed_alone`. Exit code 1: a test failed alone, or
+pytest gave no answer.
+
+`--record` writes what came of it to `machines.json`, setting by setting, so that a run can be cut off; `--resume` goes
+on with the settings that were not recorded with this very text of porter, rules and tests. The test of the record
+itself is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import torch
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 RECORD = HERE / "machines.json"
+JUDGE = "tests/test_machines.py"
+REST = "the rest"
 FIGURES = {
     "npu": ("activation", "attention", "decompositions", "direct", "graph", "no_gradient", "norm", "rotary"),
     "runtime": ("compiled_steps", "generate", "products", "rotary_tables", "weights"),
@@ -57,21 +69,35 @@ SETTINGS = {  # the first is the machine as it is
 
 def rest() -> list[str]:
     """Every other test file."""
-    files = [str(file.relative_to(HERE.parent)) for file in sorted(HERE.rglob("test_*.py"))]
-    return [file for file in files if file not in figures()]
+    files = [str(file.relative_to(ROOT)) for file in sorted(HERE.rglob("test_*.py"))]
+    return [file for file in files if file not in (*figures(), JUDGE)]
 
 
-def run(environment: dict[str, str], tests: list[str]) -> dict[str, object]:
-    """Counts of one pytest process, and what failed."""
+def run(environment: dict[str, str], tests: list[str], workers: int = 0) -> dict[str, Any]:
+    """Counts of one pytest process over `workers`, what failed, and what failed again without others beside it."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
-        done = subprocess.run(
-            command, cwd=HERE.parent, env={**os.environ, **environment}, capture_output=True, text=True
-        )
-        if not report.exists():
-            raise SystemExit(f"pytest wrote no report:\n{(done.stdout + done.stderr)[-2000:]}")
-        cases = list(ElementTree.parse(report).iter("testcase"))
+        found = _pytest(environment, Path(folder), [*tests, "-n", str(workers)])
+        failed = found["failed"]
+        if failed and "no_answer" not in found:
+            last = ["--last-failed", "--last-failed-no-failures", "none"]
+            again = _pytest(environment, Path(folder), [*tests, "-n", "0", *last])
+            found["failed_alone"] = again["failed"]
+            found |= {"no_answer": again["no_answer"]} if "no_answer" in again else {}
+    return {"failed_alone": [], **found}
+
+
+def _pytest(environment: dict[str, str], folder: Path, words: list[str]) -> dict[str, Any]:
+    report = folder / "report.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={folder / 'cache'}", f"--junitxml={report}"]
+    done = subprocess.run(
+        [*command, f"--ignore={JUDGE}", *words], cwd=ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    if not report.exists():
+        last = (done.stdout + done.stderr).strip().splitlines()[-20:]
+        return {"passed": 0, "skipped": 0, "failed": [], "no_answer": [f"pytest ended with {done.returncode}", *last]}
+    cases = list(ElementTree.parse(report).iter("testcase"))
     kinds = [{child.tag for child in case} for case in cases]
     failed = [f"{case.get('classname')}::{case.get('name')}" for case, kind in zip(cases, kinds, strict=True)
               if kind & {"failure", "error"}]  # fmt: skip
@@ -79,27 +105,56 @@ def run(environment: dict[str, str], tests: list[str]) -> dict[str, object]:
     return {"passed": len(cases) - len(failed) - skipped, "skipped": skipped, "failed": sorted(set(failed))}
 
 
+def machine() -> dict[str, str]:
+    """What a setting was run on."""
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "python": platform.python_version(), "vectors": vectors, "text": _text()}
+
+
+def _text() -> str:
+    """Stands for all that a test's outcome can hang on, but the record."""
+    folders = [ROOT / name for name in ("porter", "rules", "templates", "generated_models", "tests")]
+    files = sorted(file for folder in folders for file in folder.rglob("*") if file.is_file() and file != RECORD)
+    digest = hashlib.sha256()
+    for file in (file for file in files if "__pycache__" not in file.parts):
+        digest.update(f"{file.relative_to(ROOT)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def chosen_settings(chosen: argparse.Namespace, recorded: dict[str, Any], here: dict[str, str]) -> Iterator[str]:
+    for name in chosen.only or [*SETTINGS, *([] if chosen.whole else [REST])]:
+        past = recorded.get(name, {})
+        if not (chosen.resume and past.get("machine") == here and past.get("whole", False) >= chosen.whole):
+            yield name
+
+
+def said(name: str, found: dict[str, Any]) -> str:
+    """The outcome of a setting, in a line, and below it what failed."""
+    counts = f"{found['passed']} passed, {len(found['failed'])} failed, {len(found['failed_alone'])} of them alone too"
+    lines = [f"{name}: {counts}, {found['skipped']} skipped"]
+    lines += [f"  failed{' alone too' if test in found['failed_alone'] else ''}: {test}" for test in found["failed"]]
+    return "\n".join([*lines, *(f"  {line}" for line in found.get("no_answer", ()))])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="the suite under the settings of other CPUs")
-    parser.add_argument("--only", action="append", choices=[*SETTINGS, "the rest"], help="leave the others out")
+    parser.add_argument("--only", action="append", choices=[*SETTINGS, REST], help="leave the others out")
     parser.add_argument("--whole", action="store_true", help="every test under every setting")
+    parser.add_argument("--workers", type=int, default=0, help="of pytest-xdist; 0 is none")
     parser.add_argument("--record", action="store_true", help=f"write what was run into {RECORD.name}")
+    parser.add_argument("--resume", action="store_true", help="leave out what was recorded with this text")
     chosen = parser.parse_args()
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"settings": {}}
-    found: dict[str, dict[str, object]] = {}
-    for name, environment in [*SETTINGS.items(), ("the rest", threads(1))]:
-        if name not in (chosen.only or [*SETTINGS, *([] if chosen.whole else ["the rest"])]):
-            continue
-        tests = ["tests"] if chosen.whole else rest() if name == "the rest" else figures()
-        found[name] = run(environment, tests)
-        print(f"{name}: {found[name]['passed']} passed, {found[name]['skipped']} skipped", flush=True)
-        for test in found[name]["failed"]:  # type: ignore[attr-defined]
-            print(f"  failed: {test}", flush=True)
+    recorded = json.loads(RECORD.read_text())["settings"] if RECORD.exists() else {}
+    here, bad = machine(), False
+    for name in chosen_settings(chosen, recorded, here):
+        tests = ["tests"] if chosen.whole else rest() if name == REST else figures()
+        found = run(SETTINGS.get(name, threads(1)), tests, chosen.workers)
+        print(said(name, found), flush=True)
+        bad |= bool(found["failed_alone"] or "no_answer" in found)
         if chosen.record:  # after each, as all of them take an hour
-            record["torch"], record["vectors"] = torch.__version__, torch.backends.cpu.get_cpu_capability()
-            record["settings"][name] = found[name]
-            RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    return int(any(result["failed"] for result in found.values()))
+            recorded[name] = {**found, "whole": chosen.whole, "machine": here}
+            RECORD.write_text(json.dumps({"settings": recorded}, indent=1) + "\n")
+    return int(bad)
 
 
 if __name__ == "__main__":

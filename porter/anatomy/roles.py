@@ -19,7 +19,7 @@ from porter.tree import Node, Tree
 from porter.tree.functions import body_of, methods
 from porter.tree.names import self_attribute
 
-LEFT_ALONE = frozenset({"embedding", "linear", "wrapper"})  # a look-up, a product, a call handed on: nothing to port
+LEFT_ALONE = frozenset({"embedding", "linear", "bias", "wrapper"})  # a look-up, a product, a sum, a call handed on
 _NORMS = frozenset({"LayerNorm", "RMSNorm"})  # PyTorch's
 _MIXING = frozenset({"attention", "mixer"})
 
@@ -39,7 +39,7 @@ def read_roles(tree: Tree, reached: Reach, members: Members, bases: Bases, causa
         ("model", reading.is_model),
         ("wrapper", reading.is_wrapper),
     ):
-        found = [name for name in reached.classes if name not in reading.roles and fits(name)]
+        found = [name for name in reached.classes if reading.is_open(name) and fits(name)]
         reading.roles.update(dict.fromkeys(found, role))
     return {name: reading.roles[name] for name in tree.classes if name in reading.roles}
 
@@ -75,6 +75,10 @@ class _Reading:
         kind = base.split(".")[-1].lower()
         return kind if kind in LEFT_ALONE and is_of_torch(base, self.tree) else None
 
+    def is_open(self, name: str) -> bool:
+        """It has no role yet, or that of a base whose forward it has one of its own for."""
+        return name not in self.roles or (self.roles[name] in LEFT_ALONE and self._does_something(name))
+
     def is_norms(self, name: str) -> bool:
         """It holds a list of norms, and no other module: one for each head, say."""
         held = set(self._held(name)) - {"ModuleList"}
@@ -86,7 +90,8 @@ class _Reading:
         """It stands beside experts, has one product at most, and is none of them."""
         beside = [cls for cls in self.reached.classes if name in self._held(cls) and "experts" in self._roles_held(cls)]
         linears = [member for member in self.members[name].values() if is_linear(member)]
-        has_weight = linears or any("Parameter" in member.classes for member in self.members[name].values())
+        parameters = any("Parameter" in member.classes for member in self.members[name].values())
+        has_weight = linears or parameters or name in self.roles
         return bool(beside and has_weight) and len(linears) <= 1 and self._does_something(name)
 
     def is_moe(self, name: str) -> bool:

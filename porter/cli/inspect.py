@@ -35,7 +35,7 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
     if why and not as_json:
         from porter.plan import explain
 
-        left = {site.name for site in seen.sites if site.status in ("left", "partly")}
+        left = {site.name for site in seen.sites if site.is_left}
         for site in seen.plan.anatomy.sites:
             if site.name in left:
                 diagnostic = explain(seen.plan, site)

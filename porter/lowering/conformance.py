@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch._dynamo.backends.common import aot_autograd
 
-Call = dict[str, Any]  # op, args and options; a tensor is {"shape": [...], "dtype": "float16"}
+# op, args and options; a tensor is {"shape": [...], "dtype": "float16"}, zeros but for its "values"; or a list of these
+Call = dict[str, Any]
 
 
 def schemas(ops: list[str]) -> dict[str, str]:
@@ -47,7 +48,7 @@ def lowered(call: Call) -> dict[str, Any]:
             step(*arguments, **options)
     except Exception as error:  # a converter may raise anything
         return {"stopped": (recorder.unconverted or {"reason": f"{type(error).__name__}: {error}"})["reason"]}
-    return {"nodes": [node["type"] for node in recorder.graphs[-1]]}
+    return {"nodes": [node["type"] for node in recorder.graphs[-1] if not node["folded"]]}
 
 
 def graphs(directory: Path) -> dict[str, list[str]]:
@@ -91,6 +92,9 @@ def _target(node: Any) -> str:
 
 
 def _argument(value: Any, device: str = "meta") -> Any:
+    if isinstance(value, list):
+        return [_argument(item, device) for item in value]
     if isinstance(value, dict):
-        return torch.zeros(value["shape"], dtype=getattr(torch, value["dtype"]), device=device)
+        zeros = torch.zeros(value["shape"], dtype=getattr(torch, value["dtype"]), device=device)
+        return zeros if "values" not in value else zeros + zeros.new_tensor(value["values"])
     return value

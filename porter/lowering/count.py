@@ -2,8 +2,8 @@
 
 Contract: plain data in and out; nothing is loaded. What a model with two layers has more than one with a single layer
 is a layer; three against two must give the same, or the layers of this model differ and both are shown. Constants,
-inputs, views and transposes of weights are no kernels; everything else is one, also what an engine might still fuse or
-fold.
+inputs, views, transposes of weights and what a converter makes of constants for arguments left out are no kernels;
+everything else is one, also what an engine might still fuse or fold.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Phase:
 
 
 def is_kernel(node: dict[str, Any]) -> bool:
-    return node["type"] not in VIEWS and not node["weight"]
+    return node["type"] not in VIEWS and not node["folded"]
 
 
 def phase(name: str, graphs: list[list[dict[str, Any]]], file: str) -> Phase:

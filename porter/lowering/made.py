@@ -16,7 +16,7 @@ from porter.lowering.arrived import Argument, Made
 
 def arguments(target: Any, passed: Any, named: dict[str, Any]) -> list[Argument]:
     """What the op was called with, in the order of its schema."""
-    found = []
+    found: list[Argument] = []
     for index, declared in enumerate(target._schema.arguments):
         if index < len(passed) and not declared.kwarg_only:
             value = passed[index]
@@ -24,10 +24,18 @@ def arguments(target: Any, passed: Any, named: dict[str, Any]) -> list[Argument]
             value = named[declared.name]
         else:
             continue
-        tensor = getattr(getattr(value, "npu", value), "tensor", None)
         default = declared.default_value if declared.has_default_value() else None
-        found.append(Argument(declared.name, None if tensor else value, default, tensor))
+        tensors = [_tensor(item) for item in value] if isinstance(value, (list, tuple)) else [_tensor(value)]
+        if any(tensors):  # of a list, each is an argument
+            found.extend(Argument(declared.name, None, default, tensor) for tensor in tensors)
+        else:
+            found.append(Argument(declared.name, value, default))
     return found
+
+
+def _tensor(value: Any) -> str | None:
+    """The name of the GE tensor that a value of the conversion is."""
+    return getattr(getattr(value, "npu", value), "tensor", None)
 
 
 def node(op: Any) -> Made:
@@ -46,5 +54,7 @@ def node(op: Any) -> Made:
 
 def _value(attribute: Any) -> Any:
     kind = attribute.WhichOneof("value")
+    if kind == "list":
+        return list(attribute.list.i)
     value = getattr(attribute, kind) if kind else None
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -103,18 +103,32 @@ class Recorder:
             described.append(
                 {
                     "type": op.type,
-                    "weight": op.type == "Transpose" and self._of_a_weight(op, by_name),
+                    "folded": self._turns_a_weight(op, by_name) or self._stands_for_no_argument(op, by_name),
                     "op": "" if origin is None else str(origin.target),
                     "frames": [] if origin is None else _frames(origin),
                 }
             )
         return described
 
-    def _of_a_weight(self, op: Any, by_name: dict[str, Any]) -> bool:
+    def _stands_for_no_argument(self, op: Any, by_name: dict[str, Any]) -> bool:
+        """Whether the converter of an npu op made a node of constants alone, as for the lists of tensors that
+        npu_grouped_matmul is called without."""
+        target = getattr(self._origins.get(op.name), "target", None)
+        return getattr(target, "namespace", "") == "npu" and _of_constants(op, by_name)
+
+    def _turns_a_weight(self, op: Any, by_name: dict[str, Any]) -> bool:
         """Whether a node turns nothing but a parameter: the engine does that once, when parameters are frozen."""
+        if op.type != "Transpose":
+            return False
         while op.type in ("Transpose", *_VIEWS) and op.input:
             op = by_name[op.input[0].rpartition(":")[0]]
         return op.name in self._weights
+
+
+def _of_constants(op: Any, by_name: dict[str, Any]) -> bool:
+    if not op.input:
+        return op.type in ("Const", "ConstPlaceHolder")
+    return all(_of_constants(by_name[name.rpartition(":")[0]], by_name) for name in op.input if name)
 
 
 def _frames(node: Any) -> list[list[Any]]:

@@ -44,7 +44,7 @@ def application_in(rule: LoadedRule, cls: str, subject: Subject) -> Application 
 
 def is_class_of(rule: LoadedRule, cls: str, subject: Subject) -> bool:
     """Whether a rule is about a class that the file does not define, by its last name there."""
-    site = rule.edits[0].edit.site
+    site = rule.declared.edits[0].site
     return is_of_pytorch(site) and cls not in subject.tree.classes and subject.made.get(cls) == {site}
 
 

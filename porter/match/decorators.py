@@ -8,6 +8,12 @@ from porter.tree import Tree
 from porter.tree.names import decorator_name, dotted
 
 HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
+# Sends a call past the class's own forward to what the configuration names, and gives the class these attributes.
+DISPATCHING_DECORATORS = frozenset({"use_experts_implementation"})
+DISPATCHED_BY = frozenset(
+    {"config", "has_gate", "has_bias", "has_post_expert_norm", "is_transposed", "is_concatenated"}
+    | {"_is_expert_parallel", "_apply_gate"}
+)
 HARMLESS_DECORATORS = HUB_DECORATORS | {"auto_docstring", "no_grad"}
 _LIBRARIES = frozenset({"torch", "transformers"})
 _BUILTIN = frozenset({"classmethod", "property", "staticmethod"})

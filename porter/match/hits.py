@@ -21,7 +21,9 @@ def hits_at(rule: LoadedRule, loaded: LoadedEdit, place: Place, start: Bindings,
     deepest = None
     hits: list[Hit] = []
     in_use: Found = None  # why a spelling without some part is not the one that is there
-    for pattern in loaded.patterns:
+    for pattern, words in zip(loaded.patterns, loaded.words, strict=True):
+        if not subject.may_hold([words], place.function):
+            continue
         matcher = PatternMatcher(rule, pattern, subject.tree)
         matches = matcher.find(place.function, unit, start)
         for match in (match for match in matches if _may(rule, loaded, place, match, subject)):

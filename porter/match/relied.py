@@ -75,8 +75,8 @@ def _find_unmet(rule: LoadedRule, name: str, called: str, tree: Tree, subject: S
             )
         if matcher.miss and (deepest is None or matcher.miss.depth > deepest.depth):
             deepest = matcher.miss
-    if inner is not None:
-        return inner
+    if inner is not None or not subject.every:
+        return inner or Unmet("")  # nobody asks why
     assert deepest is not None
     return _miss(called, definition, deepest, subject)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import libcst as cst
 
-from porter.tree import Node, Tree
+from porter.tree import Node
 from porter.tree.fields import fields, texts
 from porter.tree.names import is_variable
 from porter.tree.values import constant, is_constant
 
 
-def same_code(first: Node, second: Node, tree: Tree) -> bool:
+def same_code(first: Node, second: Node, versions: Mapping[Node, int]) -> bool:
     """Compares the code of both; a name is the same where it has the same version."""
     if first is second:
         return True
@@ -21,8 +23,8 @@ def same_code(first: Node, second: Node, tree: Tree) -> bool:
     if type(first) is not type(second) or texts(first) != texts(second):
         return False
     if isinstance(first, cst.Name) and is_variable(first):
-        return first.value == second.value and tree.versions.get(first, 0) == tree.versions.get(second, 0)  # type: ignore[attr-defined]
-    return all(_same_value(getattr(first, name), getattr(second, name), tree) for name in fields(first.__class__))
+        return first.value == second.value and versions.get(first, 0) == versions.get(second, 0)  # type: ignore[attr-defined]
+    return all(_same_value(getattr(first, name), getattr(second, name), versions) for name in fields(first.__class__))
 
 
 def same_constant(first: Node, second: Node) -> bool:
@@ -31,9 +33,9 @@ def same_constant(first: Node, second: Node) -> bool:
     return type(one) is type(other) and one == other
 
 
-def _same_value(one: object, other: object, tree: Tree) -> bool:
+def _same_value(one: object, other: object, versions: Mapping[Node, int]) -> bool:
     if isinstance(one, Node) and isinstance(other, Node):
-        return same_code(one, other, tree)
+        return same_code(one, other, versions)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(_same_value(a, b, tree) for a, b in zip(one, other, strict=True))
+        return len(one) == len(other) and all(_same_value(a, b, versions) for a, b in zip(one, other, strict=True))
     return one == other

@@ -18,7 +18,7 @@ def search(rules: tuple[LoadedRule, ...], subject: Subject) -> Findings:
     verdicts: list[Application] = []
     demanded: dict[tuple[str, str], Application] = {}
     for rule in rules:
-        if rule.declared.on_demand:
+        if rule.declared.on_demand or not subject.is_worth_trying(rule):
             continue
         for application in applications_of(rule, subject):
             needs = _needs(application, rules, subject)
@@ -30,7 +30,7 @@ def search(rules: tuple[LoadedRule, ...], subject: Subject) -> Findings:
                 found.append(application)
                 demanded.update({(need.rule.name, need.hits[0].site): need for need in needs})
     whole = _whole_merges(found, subject)
-    of_pytorch = [rule for rule in rules if is_of_pytorch(rule.edits[0].edit.site)]
+    of_pytorch = [rule for rule in rules if is_of_pytorch(rule.declared.edits[0].site)]
     elsewhere = {cls: rule for rule in of_pytorch for cls in subject.made if is_class_of(rule, cls, subject)}
     return Findings(tuple(whole), tuple(verdicts), elsewhere, tuple(demanded.values()), tuple(subject.failures))
 
@@ -56,7 +56,26 @@ def _needs(application: Application, rules: tuple[LoadedRule, ...], subject: Sub
                 subject.fail(rule, site, reason)
             return None
         needs += [need for taken in found for need in taken or () if need.rule.declared.on_demand]
-    return needs
+    return needs if rule.is_verdict or _has_beside(application, rules, subject) else None
+
+
+def _has_beside(application: Application, rules: tuple[LoadedRule, ...], subject: Subject) -> bool:
+    """Whether every class that takes what the application makes is taken by a rule itself, as it must be."""
+    beside = application.rule.declared.beside
+    roles = subject.anatomy.roles
+    owners = dict.fromkeys(hit.owner for hit in application.hits if hit.owner)
+    holders = (cls for owner in owners for cls, _ in subject.anatomy.holders.get(owner, ()))
+    stranger = next((cls for cls in holders if roles.get(cls) not in beside), None) if beside else None
+    reason = f"`{stranger}` holds it, and is none of {', '.join(beside)}" if stranger else None
+    for kind, need in beside.items():
+        takers = [other for other in rules if need in other.needs]
+        classes = [cls for cls, role in roles.items() if role == kind]
+        left = next((cls for cls in classes if _taken(takers, cls, subject) is None), None)
+        if left is not None or not classes:
+            reason = reason or (f"`{left}.forward` is left as it is" if left else f"there is no class of {kind}")
+    for site in application.sites if reason else ():
+        subject.fail(application.rule, site, reason or "")
+    return reason is None
 
 
 def _taken(rules: list[LoadedRule], cls: str, subject: Subject) -> list[Application] | None:
@@ -64,7 +83,7 @@ def _taken(rules: list[LoadedRule], cls: str, subject: Subject) -> list[Applicat
     for rule in rules:
         if is_class_of(rule, cls, subject):
             return []
-        application = application_in(rule, cls, subject)
+        application = application_in(rule, cls, subject) if subject.is_worth_trying(rule) else None
         if application is not None and (rule.is_verdict or _sound(application, subject)):
             return [application]
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from porter.rulebook import LoadedRule
 from porter.source import Companion
 from porter.tree import Function, Node, Tree
 from porter.tree.functions import methods
-from porter.tree.names import dotted
+from porter.tree.names import dotted, word_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Subject:
-    """One module to search. `failures` grows as rules miss."""
+    """One module to search. `failures` grows as rules miss.
+
+    Where `every` is false, a rule is tried only where the words of a pattern of it are, and not every failure is known.
+    """
 
     tree: Tree
     anatomy: Anatomy
@@ -38,6 +42,7 @@ class Subject:
     kept: tuple[str, ...] = ()  # sites, classes or functions that stay as they are
     converted: frozenset[str] = frozenset()  # parameters that the source library makes out of others
     beside: tuple[Companion, ...] = ()  # files that the source takes along
+    every: bool = True
     failures: list[Failure] = field(default_factory=list)
     first_reasons: dict[tuple[str, str], Failure] = field(default_factory=dict)  # by rule and site
 
@@ -65,15 +70,8 @@ class Subject:
         tree, roles = self.tree, self.anatomy.roles
         classes = (tree.classes[name] for name in self.anatomy.reached if roles.get(name) != "tower")
         at_import = (node for node in tree.statements if _runs_on_import(node))
-        names: set[str] = set()
-        for root in with_functions((*classes, *at_import), tree):
-            for node in tree.nodes(root):
-                if node.__class__ is cst.Attribute:
-                    names.add(node.attr.value)
-                elif node.__class__ is cst.Name and node.value not in names:
-                    names.add(node.value)
-                    names.update(item.name for item in tree.alternatives.get(node.value, ()) if item.name)
-        return frozenset(names)
+        roots = with_functions((*classes, *at_import), tree)
+        return frozenset(word for root in roots for word in _words(tree, root))
 
     @cached_property
     def definitions(self) -> Definitions:
@@ -104,6 +102,32 @@ class Subject:
                     found.append(Place(f"{name}.{method}", name, function))
         return [*found, *(place for place in functions if place.site in self.names_reached)] if site == "*" else found
 
+    def is_worth_trying(self, rule: LoadedRule) -> bool:
+        """Whether the rule's edits may match somewhere, as far as words tell."""
+        if self.every:
+            return True
+        edits = zip(rule.declared.edits, rule.words, strict=True)
+        may = [[self.may_hold(words, place.function) for place in self.places(edit.site)] for edit, words in edits]
+        if rule.declared.scope == "class":
+            return all(map(any, may))
+        wanted = (there for edit, there in zip(rule.declared.edits, may, strict=True) if edit.unit != "expression")
+        return any(map(any, may)) and all(map(all, wanted))
+
+    def may_hold(self, words: Iterable[frozenset[str]], function: Function) -> bool:
+        """Whether all words of one of the patterns are in a function."""
+        return self.every or any(pattern <= self._words_in(function) for pattern in words)
+
+    def _words_in(self, function: Function) -> frozenset[str]:
+        """Words in a function; what is imported has its own name too."""
+        found = self._words.get(function)
+        if found is None:
+            found = self._words[function] = frozenset(_words(self.tree, function))
+        return found
+
+    @cached_property
+    def _words(self) -> dict[Function, frozenset[str]]:
+        return {}
+
     def is_kept(self, place: Place) -> bool:
         """Whether the place stays as the source has it, because the user said so."""
         return bool({place.site, place.owner, place.site.split(".")[0]} & set(self.kept))
@@ -118,11 +142,21 @@ class Subject:
 
     def fail_everywhere(self, rule: LoadedRule, reason: str, skip: str = "") -> None:
         """The same reason at every place that the rule speaks of."""
-        for loaded in rule.edits:
-            if loaded.edit.unit != "expression":
-                for place in self.places(loaded.edit.site):
+        for edit in rule.declared.edits:
+            if edit.unit != "expression":
+                for place in self.places(edit.site):
                     if place.site != skip:
                         self.fail(rule, place.site, reason)
+
+
+def _words(tree: Tree, root: Node) -> Iterator[str]:
+    """Words in the code below a node; of a name that an import binds, what it imports too."""
+    for node in tree.nodes(root):
+        word = word_of(node)
+        if word is not None:
+            yield word
+            if node.__class__ is cst.Name:
+                yield from (item.name for item in tree.alternatives.get(word, ()) if item.name)
 
 
 def _runs_on_import(node: Node) -> bool:

@@ -9,7 +9,7 @@ it: `nn.Linear`, `torch.nn.Linear` and an imported `Linear` are one class. Every
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import libcst as cst
@@ -43,9 +43,12 @@ _UNCOUNTED = (cst.ComparisonTarget, cst.DictElement, cst.Else, cst.Arg)
 class Unifier:
     """Matches nodes of one pattern of one rule; keeps the deepest mismatch of all attempts in `miss`."""
 
-    def __init__(self, rule: LoadedRule | None, pattern: Pattern, source: Tree) -> None:
+    def __init__(
+        self, rule: LoadedRule | None, pattern: Pattern, source: Tree, versions: Mapping[Node, int] | None = None
+    ) -> None:
         self.pattern = pattern
         self.source = source
+        self.versions = source.versions if versions is None else versions  # of the names in the source
         self.miss: Miss | None = None
         self.depth = 0
         self.matched, self.total = 0, 0  # statements of the pattern
@@ -99,7 +102,11 @@ class Unifier:
 
     def reader(self, spelling: Spelling, tree: Tree) -> Unifier:
         """What reads code of a tree, the pattern's or the source's, as a spelling."""
-        return Unifier(None, spelling.identity, tree)
+        return Unifier(None, spelling.identity, tree, self.versions_in(tree))
+
+    def versions_in(self, tree: Tree) -> Mapping[Node, int]:
+        """The versions of names in a tree: of a rule's file, those of the pattern are enough."""
+        return self.versions if tree is self.source else self.pattern.versions
 
     def _as_written(self, p: Node, s: Node, b: Bindings) -> Bindings | None:
         if isinstance(p, cst.Assign) and isinstance(s, (cst.Assign, cst.AnnAssign)):
@@ -169,7 +176,7 @@ class Unifier:
             bound = b.metas.get(p.value)
             if bound is None:
                 return replace(b, metas={**b.metas, p.value: s})
-            return b if same_code(bound, s, self.source) else None
+            return b if same_code(bound, s, self.versions) else None
         if version > 0 or p.value == self.kwargs:
             return self._local(p, version, s, b) if isinstance(s, cst.Name) and is_variable(s) else None
         if p.value in self._given:
@@ -190,7 +197,7 @@ class Unifier:
         return replace(b, relied={**b.relied, p.value: name})
 
     def _local(self, p: cst.Name, version: int, s: cst.Name, b: Bindings) -> Bindings | None:
-        key, value = (p.value, version), (s.value, self.source.versions.get(s, 0))
+        key, value = (p.value, version), (s.value, self.versions.get(s, 0))
         if key in b.locals:
             return b if b.locals[key] == value else None
         if value in b.locals.values() or b.names.get(p.value, s.value) != s.value:
@@ -230,9 +237,7 @@ class Unifier:
         """Whether the name that a chain starts with is one of the module: neither assigned here nor a parameter."""
         while isinstance(node, cst.Attribute):
             node = node.value
-        return (
-            isinstance(node, cst.Name) and self.source.versions.get(node, 0) == 0 and node.value not in self._parameters
-        )
+        return isinstance(node, cst.Name) and self.versions.get(node, 0) == 0 and node.value not in self._parameters
 
     def _call(self, p: cst.Call, s: cst.Call, b: Bindings) -> Bindings | None:
         result = self.unify(p.func, s.func, b)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import libcst as cst
 
 from porter.match.bindings import Bindings, Match
@@ -38,12 +40,12 @@ class ValueUnifier(BlockUnifier):
         if self._values is None:
             return p, s
         ours, theirs = self._values
-        return ours.resolved(p, self.pattern.versions), theirs.resolved(s, self.source.versions)
+        return ours.resolved(p, self.pattern.versions), theirs.resolved(s, self.versions)
 
     def _local(self, p: cst.Name, version: int, s: cst.Name, b: Bindings) -> Bindings | None:
         if self._values is None:
             return super()._local(p, version, s, b)
-        one, other = self._values[0].part(p, self.pattern.versions), self._values[1].part(s, self.source.versions)
+        one, other = self._values[0].part(p, self.pattern.versions), self._values[1].part(s, self.versions)
         if one is None or other is None or (one.index, one.count) != (other.index, other.count):
             return None
         return self.unify(one.whole, other.whole, b)
@@ -51,20 +53,19 @@ class ValueUnifier(BlockUnifier):
     def reader(self, spelling: Spelling, tree: Tree) -> Unifier:
         if self._values is None:
             return super().reader(spelling, tree)
-        if tree is self.source:
-            return _Reader(spelling, tree, self._values[1], tree.versions)
-        return _Reader(spelling, tree, self._values[0], self.pattern.versions)
+        straight = self._values[1 if tree is self.source else 0]
+        return _Reader(spelling, tree, straight, self.versions_in(tree))
 
     def _names_a_local(self, root: Node) -> bool:
-        return any(is_variable(node) and self.source.versions.get(node, 0) > 0 for node in walk(root))
+        return any(is_variable(node) and self.versions.get(node, 0) > 0 for node in walk(root))
 
 
 class _Reader(Unifier):
     """Reads code as a spelling of one value, and looks through the locals of the function it stands in."""
 
-    def __init__(self, spelling: Spelling, tree: Tree, straight: Straight, versions: dict[Node, int]) -> None:
-        super().__init__(None, spelling.identity, tree)
-        self._straight, self._versions = straight, versions
+    def __init__(self, spelling: Spelling, tree: Tree, straight: Straight, versions: Mapping[Node, int]) -> None:
+        super().__init__(None, spelling.identity, tree, versions)
+        self._straight = straight
 
     def resolved(self, p: Node, s: Node) -> tuple[Node, Node]:
-        return p, self._straight.resolved(s, self._versions)
+        return p, self._straight.resolved(s, self.versions)

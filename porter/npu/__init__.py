@@ -16,12 +16,26 @@ Gives:    its result as the device computes it, or a ContractError.
 Imported: by `runtime`, generated code and all that runs a port. Of porter it needs nothing.
 """
 
-from porter.npu import activation, attention, norm, reduce, registry, rotary, scatter
+from porter.npu import (
+    activation,
+    attention,
+    grouped_matmul,
+    moe_combine,
+    moe_gating,
+    moe_routing,
+    norm,
+    reduce,
+    registry,
+    rotary,
+    rotary_interleaved,
+    scatter,
+)
 from porter.npu.chip import CHIPS, chip, current_chip
 from porter.npu.contract import ContractError
 from porter.npu.registry import implemented
 
 registry.register((*norm.OPS, *rotary.OPS, *attention.OPS, *activation.OPS, *scatter.OPS, *reduce.OPS))
+registry.register((*rotary_interleaved.OPS, *moe_gating.OPS, *moe_routing.OPS, *grouped_matmul.OPS, *moe_combine.OPS))
 
 from porter.npu import torch_npu  # noqa: E402  it binds the ops that were registered just now
 

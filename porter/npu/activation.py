@@ -1,11 +1,12 @@
-"""Gated activations: npu_swiglu, npu_geglu."""
+"""Gated activations: npu_swiglu, npu_clipped_swiglu, npu_geglu."""
 
 import torch
 
-from porter.npu.chip import check_chip_dtype
+from porter.npu.chip import A2, A3, ASCEND_950, check_chip, check_chip_dtype
 from porter.npu.contract import (
     HALF_OR_FLOAT,
     ContractError,
+    Size,
     check_dtype,
     check_not_empty,
     check_rank,
@@ -34,6 +35,37 @@ def _plain_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     wide = widened(input)
     gate, up = wide.chunk(2, dim)
     return rounded(torch.nn.functional.silu(gate, inplace=wide is not input).mul_(up), input.dtype)
+
+
+def npu_clipped_swiglu(
+    x: torch.Tensor,
+    *,
+    group_index: torch.Tensor | None = None,
+    dim: int = -1,
+    alpha: float = 1.702,
+    limit: float = 7.0,
+    bias: float = 1.0,
+    interleaved: bool = True,
+) -> torch.Tensor:
+    """`gate * sigmoid(alpha * gate) * (up + bias)`, gate clamped from above at limit, up to [-limit, limit].
+
+    x: 2 to 8 dimensions, contiguous, float16, bfloat16 or float32, an even size along dim. Returns that size halved.
+    interleaved: gate at the even places, up at the odd ones, of dim and all that follows it **taken as one**; else gate
+    is the first half of dim, up the second. group_index: int64, (G,), rows of each group; rows beyond their sum are NaN
+    here and not written on the device, a row being all from dim on. Computed in float32 and rounded once, where eager
+    code rounds each step. Not seen on a device. Raises ContractError for what the torch_npu op documentation forbids;
+    310P has no such op.
+    """
+    _check_clipped(x, group_index, dim, limit)
+    before = x.shape[: dim % x.dim()]
+    flat = widened(x).view(before.numel(), -1)
+    gate, up = flat.unflatten(-1, (-1, 2)).unbind(-1) if interleaved else flat.chunk(2, -1)
+    gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+    y = gate * torch.sigmoid(alpha * gate) * (up + bias)
+    if group_index is not None:
+        rows = torch.arange(y.shape[0], device=x.device)
+        y = y.masked_fill((rows >= group_index.sum()).unsqueeze(1), float("nan"))
+    return rounded(y, x.dtype).view(_halved(x, dim))
 
 
 def npu_geglu(
@@ -67,6 +99,21 @@ def _check(input: torch.Tensor, dim: int) -> None:
 
 
 @once_a_signature
+def _check_clipped(x: torch.Tensor, group_index: torch.Tensor | None, dim: int, limit: float) -> None:
+    op = "npu_clipped_swiglu"
+    check_chip(op, (A2, A3, ASCEND_950))
+    _check_halves(op, x, dim, argument="x")
+    check_rank(op, "x", x, 2, 8)
+    if not x.is_contiguous():
+        raise ContractError(op, "x", "must be contiguous", f"strides {x.stride()}")
+    if limit <= 0:
+        raise ContractError(op, "limit", "must be over 0", limit)
+    if group_index is not None:
+        check_dtype(op, "group_index", group_index, (torch.int64,))
+        check_rank(op, "group_index", group_index, 1, 1)
+
+
+@once_a_signature
 def _check_geglu(input: torch.Tensor, dim: int, approximate: int) -> None:
     op = "npu_geglu"
     _check_halves(op, input, dim)
@@ -74,14 +121,14 @@ def _check_geglu(input: torch.Tensor, dim: int, approximate: int) -> None:
         raise ContractError(op, "approximate", "must be 0 (erf) or 1 (tanh)", approximate)
 
 
-def _check_halves(op: str, input: torch.Tensor, dim: int) -> None:
-    check_dtype(op, "input", input, HALF_OR_FLOAT)
-    check_chip_dtype(op, "input", input)
-    check_rank(op, "input", input, 1, 8)
+def _check_halves(op: str, input: torch.Tensor, dim: int, argument: str = "input") -> None:
+    check_dtype(op, argument, input, HALF_OR_FLOAT)
+    check_chip_dtype(op, argument, input)
+    check_rank(op, argument, input, 1, 8)
     if not -input.dim() <= dim < input.dim():
         raise ContractError(op, "dim", f"must be in [{-input.dim()}, {input.dim() - 1}]", dim)
     if violated(input.shape[dim] % 2 == 0):
-        raise ContractError(op, "input", f"must have an even size along dim {dim}", shape(input))
+        raise ContractError(op, argument, f"must have an even size along dim {dim}", shape(input))
 
 
 def _fake_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
@@ -96,10 +143,28 @@ def _fake_geglu(
     return _half_of(input, dim), _half_of(input, dim)
 
 
+def _fake_clipped_swiglu(
+    x: torch.Tensor,
+    *,
+    group_index: torch.Tensor | None = None,
+    dim: int = -1,
+    alpha: float = 1.702,
+    limit: float = 7.0,
+    bias: float = 1.0,
+    interleaved: bool = True,
+) -> torch.Tensor:
+    _check_clipped(x, group_index, dim, limit)
+    return x.new_empty(_halved(x, dim))
+
+
 def _half_of(input: torch.Tensor, dim: int) -> torch.Tensor:
-    sizes = list(input.shape)
+    return input.new_empty(_halved(input, dim))
+
+
+def _halved(input: torch.Tensor, dim: int) -> list[Size]:
+    sizes: list[Size] = list(input.shape)
     sizes[dim] = sizes[dim] // 2
-    return input.new_empty(sizes)
+    return sizes
 
 
 OPS = (
@@ -108,5 +173,11 @@ OPS = (
         "npu_geglu(Tensor input, int dim=-1, int approximate=1, bool activate_left=False) -> (Tensor, Tensor)",
         npu_geglu,
         _fake_geglu,
+    ),
+    Op(
+        "npu_clipped_swiglu(Tensor x, *, Tensor? group_index=None, int dim=-1, float alpha=1.702, float limit=7., "
+        "float bias=1., bool interleaved=True) -> Tensor",
+        npu_clipped_swiglu,
+        _fake_clipped_swiglu,
     ),
 )

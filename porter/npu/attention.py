@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from porter.npu.attention_contract import OP, Call, read
+from porter.npu.attention_latent import without_rope
 from porter.npu.attention_product import attend, attend_shifted, log_sum_exp
 from porter.npu.attention_step import step
 from porter.npu.attention_window import Span, band, check_polarity, kept, ragged_spans, shift_at, spans
@@ -48,9 +49,15 @@ def npu_fused_infer_attention_score(
     see no key at all, are **zeros here** with a log-sum-exp of -inf; the device leaves the latter undefined in modes
     0 and 1.
 
+    query_rope, key_rope: the rope parts of MLA, contiguous, 64 wide, otherwise shaped as query and key; their product
+    is added to that of query and key. D is 128, or 512 with one key head, num_heads a power of two up to 128, without a
+    log-sum-exp. **With D 512 there is no full mask**: one query position takes none (or sparse_mode 4), several take
+    sparse_mode 3 or 4, so lengths alone say what is read and nothing may be padded on the left. The documentation shows
+    D 512 on a cache that is not paged; the public CANN source of November 2025 takes a paged one alone.
+
     The log-sum-exp is float32, (B, N, S, 1) or (T, N, 1), and has no elements unless softmax_lse_flag is set.
     Raises ContractError for what the torch_npu op documentation forbids, for chips other than A2 and A3, and for what
-    this kernel does not compute: paged and quantised caches, shared prefixes, rope parts of MLA, pse_shift and padding.
+    this kernel does not compute: paged and quantised caches, shared prefixes, pse_shift and padding.
     """
     if input_layout == "BSND" and not others:
         out = step(query, key, value, atten_mask, actual_seq_lengths_kv, num_heads, num_key_value_heads, scale)
@@ -68,6 +75,7 @@ def npu_fused_infer_attention_score(
         input_layout=input_layout,
         **others,
     )
+    call = without_rope(call)
     check_polarity(call)
     out, lse = _attend_ragged(call) if call.ragged else _in_layout(call, *_attend_rows(call))
     return out.contiguous(), query.new_empty(0, dtype=torch.float32) if lse is None else lse
@@ -159,6 +167,7 @@ def _fake_fused_infer_attention_score(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     call = read(query, key, value, **options)
+    without_rope(call)
     batch, length, heads, size = call.query_sizes
     if call.ragged:
         out, lse = [length, heads, value.shape[-1]], [length, heads, 1]

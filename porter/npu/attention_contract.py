@@ -45,6 +45,8 @@ class Call:
     actual_seq_lengths_kv: Sequence[int] | None = None
     query_padding_size: torch.Tensor | None = None
     kv_padding_size: torch.Tensor | None = None
+    query_rope: torch.Tensor | None = None
+    key_rope: torch.Tensor | None = None
     num_heads: int = 1
     scale: float = 1.0
     pre_tokens: int = NO_LIMIT
@@ -85,10 +87,15 @@ class Call:
             batch, count, length, size = tensor.shape
         return batch, length, count, size
 
+    @property
+    def has_rope(self) -> bool:
+        """MLA: query and key in two parts, which `attention_latent` looks at."""
+        return self.query_rope is not None or self.key_rope is not None
+
     @cached_property
     def decodes(self) -> bool:
         """One query position in every sequence: the device's decode path, which knows no sparse mode."""
-        return not self.ragged and bool(self.query_sizes[1] == 1)
+        return not self.ragged and not self.has_rope and bool(self.query_sizes[1] == 1)
 
     @property
     def takes_full_mask(self) -> bool:
@@ -146,7 +153,7 @@ def _check_heads(call: Call) -> None:
     heads, kv_heads = call.num_heads, call.kv_heads
     if not 1 <= heads <= 256:
         raise ContractError(OP, "num_heads", "must be 1 to 256", heads)
-    if kv_heads < 1 or heads % kv_heads or heads // kv_heads > 64:
+    if kv_heads < 1 or heads % kv_heads or (heads // kv_heads > 64 and not call.has_rope):
         limit = f"must divide num_heads ({heads}), at most 64 query heads to one"
         raise ContractError(OP, "num_key_value_heads", limit, kv_heads)
     for name, tensor, found, count in (
@@ -188,7 +195,8 @@ def _check_ragged(call: Call) -> None:
         limit = "and actual_seq_lengths_kv must have one entry a sequence, 1 to 4096"
         raise ContractError(OP, "actual_seq_lengths", limit, f"{count} and {kv_count}")
     size, value_size = call.query.shape[-1], call.value.shape[-1]
-    if (size, value_size) not in ((128, 128), (192, 128), (192, 192)):
+    allowed = ((128, 128), (512, 512)) if call.has_rope else ((128, 128), (192, 128), (192, 192))
+    if (size, value_size) not in allowed:
         limit = "must have D of query and value 128 and 128, 192 and 128, or 192 and 192 in layout TND"
         raise ContractError(OP, "query", limit, f"{size} and {value_size}")
     if call.query_padding_size is not None or call.kv_padding_size is not None:

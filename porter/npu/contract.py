@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 import torch
 
+from porter.npu.direct import TENSORS
+
 Size: TypeAlias = int | torch.SymInt
 HALF_OR_FLOAT = (torch.float16, torch.bfloat16, torch.float32)
 INDEX = (torch.int32, torch.int64)
@@ -60,6 +62,16 @@ def check_rank(op: str, argument: str, tensor: torch.Tensor, least: int, most: i
 def check_not_empty(op: str, argument: str, tensor: torch.Tensor) -> None:
     if any(violated(size > 0) for size in tensor.shape):
         raise ContractError(op, argument, "must not be empty", shape(tensor))
+
+
+def check_values(op: str, argument: str, values: torch.Tensor, least: int, end: int) -> None:
+    """Integers in [least, end), where they can be read: on the CPU and not while a graph is traced. What a device does
+    not check, it may read or write beyond."""
+    if type(values) not in TENSORS or not values.is_cpu or not values.numel():
+        return
+    for found in torch.aminmax(values):
+        if not least <= int(found) < end:
+            raise ContractError(op, argument, f"must be {least} to {end - 1} (not checked on the device)", int(found))
 
 
 def shape(tensor: torch.Tensor) -> tuple[Size, ...]:

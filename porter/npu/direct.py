@@ -28,13 +28,18 @@ def is_plain(tensor: torch.Tensor) -> bool:
     return not (_modes() or _function_modes() or _tracing() or _transform() or _includes(_BEFORE_DISPATCH))
 
 
+def _first(argument: Any) -> Any:
+    """The argument, or the first of a list of tensors."""
+    return argument[0] if type(argument) in (list, tuple) and argument else argument
+
+
 def direct(overload: Any, kernel: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
     """`overload`, or `plain` at once, which computes the same; `kernel` gives the name, signature and docstring."""
     names = frozenset(argument.name for argument in overload._schema.arguments)
 
     @functools.wraps(kernel)
     def call(*arguments: Any, **named: Any) -> Any:
-        if torch.is_grad_enabled() or not arguments or not is_plain(arguments[0]):
+        if torch.is_grad_enabled() or not arguments or not is_plain(_first(arguments[0])):
             return overload(*arguments, **named)
         return plain(*arguments, **named) if named.keys() <= names else overload(*arguments, **named)
 

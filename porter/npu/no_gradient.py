@@ -9,18 +9,22 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import torch
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 _LIBRARY = torch.library.Library("porter", "FRAGMENT")
 _LIBRARY.define("refused_gradient(Tensor gradient, SymInt[] size, str op) -> Tensor")
 
 
 def refuse_backward(overload: torch._ops.OpOverload, library: torch.library.Library) -> None:
-    """Give the op a backward pass, for its positional tensors, that raises NotImplementedError."""
+    """Give the op a backward pass, for its tensors and lists of them, that raises NotImplementedError."""
     name = overload._schema.name.rpartition(":")[2]
 
     def with_autograd(*arguments: Any, **named: Any) -> Any:
-        if torch.is_grad_enabled() and any(_needs_gradient(argument) for argument in arguments):
-            return _WithoutGradient.apply(overload, name, named, *arguments)
+        if torch.is_grad_enabled():
+            flat, form = tree_flatten((arguments, named))  # a function has gradients for tensors of its own alone
+            if any(_needs_gradient(argument) for argument in flat):
+                result = _WithoutGradient.apply(overload, name, form, *flat)
+                return list(result) if overload._schema.returns[0].type.kind() == "ListType" else result
         with torch._C._AutoDispatchBelowAutograd():
             return overload(*arguments, **named)
 
@@ -29,11 +33,13 @@ def refuse_backward(overload: torch._ops.OpOverload, library: torch.library.Libr
 
 class _WithoutGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, overload: Any, name: str, named: dict[str, Any], *arguments: Any) -> Any:
+    def forward(ctx: Any, overload: Any, name: str, form: TreeSpec, *flat: Any) -> Any:
         ctx.name = name
-        ctx.sizes = [argument.shape if isinstance(argument, torch.Tensor) else None for argument in arguments]
+        ctx.sizes = [argument.shape if isinstance(argument, torch.Tensor) else None for argument in flat]
+        arguments, named = tree_unflatten(flat, form)
         with torch._C._AutoDispatchBelowAutograd():
-            return overload(*arguments, **named)
+            result = overload(*arguments, **named)
+        return tuple(result) if isinstance(result, list) else result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor | None, ...]:

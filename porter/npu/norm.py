@@ -72,6 +72,19 @@ def npu_add_rms_norm(
     return normed.to(dtype) * gamma, rstd, total
 
 
+def npu_add_rms_norm_cast(
+    x1: torch.Tensor, x2: torch.Tensor, gamma: torch.Tensor, epsilon: float = 1e-6
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """npu_add_rms_norm whose y is wanted in float32 too: returns (y widened to float32, y, rstd float32, x = x1 + x2).
+
+    What TorchAir makes of npu_add_rms_norm and a cast behind it. Everything else as there, but float16 and bfloat16
+    only. Raises ContractError for what the public operator's documentation forbids.
+    """
+    check_dtype("npu_add_rms_norm_cast", "x1", x1, HALF_OR_FLOAT[:2])
+    y, rstd, x = npu_add_rms_norm(x1, x2, gamma, epsilon)
+    return y.float(), y, rstd, x
+
+
 def _norm(x: torch.Tensor, gamma: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Multiplied by gamma in float32, rounded to x's dtype once; and rstd, float32."""
     wide = x if gamma.dtype is x.dtype else widened(x)  # where the op has a kernel of its own it wants one dtype
@@ -135,6 +148,14 @@ def _fake_add_rms_norm(
     return x1.new_empty(x1.shape), _rstd_like(x1, gamma), x1.new_empty(x1.shape)
 
 
+def _fake_add_rms_norm_cast(
+    x1: torch.Tensor, x2: torch.Tensor, gamma: torch.Tensor, epsilon: float = 1e-6
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    check_dtype("npu_add_rms_norm_cast", "x1", x1, HALF_OR_FLOAT[:2])
+    y, rstd, x = _fake_add_rms_norm(x1, x2, gamma, epsilon)
+    return y.new_empty(y.shape, dtype=torch.float32), y, rstd, x
+
+
 _EPSILON = "float epsilon=9.9999999999999995e-07"
 OPS = (
     Op(f"npu_rms_norm(Tensor input, Tensor gamma, {_EPSILON}) -> (Tensor, Tensor)", npu_rms_norm, _fake_rms_norm),
@@ -147,5 +168,10 @@ OPS = (
         f"npu_add_rms_norm(Tensor x1, Tensor x2, Tensor gamma, {_EPSILON}) -> (Tensor, Tensor, Tensor)",
         npu_add_rms_norm,
         _fake_add_rms_norm,
+    ),
+    Op(
+        f"npu_add_rms_norm_cast(Tensor x1, Tensor x2, Tensor gamma, {_EPSILON}) -> (Tensor, Tensor, Tensor, Tensor)",
+        npu_add_rms_norm_cast,
+        _fake_add_rms_norm_cast,
     ),
 )

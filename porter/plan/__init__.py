@@ -5,8 +5,8 @@ Gives:    a `Plan`, a `SiteReport` for each site, reasons as diagnostics.
 Imported: by `rewrite`, and by what shows plans. It needs `match`, never the other way.
 """
 
-from porter.plan.accounts import SiteReport, report_sites
+from porter.plan.accounts import SiteReport, is_settled, report_sites
 from porter.plan.plan import Plan, make_plan
 from porter.plan.reasons import explain
 
-__all__ = ["Plan", "SiteReport", "explain", "make_plan", "report_sites"]
+__all__ = ["Plan", "SiteReport", "explain", "is_settled", "make_plan", "report_sites"]

@@ -20,7 +20,7 @@ def needs_of(kind: str, rules: Iterable[LoadedRule]) -> Needs:
     """What sites of a kind need, by the rules that speak of them; what is taken on demand is nobody's need."""
     wanted: Needs = {}
     for rule in (rule for rule in rules if not rule.declared.on_demand):
-        edits = (loaded.edit for loaded in rule.edits if loaded.edit.site == f"{kind}.forward")
+        edits = (edit for edit in rule.declared.edits if edit.site == f"{kind}.forward")
         for need in dict.fromkeys(need for edit in edits for need in edit.answers or rule.needs):
             wanted.setdefault(need, []).append(rule)
     return wanted

@@ -103,7 +103,7 @@ def _speaks_of(failure: Failure, site: Site) -> bool:
     """Whether the rule is for such sites: it names their kind; one that names no need, where a statement was found."""
     assert failure.miss is not None
     kind = "function" if site.owner is None else site.kind
-    is_named = any(loaded.edit.site.split(".")[0] == kind for loaded in failure.rule.edits)
+    is_named = any(edit.site.split(".")[0] == kind for edit in failure.rule.declared.edits)
     if failure.rule.declared.answers:
         return is_named or kind in failure.rule.needs
     return is_named or failure.miss.statements[0] > 0

@@ -33,7 +33,7 @@ def nothing_to_port(plan: Plan) -> Refused | None:
 
 def sites_left(plan: Plan, sites: Iterable[SiteReport]) -> Refused | None:
     """P102 for every site that no rule takes whole, P105 for every class that has no role."""
-    left = {site.name for site in sites if site.status in ("left", "partly")}
+    left = {site.name for site in sites if site.is_left}
     return Refused(tuple(explain(plan, site) for site in plan.anatomy.sites if site.name in left)) if left else None
 
 

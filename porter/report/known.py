@@ -29,7 +29,7 @@ def of_inspection(inspection: Inspection) -> str:
 def inspection_data(inspection: Inspection) -> dict[str, Any]:
     from porter.plan import explain
 
-    left = {site.name for site in inspection.sites if site.status in ("left", "partly")}
+    left = {site.name for site in inspection.sites if site.is_left}
     plan = inspection.plan
     source = inspection.source
     return {
@@ -52,7 +52,7 @@ def of_rules(rules: Iterable[LoadedRule]) -> str:
 
 
 def _places(rule: LoadedRule) -> str:
-    return ", ".join(dict.fromkeys(loaded.edit.site for loaded in rule.edits))
+    return ", ".join(dict.fromkeys(edit.site for edit in rule.declared.edits))
 
 
 def rules_data(rules: Iterable[LoadedRule]) -> list[dict[str, Any]]:
@@ -62,9 +62,7 @@ def rules_data(rules: Iterable[LoadedRule]) -> list[dict[str, Any]]:
             "summary": rule.summary,
             "file": rule.path,
             "sha256": rule.sha256,
-            "edits": [
-                {"name": loaded.edit.name, "site": loaded.edit.site, "unit": loaded.edit.unit} for loaded in rule.edits
-            ],
+            "edits": [{"name": edit.name, "site": edit.site, "unit": edit.unit} for edit in rule.declared.edits],
             "document": rule.document,
         }
         for rule in rules

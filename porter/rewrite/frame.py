@@ -14,7 +14,7 @@ import libcst as cst
 
 from porter.anatomy.data import is_pretrained
 from porter.anatomy.origins import LIBRARY
-from porter.match.decorators import HUB_DECORATORS
+from porter.match.decorators import DISPATCHING_DECORATORS, HUB_DECORATORS
 from porter.match.soundness.signature import added_parameters
 from porter.plan import Plan
 from porter.rewrite.edits import Edits
@@ -137,9 +137,10 @@ def replaced_imports(tree: Tree) -> dict[str, Needed]:
 
 
 def _collect_decorators(plan: Plan, edits: Edits) -> None:
-    """Kernel-hub decorators go from ported sites, `@auto_docstring` from a function that gets parameters.
+    """Kernel-hub decorators go from ported sites, those that send calls past a class's forward with that forward, and
+    `@auto_docstring` from a function that gets parameters.
 
-    The latter complains of what the source never documented.
+    The last complains of what the source never documented.
     """
     documented: dict[Function, str] = {}
     for hit in (hit for application in plan.applications for hit in application.hits if added_parameters(hit)):
@@ -151,6 +152,9 @@ def _collect_decorators(plan: Plan, edits: Edits) -> None:
         node = plan.tree.classes.get(name) or plan.tree.functions.get(name)
         if node is not None:
             _remove(node, name, HUB_DECORATORS, edits)
+    hits = (hit for application in plan.applications for hit in application.hits)
+    for name in sorted({hit.owner for hit in hits if hit.owner and hit.match.function.name.value == "forward"}):
+        _remove(plan.tree.classes[name], name, DISPATCHING_DECORATORS, edits)
 
 
 def _remove(node: cst.ClassDef | Function, site: str, names: frozenset[str] | set[str], edits: Edits) -> None:

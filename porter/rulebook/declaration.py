@@ -9,12 +9,10 @@ from typing import Any
 import libcst as cst
 
 from porter.diagnostics import Refused, nearest
-from porter.rule import UNITS, Edit, Rule
+from porter.rule import ROLES, UNITS, Edit, Rule
 from porter.rulebook.shared import broken
 from porter.tree import Node, Tree
 from porter.tree.values import NotLiteral, literal
-
-_ONE_FOR_ALL = ("site", "unit", "private", "parameters", "varying")  # what a rule with edits says in each of them
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ _KINDS = {
     "site": _TEXT,
     "unit": _Kind(lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
     "private": _NAMES,
+    "returned": _NAMES,
     "parameters": _NAMES,
     "varying": _NAMES,
     "opaque": _TRUTH,
@@ -67,6 +66,10 @@ _KINDS = {
     "requires": _Kind(
         lambda value: isinstance(value, dict) and _is_names((*value, *value.values())),
         'attributes and rules, as in `{"mlp": "swiglu"}`',
+    ),
+    "beside": _Kind(
+        lambda value: isinstance(value, dict) and _is_names(tuple(value.values())) and set(value) <= set(ROLES),
+        'kinds of classes and needs, as in `{"experts": "experts"}`',
     ),
     "on_demand": _TRUTH,
     "supersedes": _NAMES,
@@ -92,9 +95,6 @@ def declared(node: Node, tree: Tree) -> Rule | Refused:
     given = _arguments(node, tree, Rule)
     if isinstance(given, Refused):
         return given
-    for name in _ONE_FOR_ALL if "edits" in given else ():
-        if name in given:
-            return broken(tree, given[name], f"a rule with `edits` says `{name}` in each of them")
     values: dict[str, Any] = {}
     for name, value in given.items():
         found = _edits(value, tree) if name == "edits" else _value(name, value, tree)

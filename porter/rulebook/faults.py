@@ -117,9 +117,10 @@ def fault_of_names(edit: Edit, patterns: Iterable[Pattern]) -> str | None:
         for name in getattr(edit, listed):
             if name not in metavariables:
                 return f"{listed} has `{name}`, which no `before` takes"
-    for name in edit.private:
-        if not any(name in pattern.named | pattern.metavariables for pattern in patterns):
-            return f"private has `{name}`, which no `before` mentions"
+    for listed in ("private", "returned"):
+        for name in getattr(edit, listed):
+            if not any(name in pattern.named | pattern.metavariables for pattern in patterns):
+                return f"{listed} has `{name}`, which no `before` mentions"
     return None
 
 

@@ -16,8 +16,9 @@ from porter.diagnostics import Refused
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import SHARED, broken, read_rule_file
 from porter.tree import Node, Tree
+from porter.tree.fields import walk
 from porter.tree.functions import body_of, parameter_names
-from porter.tree.names import read_names
+from porter.tree.names import read_names, word_of
 
 FILE = "identities.py"
 _PREFIX = "same_"
@@ -63,6 +64,15 @@ class Identities:
                 others = tuple(other for other in alike if other is not spelling)
                 found.setdefault(spelling.form, []).append((spelling, others))
         return {form: tuple(items) for form, items in found.items()}
+
+    @cached_property
+    def dispensable(self) -> frozenset[str]:
+        """Words of a spelling that another spelling of the same value is without."""
+        found: set[str] = set()
+        for alike in self.spellings:
+            words = [set(filter(None, map(word_of, walk(spelling.expression)))) for spelling in alike]
+            found |= set().union(*words) - words[0].intersection(*words)
+        return frozenset(found)
 
 
 def load_identities(rules: Path) -> Identities | Refused:

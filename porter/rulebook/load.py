@@ -7,7 +7,7 @@ from pathlib import Path
 import libcst as cst
 
 from porter.diagnostics import Refused
-from porter.rule import Edit, Rule
+from porter.rule import Rule
 from porter.rulebook.declaration import declared
 from porter.rulebook.faults import (
     fault_of_calls,
@@ -20,10 +20,11 @@ from porter.rulebook.faults import (
 )
 from porter.rulebook.identities import Identities, load_identities
 from porter.rulebook.kept import keep, kept, name_of_kept
-from porter.rulebook.loaded import LoadedEdit, LoadedRule
+from porter.rulebook.loaded import Code, LoadedEdit, LoadedRule
 from porter.rulebook.optional import spellings, without
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
+from porter.rulebook.words import words_of
 from porter.tree import Function, Node, Tree
 from porter.tree.collector import paused_collector
 
@@ -94,7 +95,8 @@ def load_rule(
     taken = (shared or SharedFiles(path.parent, proving=proving)).taken_by(tree)
     if isinstance(taken, Refused):
         return taken
-    edits = _load_edits(tree, taken, rule, declaration)
+    identities = identities or Identities()
+    edits = _load_edits(tree, taken, rule, declaration, identities)
     if isinstance(edits, Refused):
         return edits
     fault = fault_of_functions(tree, rule)
@@ -111,9 +113,9 @@ def load_rule(
             given[wanted] = (*given.get(wanted, ()), pattern)
     negatives = tuple(pattern for pattern in alone if pattern.name.startswith("not_"))
     sha256 = identity(tree, taken)
-    return LoadedRule(
-        path.stem, rule, edits, given, negatives, tree, taken, sha256, document, identities or Identities()
-    )
+    code = Code(edits, given, negatives, tree, taken, identities)
+    words = tuple(loaded.words for loaded in edits)
+    return LoadedRule(path.stem, rule, tree.display, sha256, document, code.is_verdict, words, fetch=lambda: code)
 
 
 def _declares_rule(node: Node) -> bool:
@@ -135,16 +137,14 @@ def _without_after(tree: Tree, taken: tuple[Taken, ...]) -> list[Pattern]:
 
 
 def _load_edits(
-    tree: Tree, taken: tuple[Taken, ...], rule: Rule, declaration: cst.Assign
+    tree: Tree, taken: tuple[Taken, ...], rule: Rule, declaration: cst.Assign, identities: Identities
 ) -> tuple[LoadedEdit, ...] | Refused:
-    unit, site = rule.unit or "statements", rule.site or "*"
-    edits = rule.edits or (Edit("", site, unit, rule.private, rule.parameters, rule.varying),)
-    if is_of_pytorch(site):
-        return (LoadedEdit(edits[0], ()),)
+    if is_of_pytorch(rule.edits[0].site):
+        return (LoadedEdit(rule.edits[0], (), ()),)
     functions = {f.name.value: f for each in taken for f in each.functions} | tree.functions
     files = {f.name.value: each.file for each in taken for f in each.functions}
     loaded = []
-    for edit in edits:
+    for edit in rule.edits:
         suffix = f"_{edit.name}" if edit.name else ""
         names = [n for n in functions if n == f"before{suffix}" or n.startswith(f"before{suffix}__")]
         if not names:
@@ -165,7 +165,8 @@ def _load_edits(
         fault = fault_of_names(edit, patterns)
         if fault:
             return broken(tree, declaration.value, fault)
-        loaded.append(LoadedEdit(edit, tuple(patterns)))
+        words = tuple(words_of(pattern, rule, identities) for pattern in patterns)
+        loaded.append(LoadedEdit(edit, tuple(patterns), words))
     silent = [p for each in loaded for p in each.patterns if p.after is None]
     if silent and any(pattern.after for each in loaded for pattern in each.patterns):
         return broken(tree, silent[0].before, f"`{silent[0].name}` has no `after`, and others of the rule have one")

@@ -1,8 +1,8 @@
-"""Rules as loaded from their files: edits, conditions, and the trees they are parts of."""
+"""Rules as loaded from their files: what they declare, and their code, which is fetched when it is first asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,22 +19,57 @@ from porter.tree.imports import Import
 class LoadedEdit:
     edit: Edit
     patterns: tuple[Pattern, ...]
+    words: tuple[frozenset[str], ...]  # for each pattern, what a function must hold for it to match there
+
+
+@dataclass(frozen=True)
+class Code:
+    """The code of a rule. `tree` holds its own functions, `taken` those of shared files."""
+
+    edits: tuple[LoadedEdit, ...]
+    given: dict[str, tuple[Pattern, ...]]
+    negatives: tuple[Pattern, ...]
+    tree: Tree
+    taken: tuple[Taken, ...]
+    identities: Identities
+
+    @property
+    def is_verdict(self) -> bool:
+        return all(pattern.after is None for loaded in self.edits for pattern in loaded.patterns)
 
 
 @dataclass(frozen=True)
 class LoadedRule:
-    """A rule and its file. `tree` holds its own functions, `taken` those of shared files."""
+    """A rule: what is known of it without its code, and `fetch`, which gives the code."""
 
     name: str
     declared: Rule
-    edits: tuple[LoadedEdit, ...]
-    given: dict[str, tuple[Pattern, ...]]
-    negatives: tuple[Pattern, ...]
-    tree: Tree = field(compare=False, repr=False)
-    taken: tuple[Taken, ...] = field(compare=False, repr=False)
+    path: str  # the rule file as messages name it
     sha256: str
     document: str  # the rule's docstring: why, numerics, contract
-    identities: Identities = field(default=Identities(), compare=False, repr=False)
+    is_verdict: bool  # whether it changes nothing: it says of code that it is right as it is
+    words: tuple[tuple[frozenset[str], ...], ...]  # of each edit: see `LoadedEdit`
+    fetch: Callable[[], Code] = field(compare=False, repr=False)
+
+    @cached_property
+    def code(self) -> Code:
+        return self.fetch()
+
+    @property
+    def edits(self) -> tuple[LoadedEdit, ...]:
+        return self.code.edits
+
+    @property
+    def given(self) -> dict[str, tuple[Pattern, ...]]:
+        return self.code.given
+
+    @property
+    def tree(self) -> Tree:
+        return self.code.tree
+
+    @property
+    def identities(self) -> Identities:
+        return self.code.identities
 
     @property
     def summary(self) -> str:
@@ -45,16 +80,6 @@ class LoadedRule:
     def needs(self) -> tuple[str, ...]:
         """The needs that it answers."""
         return self.declared.answers or (self.name,)
-
-    @cached_property
-    def is_verdict(self) -> bool:
-        """Whether it changes nothing: it says of code that it is right as it is."""
-        return all(pattern.after is None for loaded in self.edits for pattern in loaded.patterns)
-
-    @property
-    def path(self) -> str:
-        """The rule file as messages name it."""
-        return self.tree.display
 
     @cached_property
     def _befores(self) -> tuple[Pattern, ...]:
@@ -76,7 +101,7 @@ class LoadedRule:
     @cached_property
     def imports(self) -> dict[str, Import]:
         """What an `after` may need: imports of its file and of the shared ones, without what it takes from those."""
-        shared = [each.file for each in self.taken if any(f.name.value.startswith(SIDES) for f in each.functions)]
+        shared = [each.file for each in self.code.taken if any(f.name.value.startswith(SIDES) for f in each.functions)]
         every = [item for file in (*shared, self.tree) for item in file.imports.items()]
         return {n: i for n, i in every if not is_of_rules(i.module, i.level)}
 

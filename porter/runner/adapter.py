@@ -8,6 +8,7 @@ are read. PEFT is imported only here, and only for an adapter.
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,15 @@ def _check_folder(folder: Path) -> None:
             raise CannotRun("P094", message, "give the folder that PEFT's `save_pretrained` wrote")
 
 
+def _check_entries(folder: Path, config: Any) -> None:
+    """Refuse entries that this PEFT does not know, which it would drop; those that ask for nothing are harmless."""
+    written = json.loads((folder / "adapter_config.json").read_bytes())
+    unknown = sorted(name for name, value in written.items() if value and not hasattr(config, name))
+    if unknown:
+        message = f"the adapter in `{folder}` asks for what the installed PEFT does not know: {', '.join(unknown)}"
+        raise CannotRun("P094", message, "install the PEFT that wrote it, or merge it into the checkpoint with that")
+
+
 def _put_on(model: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
     """PEFT's model around `model`, with the adapter's weights, and the names of those its file lacks."""
     try:
@@ -75,6 +85,7 @@ def _put_on(model: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
     except Exception as error:  # whatever is wrong with the file: PEFT raises no narrower one
         message = f"the adapter in `{folder}` cannot be read: {_first_line(error)}"
         raise CannotRun("P094", message, "copy the adapter again") from error
+    _check_entries(folder, config)
     kind = getattr(config.peft_type, "value", config.peft_type)
     tuner = peft.mapping.PEFT_TYPE_TO_TUNER_MAPPING.get(config.peft_type)
     if config.is_prompt_learning or not (isinstance(tuner, type) and issubclass(tuner, BaseTuner)):
@@ -96,6 +107,7 @@ def _fitting(folder: Path) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
+        _refuse_untried(folder, error)
         message = f"the adapter in `{folder}` does not fit the checkpoint: {_first_line(error)}"
         raise CannotRun("P095", message, "give an adapter that was made for this model") from error
 
@@ -133,9 +145,17 @@ def _merge(tuned: Any, folder: Path, **options: Any) -> nn.Module:
             warnings.simplefilter("ignore")
             merged: nn.Module = tuned.merge_and_unload(**options)
     except Exception as error:  # each of PEFT's kinds says in its own way that it cannot be merged
+        _refuse_untried(folder, error)
         raise _not_mergeable(folder, _first_line(error)) from error
     put_together(merged)
     return merged
+
+
+def _refuse_untried(folder: Path, error: Exception) -> None:
+    if isinstance(error, NotImplementedError) and "meta" in str(error):  # torch's, for a tensor that holds no numbers
+        reason = "its kind cannot be tried on a model whose weights are not read yet"
+        message = f"the adapter in `{folder}` cannot be merged into the weights: {reason}"
+        raise CannotRun("P096", message, "merge it into the checkpoint with PEFT, and run that") from error
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Size]:
@@ -148,6 +168,8 @@ def _not_mergeable(folder: Path, reason: str) -> CannotRun:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, KeyError):  # which says the key alone
+        return f"unknown {error}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith(":"):  # torch: `Error(s) in loading state_dict for X:`, then which
         return f"{lines[0]} {lines[1]}"

@@ -29,7 +29,7 @@ _EXACT_CACHES = (None, "dynamic", "static", "hybrid", "sliding_window", "offload
 _OTHER_ANSWERS = ("num_beams", "num_beam_groups", "num_return_sequences")
 _OTHER_WAYS = (
     *("prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp", "dola_layers", "penalty_alpha"),
-    *("constraints", "force_words_ids", "token_healing"),
+    *("constraints", "force_words_ids", "token_healing", "is_assistant"),
 )
 
 

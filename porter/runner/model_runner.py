@@ -30,6 +30,7 @@ from porter.runner.answers import Answer, Answers
 from porter.runner.backends import choose_backend
 from porter.runner.checkpoint import check_checkpoint
 from porter.runner.clock import StepClock
+from porter.runner.configuration import computing
 from porter.runner.find import find_class
 from porter.runner.generation import CHOSEN, check_processors, check_ways, stored_generation
 from porter.runner.graph import GraphPool
@@ -112,6 +113,7 @@ class LlmModelRunner:
         check_adapter(self.settings.adapter, self.model_class, self.model_path)
         self.model = self.shard_model(merge_adapter(self.load_model(), self.settings.adapter)).eval()
         block_products(self.model)
+        self.model.config.output_attentions = False  # nobody here looks at the weights
         own = self.model.generation_config
         self._strings, own.stop_strings = own.stop_strings, None  # one criterion for them: `RowStops`
 
@@ -177,7 +179,7 @@ class LlmModelRunner:
 
         `emit(row, piece)` gets the text as it comes, and None at the row's end.
         """
-        with self._turn, unsaid(*_REMINDER), within_memory(self.device):
+        with self._turn, unsaid(*_REMINDER), within_memory(self.device), computing(self.model_path):
             try:
                 return self._generate(inputs, settings, clock, steps or settings.max_new_tokens, emit)
             except BaseException:

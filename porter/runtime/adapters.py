@@ -7,22 +7,31 @@ it when all are wrapped, and delete it when the last is unwrapped. A port answer
     written   a projection that is still merged is an error: an adapter would be half of what it says
     deleted   projections whose parts are plain again are put together, with the weights PEFT left in them
 
+Of a port inside another module PEFT asks none of these: it lists the modules of the whole. A port that is listed by a
+tuner of PEFT is taken apart as well, and stays so when the adapter is unloaded (`put_together` is for whoever wants it
+merged).
+
 Contract: without adapters a port is what it was built as. With them it has the modules of its source, so what PEFT
-does to those it does here, and what it saves is the source's. An adapter's tensor that has no place is an error.
+does to those it does here, and what it saves is the source's. An adapter's tensor that has no place is an error; so are
+adaption prompts, which compute an attention of their own, and a port in which PEFT's modules stand beside merged
+projections all the same, as where one layer alone was given to it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
-from porter.runtime.parts import put_together, take_apart
-from porter.runtime.weights import merges_of
+from porter.runtime.leftovers import refuse_leftovers, without_others
+from porter.runtime.parts import is_apart, put_together, take_apart
+from porter.runtime.weights import merged_state_dict, merges_of
 
 _CONFIGS = "_adapter_configs"
+_TUNERS = "peft.tuners."
 
 
 class TakesAdapters(nn.Module):
@@ -55,6 +64,26 @@ class TakesAdapters(nn.Module):
         _unwrap_empty(self)
         put_together(self)
 
+    def named_modules(self, memo: Any = None, prefix: str = "", remove_duplicate: bool = True) -> Iterator[Any]:
+        """As of any module. A tuner of PEFT lists those of the source, also where it lists a module around this one."""
+        if not torch.compiler.is_compiling() and "peft" in sys.modules:
+            lister = _lister()
+            if lister.startswith(f"{_TUNERS}adaption_prompt"):
+                raise ValueError(
+                    "an adaption prompt computes an attention of its own around a layer's, by the source's tensors: a "
+                    "port has others. Use the source model"
+                )
+            if lister.startswith(_TUNERS):
+                take_apart(self)
+        modules: Iterator[Any] = super().named_modules(memo, prefix, remove_duplicate)
+        return modules
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module. RuntimeError where an adapter of some of its modules has passed merged ones by."""
+        if not torch.compiler.is_compiling() and "peft" in sys.modules:
+            _refuse_half(self)
+        return super().__call__(*args, **kwargs)
+
     def load_adapter(self, *args: Any, **kwargs: Any) -> Any:
         """As in transformers. ValueError for tensors of the adapter that have no place here; then it is not added."""
         own, before = self.__dict__.get("_weight_conversions"), set(self.__dict__.get(_CONFIGS, ()))
@@ -72,13 +101,19 @@ class TakesAdapters(nn.Module):
         return info
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        if prefix and _CONFIGS in self.__dict__:  # PEFT fills its model, and drops in silence what has no place
+        """Part of a model that is filled: what it would drop is an error, strict or not, in torch's list of them."""
+        if prefix and (_CONFIGS in self.__dict__ or is_apart(self)):  # PEFT drops in silence what has no place
             own = self.state_dict(prefix=prefix)
             refuse_leftovers([key for key in state_dict if key.startswith(prefix) and key not in own])
+        lost: list[str] = []
+        if prefix:
+            merged = merged_state_dict(self, state_dict, prefix)
+            state_dict.clear()  # the caller's own copy, of which the parts inside this one are filled
+            state_dict.update(merged)
+            lost = self.lost_parts(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        lost = self.lost_parts(state_dict, prefix) if prefix else []
-        if lost:  # part of a model that nobody put the adapter on: torch raises its list of errors, strict or not
-            args[-1].append(_leftovers(lost))
+        if lost:
+            args[-1].append(without_others(lost))
 
     def lost_parts(self, keys: Iterable[str], prefix: str = "") -> list[str]:
         """Of a state dict's `keys`, those that name a part whose rows are merged here."""
@@ -88,8 +123,36 @@ class TakesAdapters(nn.Module):
 
 
 def has_adapters(model: nn.Module) -> bool:
-    """Whether PEFT is on `model` or on a port inside it."""
-    return any(_CONFIGS in vars(module) for module in model.modules())
+    """Whether PEFT is on `model`, on a module around it, or on one inside it."""
+    return any(_CONFIGS in vars(module) for module in model.modules()) or _is_tuned(model)
+
+
+def _lister() -> str:
+    """Name of the module whose code lists a port's modules, past torch, which lists those of a module around it."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in ("torch.nn.modules.module", __name__):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__"))
+
+
+def _is_tuned(model: nn.Module) -> bool:
+    """Whether a module of PEFT stands in `model`."""
+    if "peft" not in sys.modules:
+        return False
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+
+
+def _refuse_half(model: nn.Module) -> None:
+    if not _is_tuned(model):
+        return
+    merged = next((f"{path}.{merge.name}" for merge in merges_of(model) for path, _ in merge.owners(model)), None)
+    if merged is not None:
+        raise RuntimeError(
+            f"PEFT is on some modules of this port while `{merged}` is one projection, which it passed by: an adapter "
+            "would be half of what it says. Load the port again, and give PEFT the port, not a module inside it"
+        )
 
 
 def _unwrap_empty(model: nn.Module) -> None:
@@ -100,17 +163,3 @@ def _unwrap_empty(model: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if isinstance(child, BaseTunerLayer) and not child._get_available_adapters():
                 setattr(module, name, child.get_base_layer())
-
-
-def refuse_leftovers(keys: list[str]) -> None:
-    """ValueError where there are keys of a state dict that have no place."""
-    if keys:
-        raise ValueError(_leftovers(keys))
-
-
-def _leftovers(keys: list[str]) -> str:
-    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-    return (
-        f"`{keys[0]}`{more} would be dropped: this model has no such place. An adapter fits the model it was made for, "
-        "and is put on the port itself, not on a module around it"
-    )

@@ -13,6 +13,11 @@ from transformers.cache_utils import Cache
 
 from porter.runtime.cache import StaticKVCache, check_kv_cache
 
+
+class OtherComputation(ValueError):
+    """A configuration or a call asks for what the source would compute and the port does not."""
+
+
 # What the attention functions of transformers 5.23 take beside query, key, value and mask, and change their result by.
 _CHANGES_ATTENTION = ("position_bias", "softcap", "s_aux", "sliding_window", "scaling", "dropout")
 
@@ -60,15 +65,15 @@ def actual_seq_lengths(past_key_values: StaticKVCache | None, layer_idx: int, **
 def _refuse(kwargs: dict[str, Any]) -> None:
     """Caches under another name, attention weights, and what the source's attention would compute beside."""
     if kwargs.get("output_attentions"):
-        raise ValueError(
+        raise OtherComputation(
             "output_attentions=True: npu_fused_infer_attention_score never materialises the attention weights. Leave "
             "it out, or ask the source model for them"
         )
     if kwargs.get("is_causal") is False:
-        raise ValueError("is_causal=False: a port's masks are causal. Leave it out, or ask the source model")
+        raise OtherComputation("is_causal=False: a port's masks are causal. Leave it out, or ask the source model")
     asked = next((name for name in _CHANGES_ATTENTION if kwargs.get(name) is not None), None)
     if asked is not None:
-        raise ValueError(
+        raise OtherComputation(
             f"{asked}: a port's attention does not compute it, and the source's would. Leave it out, or ask the source"
         )
     for name, value in kwargs.items():

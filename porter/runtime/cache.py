@@ -30,10 +30,11 @@ class StaticKVLayer(CacheLayerMixin):
     is_compileable = False  # generate() would make 4-D masks of its own for a compileable cache
     is_croppable = True
 
-    def __init__(self, cursor: Cursor, index: int) -> None:
+    def __init__(self, cursor: Cursor, index: int, window: int | None = None) -> None:
         super().__init__()
         self.cursor = cursor
         self.index = index  # the layer_idx of the attention that writes here
+        self.window = window  # tokens that the source's cache keeps of this layer: its mask is to see no further
         self.length = 0  # host: tokens after this layer's own last update in eager
 
     def slots(self) -> int:
@@ -169,15 +170,15 @@ class StaticKVCache(Cache):
     """
 
     def __init__(self, config: Any, max_cache_len: int | None = None) -> None:
-        layer_types, _ = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+        layer_types, options = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
         foreign = sorted({kind for kind in layer_types if kind not in (*_KV_LAYERS, "dummy")})
         if foreign:
             raise ValueError(f"StaticKVCache holds keys and values; this model has {', '.join(foreign)} layers")
         self.cursor = Cursor(max_cache_len)
         super().__init__(
             layers=[
-                DummyLayer() if kind == "dummy" else StaticKVLayer(self.cursor, index)
-                for index, kind in enumerate(layer_types)
+                DummyLayer() if kind == "dummy" else StaticKVLayer(self.cursor, index, of_kind.get("sliding_window"))
+                for index, (kind, of_kind) in enumerate(zip(layer_types, options, strict=True))
             ]
         )
 

@@ -19,18 +19,25 @@ from typing import Any, NamedTuple
 import torch
 
 from porter.npu.direct import is_plain
+from porter.runtime.arguments import OtherComputation
 from porter.runtime.cache import StaticKVCache, check_kv_cache
 
 # Below this a softmax weight is 0 in every dtype; masks in the wild use finfo.min, -inf, -1e9 and -1e4.
 _MASKED_SCORE = -1e4
 _HARMLESS = ("layer_idx", "allow_is_causal_skip")
+_FORGETS = (
+    "by its configuration (sliding_window, attention_chunk_size, layer_types) the source's cache keeps fewer tokens "
+    "of a layer than its mask shows, and a port's keeps them all. Correct the configuration, or ask for no more tokens "
+    "than it keeps"
+)
 
 
 class NpuMask(NamedTuple):
     """A mask as the kernel takes it, (B or 1, 1, Q, KV) bool, True = not computed. A tuple: what moves tensors to a
-    device finds it there."""
+    device finds it there. `window`: how many tokens a query sees of those the mask is for, itself among them."""
 
     masked: torch.Tensor
+    window: int | None = None
 
 
 class EncoderMask(NamedTuple):
@@ -114,7 +121,7 @@ def _npu_mask(
             masked = masked & (key != query)  # a real token sees itself anyway; padding has to see something
         elif attention_mask is None and position_ids is not None and past_key_values is None:
             masked = masked | _other_sequence(position_ids)
-    return NpuMask(_rows(masked, batch, queries))
+    return NpuMask(_rows(masked, batch, queries), window)
 
 
 def kernel_mask(
@@ -127,8 +134,11 @@ def kernel_mask(
 
     attention_mask is what `npu_causal_mask` made; or, for a layer called without its model, what the source's takes:
     (B or 1, 1, Q, KV), bool True = keep or additive, or None, which is causal, as transformers' sdpa has it.
+    OtherComputation where the source's cache would forget tokens, by the configuration, that this mask still shows.
     """
     check_kv_cache(past_key_values)
+    if past_key_values is not None:
+        _check_window(attention_mask, past_key_values, layer_idx)
     if isinstance(attention_mask, NpuMask):
         return attention_mask.masked
     if isinstance(attention_mask, EncoderMask):
@@ -150,6 +160,19 @@ def kernel_mask(
         raise ValueError(f"a layer's attention_mask is (B or 1, 1, Q, KV), not {tuple(attention_mask.shape)}")
     masked = _from_4d(attention_mask.to(query.device), batch, queries, slots)
     return _rows(_see_itself(masked, at, key), batch, queries)
+
+
+def _check_window(attention_mask: Any, past_key_values: StaticKVCache, layer_idx: int) -> None:
+    """A source's cache forgets what is behind its layer's window, whatever the masks show; up to there they agree."""
+    layer, cursor = past_key_values.layers[layer_idx], past_key_values.cursor
+    if layer.window is None or (isinstance(attention_mask, NpuMask) and _within(attention_mask.window, layer.window)):
+        return
+    if not _within(cursor.slots if cursor.sized else layer.length, layer.window):
+        raise OtherComputation(_FORGETS)
+
+
+def _within(tokens: int | None, window: int) -> bool:
+    return tokens is not None and tokens <= window
 
 
 def _past(past_key_values: StaticKVCache, layer_idx: int, queries: int) -> Any:
@@ -199,10 +222,10 @@ def _sees_all_written(queries: int, past_key_values: StaticKVCache, window: int 
 
 def _refuse(config: Any, unsupported: dict[str, Any]) -> None:
     if not getattr(config, "is_causal", True):
-        raise ValueError("config.is_causal is False: an NPU port attends causally only")
+        raise OtherComputation("config.is_causal is False: an NPU port attends causally only")
     for name, value in unsupported.items():
         if value is not None and name not in _HARMLESS:
-            raise ValueError(f"{name} changes the mask in a way an NPU port does not know: use the source model")
+            raise OtherComputation(f"{name} changes the mask in a way an NPU port does not know: use the source model")
 
 
 def _see_itself(masked: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:

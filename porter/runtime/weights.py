@@ -119,13 +119,19 @@ def merge_converters(model: nn.Module) -> list[WeightConverter]:
     ]
 
 
-def merged_state_dict(model: nn.Module, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`state_dict` with the original parts joined to the rows `model` has; keys it has already stay as they are."""
+def merged_state_dict(
+    model: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str = ""
+) -> dict[str, torch.Tensor]:
+    """`state_dict` with the original parts joined to the rows `model` has; keys it has already stay as they are.
+
+    `prefix`: where `model` stands in the module that the state dict is of, with a dot at its end.
+    """
     merged = dict(state_dict)
     for merge in merges_of(model):
         for path, owner in merge.owners(model):
+            place = f"{prefix}{path}." if path else prefix
             for kind, _ in owner.get_submodule(merge.name).named_parameters():
-                parts = [f"{path}.{part}.{kind}" for part in merge.parts]
+                parts = [f"{place}{part}.{kind}" for part in merge.parts]
                 if all(part in merged for part in parts):
-                    merged[f"{path}.{merge.name}.{kind}"] = torch.cat([merged.pop(part) for part in parts], dim=0)
+                    merged[f"{place}{merge.name}.{kind}"] = torch.cat([merged.pop(part) for part in parts], dim=0)
     return merged

@@ -37,6 +37,19 @@ def last_name(node: Node) -> str | None:
     return name.split(".")[-1] if name else None
 
 
+def word_of(node: Node) -> str | None:
+    """What tells a node by its text: a name, an attribute, a keyword (`dim=`), an operator of two (`Add of two`)."""
+    if node.__class__ is cst.Name:
+        return node.value
+    if node.__class__ is cst.Attribute:
+        return node.attr.value
+    if node.__class__ is cst.Arg and node.keyword is not None:
+        return f"{node.keyword.value}="
+    if node.__class__ is cst.BinaryOperation:
+        return f"{type(node.operator).__name__} of two"
+    return None
+
+
 def decorator_name(decorator: cst.Decorator) -> str:
     """The last name of what decorates: `no_grad` for `@torch.no_grad()`."""
     called = decorator.decorator

@@ -5,6 +5,7 @@ Two such functions are alike where their values are, however their steps are nam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import libcst as cst
@@ -35,7 +36,7 @@ class Straight:
     definitions: dict[Key, cst.BaseExpression | Part]
     value: cst.BaseExpression
 
-    def resolved(self, node: Node, versions: dict[Node, int]) -> Node:
+    def resolved(self, node: Node, versions: Mapping[Node, int]) -> Node:
         """What a local stands for, as far as it is an expression; any other node as it is."""
         while is_variable(node):
             definition = self.definitions.get((node.value, versions.get(node, 0)))  # type: ignore[attr-defined]
@@ -44,7 +45,7 @@ class Straight:
             node = definition
         return node
 
-    def part(self, node: Node, versions: dict[Node, int]) -> Part | None:
+    def part(self, node: Node, versions: Mapping[Node, int]) -> Part | None:
         """The definition of a local that is one of several."""
         key = (node.value, versions.get(node, 0)) if isinstance(node, cst.Name) else None
         found = self.definitions.get(key) if key else None
@@ -90,6 +91,10 @@ def _is_needed_whole(straight: Straight, versions: dict[Node, int]) -> bool:
     """Whether the value needs every definition, and every local it reads has one."""
     pending: list[cst.BaseExpression] = [straight.value]
     seen: set[Key] = set()
+    together: dict[cst.BaseExpression, set[Key]] = {}  # what one value is unpacked into: one step
+    for bound, value in straight.definitions.items():
+        if isinstance(value, Part):
+            together.setdefault(value.whole, set()).add(bound)
     while pending:
         root = pending.pop()
         for node in walk(root):
@@ -101,8 +106,12 @@ def _is_needed_whole(straight: Straight, versions: dict[Node, int]) -> bool:
             definition = straight.definitions.get(key)
             if definition is None:
                 return False
-            seen.add(key)
-            pending.append(definition.whole if isinstance(definition, Part) else definition)
+            if isinstance(definition, Part):
+                seen |= together[definition.whole]
+                pending.append(definition.whole)
+            else:
+                seen.add(key)
+                pending.append(definition)
     return seen == set(straight.definitions)
 
 

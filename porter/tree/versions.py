@@ -39,7 +39,7 @@ class _Numbering:
         if kind is cst.Name:
             if is_variable(node):
                 self._number(node)  # type: ignore[arg-type]
-        elif isinstance(node, (cst.FunctionDef, cst.Lambda)):
+        elif node.__class__ is cst.FunctionDef or node.__class__ is cst.Lambda:
             self._function(node)
         elif kind in _COMPREHENSIONS:
             outside = dict(self.current)
@@ -52,7 +52,7 @@ class _Numbering:
         elif kind is not cst.Annotation:
             for child in evaluated(node):
                 self.visit(child)
-            if isinstance(node, cst.ClassDef):
+            if node.__class__ is cst.ClassDef:
                 self._next(node.name.value)
             if kind in _CHANGING:
                 self._changes_in_place(node)
@@ -83,12 +83,13 @@ class _Numbering:
 
     def _changes_in_place(self, node: Node) -> None:
         changed: Node | None = None
-        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
-            method = node.func.attr.value
-            changed = node.func.value if method.endswith("_") and method[0] != "_" else None
-        elif isinstance(node, (cst.Attribute, cst.Subscript)) and node in self.stored:
-            changed = node.value
-        while isinstance(changed, (cst.Attribute, cst.Subscript)):
+        if node.__class__ is cst.Call:
+            if node.func.__class__ is cst.Attribute:
+                method = node.func.attr.value
+                changed = node.func.value if method.endswith("_") and method[0] != "_" else None
+        elif node in self.stored:
+            changed = node.value  # type: ignore[attr-defined]
+        while changed.__class__ is cst.Attribute or changed.__class__ is cst.Subscript:
             changed = changed.value
-        if isinstance(changed, cst.Name) and changed.value != "self" and is_variable(changed):
+        if changed.__class__ is cst.Name and changed.value != "self" and is_variable(changed):
             self._next(changed.value)

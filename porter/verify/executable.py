@@ -64,7 +64,7 @@ def execute(rule: LoadedRule, absent: frozenset[int] = frozenset()) -> Executabl
             _complete(node, units[node.name])
     module = types.ModuleType(f"_proof_of_{rule.name}")
     module.__dict__.update(torch=torch, nn=nn, torch_npu=torch_npu)
-    for taken in rule.taken:
+    for taken in rule.code.taken:
         alone = _taken_alone(taken)
         for node in alone.body:
             if isinstance(node, ast.FunctionDef) and node.name in units:

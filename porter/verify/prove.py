@@ -30,6 +30,8 @@ import torch
 from porter.diagnostics import Refused
 from porter.match import PatternMatcher
 from porter.match.conditions import exchanged_parameter
+from porter.match.found import Hit
+from porter.match.soundness.values import used_by_what_stays
 from porter.npu import current_chip
 from porter.rule import Edit
 from porter.rulebook import IDENTITIES, LoadedEdit, LoadedRule, Pattern, load_rules, names_to_prove, unknown_rule
@@ -136,7 +138,7 @@ def prove_rule(rule: LoadedRule, seeds: int = 64) -> Proof:
     if any(loaded.patterns for loaded in rule.edits):
         _check_negatives(rule, findings)
     figures: dict[str, Any] = {str(d).removeprefix("torch."): f.as_dict() for d, f in findings.figures.items()}
-    figures |= {"draws": seeds, "negatives": len(rule.negatives), "not_run": findings.not_run}
+    figures |= {"draws": seeds, "negatives": len(rule.code.negatives), "not_run": findings.not_run}
     status = "failed" if findings.failed else "unproved" if findings.missing else "passed"
     notes = [f"not run by the proof: {', '.join(findings.not_run)}"] if findings.not_run else []
     claim = f"algebra proved on {seeds * len(DTYPES)} draws" if status == "passed" else f"algebra {status}"
@@ -228,10 +230,15 @@ def _single(edit: LoadedEdit, pattern: Pattern, proof: Callable[..., Any], execu
         arguments = arguments[side] if isinstance(arguments, tuple) else arguments
         result = call(executable.functions[name], arguments)
         if edit.edit.unit == "statements" and isinstance(result, dict) and not _returns(pattern.before):
-            return {local: result[local] for local in sorted(common)}
+            return {local: _plain(result[local], local in edit.edit.returned) for local in sorted(common)}
         return result
 
     return _Sides(pattern.name, partial(run, pattern.name, 0), partial(run, pattern.after.name.value, 1))
+
+
+def _plain(value: Any, is_other_kind: bool) -> Any:
+    """What is compared of a local: of one that is another kind of index behind the edit, the index."""
+    return value.long() if is_other_kind else value
 
 
 def _returns(function: Function) -> bool:
@@ -240,7 +247,7 @@ def _returns(function: Function) -> bool:
 
 def _told(error: Exception, rule: LoadedRule) -> str:
     """The error with its place in the rule's files, where it passed through there."""
-    files = {rule.path, *(taken.file.display for taken in rule.taken)}
+    files = {rule.path, *(taken.file.display for taken in rule.code.taken)}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
@@ -250,9 +257,9 @@ def _told(error: Exception, rule: LoadedRule) -> str:
 
 
 def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
-    if not rule.negatives:
+    if not rule.code.negatives:
         findings.missing.append("no `not_*` case")
-    for negative in rule.negatives:
+    for negative in rule.code.negatives:
         if all(is_gap(statement) for statement in body_of(negative.before)):
             findings.missing.append(f"`{negative.name}` holds no code")
             continue
@@ -263,6 +270,10 @@ def _check_negatives(rule: LoadedRule, findings: _Findings) -> None:
 
 
 def matches(rule: LoadedRule, pattern: Pattern, edit: Edit, negative: Pattern) -> bool:
-    """Whether the pattern matches in a `not_*` case of the rule. Sites, givens and guards do not count."""
+    """Whether the pattern matches in a `not_*` case of the rule, and may: what is private or only returned counts.
+
+    Sites, givens and guards do not.
+    """
     found = PatternMatcher(rule, pattern, negative.file).find(negative.before, edit.unit)
-    return any(exchanged_parameter(edit, match, negative.file) is None for match in found)
+    hits = (Hit(edit, negative.name, None, m) for m in found if exchanged_parameter(edit, m, negative.file) is None)
+    return any(used_by_what_stays(hit, negative.file) is None for hit in hits)

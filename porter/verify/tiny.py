@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from porter.verify.shrunk import shrunk
 
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _BIASES = ("attention_bias", "mlp_bias", "qkv_bias", "use_bias", "use_qkv_bias", "attention_out_bias")
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+_CHOSEN = ("num_experts_per_tok", "moe_topk", "moe_k")
 _ORIGINAL = 16  # positions the rope types below count as the original length: generated text goes past it
 _ROPES: dict[str, dict[str, Any]] = {
     "linear": {"factor": 2.0},
@@ -99,6 +102,7 @@ def variants(config_class: Any, given: dict[str, Any] | None = None) -> tuple[Va
         _embeddings(base),
         *(_rope(fields, base, kind) for kind in _ROPES),
         _window(fields, base),
+        *_experts(fields, base),
     )
 
 
@@ -163,3 +167,18 @@ def _window(fields: Any, base: Any) -> Variant:
         count = base.num_hidden_layers
         overrides["layer_types"] = [("sliding_attention", "full_attention")[i % 2] for i in range(count)]
     return Variant("sliding window", overrides)
+
+
+def _experts(fields: Any, base: Any) -> Iterator[Variant]:
+    """None for a configuration without experts: it has no such property."""
+    count = next((n for n in _EXPERTS if n in fields and isinstance(getattr(base, n, None), int)), None)
+    chosen = next((n for n in _CHOSEN if n in fields and isinstance(getattr(base, n, None), int)), None)
+    if count is None or chosen is None:
+        return
+    yield Variant("more experts", {count: 12, chosen: 3})
+    yield Variant("one expert a token", {chosen: 1})
+    if isinstance(getattr(base, "norm_topk_prob", None), bool):
+        name = "plain shares" if base.norm_topk_prob else "shares that sum to one"
+        yield Variant(name, {"norm_topk_prob": not base.norm_topk_prob})
+    if isinstance(getattr(base, "n_group", None), int) and isinstance(getattr(base, "topk_group", None), int):
+        yield Variant("groups of experts", {count: 16, "n_group": 4, "topk_group": 2})

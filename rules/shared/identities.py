@@ -21,6 +21,7 @@ def same_float32(x):
     x.to(torch.float32)
     x.to(dtype=torch.float32)
     x.float()
+    x.type(torch.float32)
 
 
 def same_cast(x, dtype):
@@ -97,6 +98,36 @@ def same_last_size(x):
     x.size(dim=-1)
 
 
+def same_softmax_in_float32(x):
+    torch.nn.functional.softmax(x, dim=-1, dtype=torch.float32)
+    torch.nn.functional.softmax(x, dim=-1, dtype=torch.float)
+    torch.nn.functional.softmax(x.to(torch.float32), dim=-1)
+    torch.nn.functional.softmax(x.float(), dim=-1)
+    torch.softmax(x, dim=-1, dtype=torch.float32)
+    torch.softmax(x.to(torch.float32), dim=-1)
+    torch.softmax(x.float(), dim=-1)
+
+
+def same_softmax(x):
+    torch.softmax(x, dim=-1)
+    torch.nn.functional.softmax(x, dim=-1)
+    x.softmax(dim=-1)
+    x.softmax(-1)
+
+
+def same_sigmoid(x):
+    x.sigmoid()
+    torch.sigmoid(x)
+    torch.nn.functional.sigmoid(x)
+
+
+def same_best(x, k):
+    torch.topk(x, k, dim=-1)
+    torch.topk(x, k=k, dim=-1)
+    x.topk(k, dim=-1)
+    x.topk(k=k, dim=-1)
+
+
 def same_flat_end(x):
     x.flatten(-2)
     x.flatten(start_dim=-2)
@@ -138,3 +169,7 @@ def proof_same_stack(draw):
 
 def proof_same_every(draw):
     return dict(x=draw.normal(2, 7, 64), n=draw.choice((1, 2, 3)))
+
+
+def proof_same_best(draw):
+    return dict(x=draw.normal(2, 7, 64), k=draw.choice((1, 2, 8)))

@@ -77,7 +77,7 @@ def why(ported: Ported) -> str:
 
 
 def write_rule(
-    folder: Path, text: str, name: str = "trial", declaration: str = 'Rule(site="*", unit="statements")'
+    folder: Path, text: str, name: str = "trial", declaration: str = 'Rule(edits=(Edit(site="*", unit="statements"),))'
 ) -> Path:
     """A rule file: `text` holds its functions."""
     folder.mkdir(exist_ok=True)

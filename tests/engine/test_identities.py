@@ -33,7 +33,7 @@ def found(folder, before: str, source: str, *, unit: str = "function", given: st
     (shared / "identities.py").write_text((shipped("rules") / "shared" / "identities.py").read_text())
     head = "import torch\n"
     text = f"def before({parameters}):\n{indent(before, '    ')}\n\n\ndef after({parameters}):\n    return 0\n"
-    write_rule(folder, text, declaration=f'Rule(site="*", unit="{unit}")')
+    write_rule(folder, text, declaration=f'Rule(edits=(Edit(site="*", unit="{unit}"),))')
     path = folder / "trial.py"
     path.write_text(path.read_text().replace("from porter.rule", head + "from porter.rule", 1))
     rules = load_rules(folder)

@@ -23,7 +23,9 @@ def found(tmp_path):
         parameters: str, before: str, source: str, *, unit: str = "statements", given: str = "x, y", more: str = ""
     ):
         text = f"def before({parameters}):\n{body(before)}\n\n\ndef after({parameters}):\n{body(before)}\n"
-        rule = loaded_rule(write_rule(tmp_path, text, declaration=f'Rule(site="*", unit="{unit}"{more})'))
+        rule = loaded_rule(
+            write_rule(tmp_path, text, declaration=f'Rule(edits=(Edit(site="*", unit="{unit}"),){more})')
+        )
         parsed = parse(f"def f({given}):\n{body(source)}\n", "source.py")
         assert isinstance(parsed, Tree), parsed
         return PatternMatcher(rule, rule.edits[0].patterns[0], parsed).find(parsed.functions["f"], unit)

@@ -10,15 +10,19 @@ from porter.rewrite import Ported
 from tests.engine.sources import accepted, free_standing, port, source_of, varied, write_rule
 from tests.engine.test_plan import MODEL, statements
 
-AT_KERNEL = 'Rule(site="attention.forward", answers=("kernel",))'
+AT_KERNEL = 'Rule(edits=(Edit(site="attention.forward"),), answers=("kernel",))'
 PORTED = ("one", AT_KERNEL, statements("x = first(p)", "x = fast(p)"))
 OTHER = ("two", AT_KERNEL, statements("x = elsewhere(p)", "x = fast(p)"))
 VERDICT = (
     "three",
-    'Rule(site="attention.forward", answers=("second",))',
+    'Rule(edits=(Edit(site="attention.forward"),), answers=("second",))',
     'def before(p):\n    """no op does\n    it"""\n    x = second(p)\n',
 )
-LAYER = ("four", 'Rule(site="layer.forward")', statements("return self.attn(p)", "return fast(p)", "self, p"))
+LAYER = (
+    "four",
+    'Rule(edits=(Edit(site="layer.forward"),))',
+    statements("return self.attn(p)", "return fast(p)", "self, p"),
+)
 
 
 @pytest.fixture
@@ -116,7 +120,7 @@ def test_strict_takes_verdicts():
 
 
 def test_what_a_rule_on_demand_answers_is_no_need(status):
-    demanded = ("two", 'Rule(site="attention.forward", answers=("other",), on_demand=True)', OTHER[2])
+    demanded = ("two", 'Rule(edits=(Edit(site="attention.forward"),), answers=("other",), on_demand=True)', OTHER[2])
     assert status(PORTED, demanded) == ("ported", ("one",), "")
 
 

@@ -63,7 +63,7 @@ def model_with(lines: list[str]) -> str:
 
 @pytest.fixture
 def ported(tmp_path):
-    declaration = 'Rule(site="attention.forward", private=("y",))'
+    declaration = 'Rule(edits=(Edit(site="attention.forward", private=("y",)),))'
 
     def run(lines: list[str], rule: str = RULE) -> Ported | Refused:
         write_rule(tmp_path / "rules", rule, "trial", declaration)
@@ -137,20 +137,24 @@ def test_parts_inside_parts_are_numbered_in_the_order_of_the_text():
 )  # fmt: skip
 def test_what_cannot_be_is_said_when_the_rule_is_read(tmp_path, old, new, says):
     assert old in RULE
-    path = write_rule(tmp_path, RULE.replace(old, new), "trial", 'Rule(site="*", private=("y",))')
+    path = write_rule(tmp_path, RULE.replace(old, new), "trial", 'Rule(edits=(Edit(site="*", private=("y",)),))')
     refused = load_rule(path)
     assert isinstance(refused, Refused) and says in refused.diagnostics[0].message
 
 
 def test_a_requirement_of_a_part_that_is_not_there_is_none(tmp_path):
-    declaration = 'Rule(site="attention.forward", private=("y",), attributes=("q_norm",), requires={"q_norm": "norm"})'
+    declaration = 'Rule(edits=(Edit(site="attention.forward", private=("y",)),), attributes=("q_norm",)'
+    declaration += ', requires={"q_norm": "norm"})'
     rule = RULE.replace("self.norm", "self.q_norm")
     norm = "def before(p):\n    return torch.rsqrt(p)\n\n\ndef after(p):\n    return fast(p)\n"
 
     def status(lines: list[str], *rules: str) -> str:
         write_rule(tmp_path / "rules", rule, "trial", declaration)
         write_rule(
-            tmp_path / "rules", norm, "norms", f'Rule(site="norm.{rules[0]}", unit="function", answers=("norm",))'
+            tmp_path / "rules",
+            norm,
+            "norms",
+            f'Rule(edits=(Edit(site="norm.{rules[0]}", unit="function"),), answers=("norm",))',
         )
         outcome = accepted(convert(free_standing(model_with(lines)), name="tiny", rules_directory=tmp_path / "rules"))
         return next(site for site in outcome.sites if site.kind == "attention").status
@@ -158,6 +162,6 @@ def test_a_requirement_of_a_part_that_is_not_there_is_none(tmp_path):
     assert status(["y = first(x)", *NORM, "z = last(y)"], "forward") == "ported"
     assert status(["y = first(x)", "z = last(y)"], "forward") == "ported"
     layer = "def before(self, p):\n    return self.attn(p)\n\n\ndef after(self, p):\n    return fast(p)\n"
-    write_rule(tmp_path / "rules", layer, "layers", 'Rule(site="layer.forward")')
+    write_rule(tmp_path / "rules", layer, "layers", 'Rule(edits=(Edit(site="layer.forward"),))')
     assert status(["y = first(x)", "z = last(y)"], "other") == "ported"
     assert status(["y = first(x)", *NORM, "z = last(y)"], "other") == "left"

@@ -71,8 +71,8 @@ def statements(old: str, new: str, parameters: str = "p") -> str:
     return f"def before({parameters}):\n    {old}\n\n\ndef after({parameters}):\n    {new}\n"
 
 
-ANY = 'Rule(site="*", unit="statements")'
-EXPRESSION = 'Rule(site="*", unit="expression")'
+ANY = 'Rule(edits=(Edit(site="*", unit="statements"),))'
+EXPRESSION = 'Rule(edits=(Edit(site="*", unit="expression"),))'
 FIRST = ("one", ANY, statements("x = first(p)", "x = fast(p)"))
 BOTH = ("two", ANY, statements("x = first(p)\n    x = second(x)", "x = both(p)"))
 
@@ -89,7 +89,9 @@ def test_two_rules_that_want_the_same_code_are_an_error_that_names_both(converte
 
 def test_the_rule_that_names_the_other_has_the_code(converted):
     name, _, functions = BOTH
-    ported = accepted(converted(FIRST, (name, 'Rule(site="*", unit="statements", supersedes=("one",))', functions)))
+    ported = accepted(
+        converted(FIRST, (name, 'Rule(edits=(Edit(site="*", unit="statements"),), supersedes=("one",))', functions))
+    )
     assert "x = both(x)" in ported.code and rules_of(ported) == {"two"}
 
 
@@ -112,17 +114,18 @@ def test_a_rule_may_match_inside_its_own_metavariable(converted):
 
 
 def test_a_rule_on_demand_is_not_applied_for_itself(converted):
-    alone = ("one", 'Rule(site="*", unit="statements", on_demand=True)', FIRST[2])
+    alone = ("one", 'Rule(edits=(Edit(site="*", unit="statements"),), on_demand=True)', FIRST[2])
     other = ("other", EXPRESSION, statements("third(p)", "quick(p)"))
     assert rules_of(accepted(converted(alone, other))) == {"other"}
 
 
-NEEDS = 'Rule(site="attention.forward", unit="statements", attributes=("norm",), requires={"norm": "needed"})'
+NEEDS = 'Rule(edits=(Edit(site="attention.forward", unit="statements"),), attributes=("norm",)'
+NEEDS += ', requires={"norm": "needed"})'
 NORMED = MODEL.replace("x = second(x)", "x = self.norm(x)")
 NEEDY = ("needy", NEEDS, statements("x = self.norm(p)", "x = self.norm(p, 1)", "self, p"))
 NEEDED = (
     "needed",
-    'Rule(site="*.forward", unit="function", on_demand=True)',
+    'Rule(edits=(Edit(site="*.forward", unit="function"),), on_demand=True)',
     statements("return torch.rsqrt(p)", "return fast_rsqrt(p)", "self, p"),
 )
 
@@ -287,12 +290,14 @@ NAMED = '\n    def other(self, x):\n        return getattr(self, "_norm")(x)\n'
 def test_a_private_method(converted, more, stays):
     model = MODEL.replace("        return torch.rsqrt(x)\n", HELPER + more)
     body = "def before(self, p):\n    return self._norm(p)\n\n\ndef after(self, p):\n    return fused(p)\n"
-    ported = accepted(converted(("one", 'Rule(site="*.forward", unit="function")', body), model=model))
+    ported = accepted(converted(("one", 'Rule(edits=(Edit(site="*.forward", unit="function"),))', body), model=model))
     assert ("def _norm" in ported.code) is stays
 
 
 def test_a_hook_that_calls_its_base_by_its_own_name_stays(converted):
     hook = "    def _init_weights(self, module):\n        super()._init_weights(module)\n"
     body = "def before(self, p):\n    return torch.rsqrt(p)\n\n\ndef after(self, p):\n    return fused(p)\n"
-    ported = accepted(converted(("one", 'Rule(site="norm.forward", unit="function")', body), model=MODEL + "\n" + hook))
+    ported = accepted(
+        converted(("one", 'Rule(edits=(Edit(site="norm.forward", unit="function"),))', body), model=MODEL + "\n" + hook)
+    )
     assert "def _init_weights" in ported.code

@@ -13,7 +13,7 @@ from porter.shipped import shipped
 from tests.engine.sources import convert_text, text_of
 
 GOOD = '''"""One rule"""
-rule = Rule(site="*", unit="statements")
+rule = Rule(edits=(Edit(site="*", unit="statements"),))
 
 
 def before(self, x):
@@ -40,14 +40,17 @@ def broken(name: str, text: str, line: int, says: str):
 BROKEN = [
     broken("a syntax error", edited(("def after(", "def after")), 9, "not valid Python"),
     broken(
-        "no rule at all", edited(('rule = Rule(site="*", unit="statements")', "other = 1")), 1, "`rule = Rule(...)`"
+        "no rule at all",
+        edited(('rule = Rule(edits=(Edit(site="*", unit="statements"),))', "other = 1")),
+        1,
+        "`rule = Rule(...)`",
     ),
     broken("no docstring", edited(('"""One rule"""\n', "")), 1, "docstring"),
     broken("no before", edited(("def before(", "def behind(")), 2, "no function `before`"),
     broken("no after", edited(("def after(", "def afterwards(")), 5, "`before` has no `after`"),
     broken(
         "no before of a named edit",
-        edited(('site="*", unit="statements"', 'edits=(Edit("init", site="*"),)')),
+        edited(('site="*", unit="statements"', '"init", site="*"')),
         2,
         "no function `before_init`",
     ),
@@ -64,13 +67,13 @@ BROKEN = [
     ),
     broken(
         "an unknown rule to supersede",
-        edited(('unit="statements"', 'unit="statements", supersedes=("nrom",)')),
+        edited(("),))", '),), supersedes=("nrom",))')),
         1,
         "no rule `nrom`",
     ),
     broken(
         "an unknown rule to require",
-        edited(('unit="statements"', 'unit="statements", requires={"norm": "nrom"}')),
+        edited(("),))", '),), requires={"norm": "nrom"})')),
         1,
         "no rule `nrom`",
     ),

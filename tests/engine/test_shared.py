@@ -32,7 +32,7 @@ FUSED = """def before(q, cos, sin):
 def after(q, cos, sin):
     q_embed = torch.ops.npu.rotary(q, cos, sin)
 """
-SITE = 'Rule(site="function", unit="statements")'
+SITE = 'Rule(edits=(Edit(site="function", unit="statements"),))'
 
 
 def folder_of(tmp_path: Path, functions: str, shared: str | bytes = SHARED_TEXT) -> Path:
@@ -60,7 +60,7 @@ def loaded(folder: Path) -> LoadedRule:
 def test_what_a_rule_takes_is_as_if_it_stood_there(tmp_path):
     rule = loaded(folder_of(tmp_path, TAKES + FUSED))
     assert [pattern.name for pattern in rule.given["rotate_half"]] == ["given_rotate_half"]
-    assert [pattern.name for pattern in rule.negatives] == ["not_negative"]
+    assert [pattern.name for pattern in rule.code.negatives] == ["not_negative"]
 
 
 def test_a_rule_converts_alike_whether_it_takes_a_spelling_or_holds_it(tmp_path):
@@ -126,7 +126,7 @@ BROKEN = [
     pytest.param(SHARED_TEXT.replace("def not_", "def not_ "), 11, "not valid Python", id="a syntax error"),
     pytest.param(b'"""\n\xff"""\n', 2, "not UTF-8", id="bytes that are no text"),
     pytest.param(SHARED_TEXT + "\n\ndef before(x):\n    y = x\n", 15, "`given_*` and `not_*`", id="a before"),
-    pytest.param(SHARED_TEXT + '\nrule = Rule(site="*")\n', 14, "`given_*` and `not_*`", id="a rule"),
+    pytest.param(SHARED_TEXT + '\nrule = Rule(edits=(Edit(site="*"),))\n', 14, "`given_*` and `not_*`", id="a rule"),
     pytest.param("from rules.shared.more import given_f\n" + SHARED_TEXT, 1, "`given_*` and `not_*`", id="taking"),
 ]
 
@@ -151,7 +151,7 @@ def test_a_rule_is_another_when_a_file_it_takes_from_is(tmp_path):
 def test_every_shipped_shared_function_is_taken():
     rules = load_rules(shipped("rules"), proving=True)
     assert not isinstance(rules, Refused)
-    every = [each for rule in rules for each in rule.taken]
+    every = [each for rule in rules for each in rule.code.taken]
     taken = {(each.file.display, function.name.value) for each in every for function in each.functions}
     files = {each.file.display: each.file for each in every}
     there = {path.name for path in (shipped("rules") / SHARED).glob("*.py")} - {FILE}

@@ -14,7 +14,7 @@ from tests.engine.test_plan import ANY, EXPRESSION, MODEL, statements
 
 RETURN = "        return softmax(self.q(x) + self.k(third(x)))\n"
 BODY = f"        x = first(x)\n        x = second(x)\n{RETURN}"
-PRIVATE = 'Rule(site="attention.forward", unit="statements", private=("y",))'
+PRIVATE = 'Rule(edits=(Edit(site="attention.forward", unit="statements", private=("y",)),))'
 HIDES = ("hides", PRIVATE, statements("y = first(p)", "y = other(p)"))
 
 

@@ -23,7 +23,7 @@ def code_of(tmp_path):
 
     def run(model: str, rule: str = RULE) -> str:
         compile(model, "model", "exec")
-        write_rule(tmp_path / "rules", rule, "fuse", 'Rule(site="*.forward", unit="function")')
+        write_rule(tmp_path / "rules", rule, "fuse", 'Rule(edits=(Edit(site="*.forward", unit="function"),))')
         code = accepted(convert(free_standing(model), name="tiny", rules_directory=tmp_path / "rules")).code
         compile(code, "port", "exec")
         assert undefined(code) <= {*undefined(model), "fused"}

@@ -5,11 +5,20 @@ import pytest
 from porter.diagnostics import Refused
 from porter.lowering.arrived import Argument, Made, lost
 from porter.lowering.process import ask
-from tests.npu.test_conformance import ATTENTION, BF16, FULL, LONG, call, spelt, t
+from tests.npu.test_conformance import ATTENTION, BF16, EXPERTS, FULL, LONG, OTHERS, call, spelt, t
 
 X, TABLE, SHARED, MATRIX = t(2, 7, 4, 64), t(2, 7, 1, 64), t(1, 7, 1, 64), t(64, 64)
 STATES = t(2, 7, 8, 64, dtype=BF16)
 MASKED = {"num_heads": 8, "input_layout": "BSND", "atten_mask": t(2, 1, 7, 7, dtype="bool")}
+
+NODES = {
+    "npu_moe_gating_top_k_softmax": "MoeGatingTopKSoftmax",
+    "npu_moe_gating_top_k": "MoeGatingTopK",
+    "npu_moe_init_routing_v2": "MoeInitRoutingV3",
+    "npu_grouped_matmul": "GroupedMatmul",
+    "npu_moe_finalize_routing": "MoeFinalizeRoutingV2",
+}
+EVERYTHING_ADDED = next(made for made in EXPERTS if made["op"] == "npu_moe_finalize_routing" and made["args"][1])
 
 ARRIVE = [
     (call("npu_rotary_mul", X, TABLE, TABLE), "RotaryMul"),
@@ -17,6 +26,7 @@ ARRIVE = [
     (call("npu_rotary_mul", X, TABLE, TABLE, "half", MATRIX), "RotaryPositionEmbedding"),
     (call("npu_rotary_mul", X, SHARED, SHARED, "interleave", MATRIX), "RotaryPositionEmbedding"),
     (call("npu_rotary_mul", X, TABLE, TABLE, rotate=MATRIX), "RotaryPositionEmbedding"),
+    (call("npu_interleave_rope", t(2, 4, 7, 64), t(2, 1, 7, 64), t(2, 1, 7, 64)), "InterleaveRope"),
     (call("npu_geglu", t(2, 7, 64)), "GeGluV2"),
     (call("npu_geglu", t(2, 7, 64), -1, 0, True), "GeGluV2"),
     (call("npu_geglu", t(6, 8, dtype=FULL), 0, 1, True), "GeGluV2"),
@@ -26,7 +36,10 @@ ARRIVE = [
     (call("npu_add_rms_norm", t(2, 64), t(2, 64), t(64), 1e-5), "AddRmsNorm"),
     (call("scatter_update", t(2, 16, 2, 64), t(2, dtype=LONG), t(2, 3, 2, 64), 1), "Scatter"),
     (call("npu_fused_infer_attention_score", STATES, STATES, STATES, **MASKED), "FusedInferAttentionScore"),
-    *((made, "FusedInferAttentionScore") for made in (*ATTENTION[:2], ATTENTION[-1])),
+    *((made, "FusedInferAttentionScore") for made in (*ATTENTION[:2], *ATTENTION[-3:])),
+    *((made, "ClippedSwiglu") for made in OTHERS if made["op"] == "npu_clipped_swiglu"),
+    *((made, NODES[made["op"]]) for made in EXPERTS if made is not EVERYTHING_ADDED),
+    (EVERYTHING_ADDED, "MoeFinalizeRouting"),
 ]  # fmt: skip
 
 DROPPED = (
@@ -54,6 +67,12 @@ def made_here(wheel):
 @pytest.mark.parametrize("index", range(len(ARRIVE)), ids=[spelt(made) for made, _ in ARRIVE])
 def test_what_arrives_lowers(made_here, index):
     assert ARRIVE[index][1] in made_here[index].get("nodes", ()), made_here[index]
+
+
+def test_lists_that_a_grouped_product_is_called_without_cost_no_kernel(made_here):
+    found = [made_here[index]["nodes"] for index, (_, kind) in enumerate(ARRIVE) if kind == "GroupedMatmul"]
+    without_bias, with_bias = ([*["Data"] * inputs, "GroupedMatmul", "NetOutput"] for inputs in (3, 4))
+    assert found == [*[without_bias] * 6, with_bias]
 
 
 def test_interleave_without_a_matrix_stops_the_lowering_for_a2(made_here):

@@ -7,17 +7,17 @@ from porter.lowering.count import Phase, Place, phase, unconverted
 FILE = "/ports/modeling_toy.py"
 
 
-def node(kind, line=None, weight=False, deeper=None):
+def node(kind, line=None, folded=False, deeper=None):
     frames = [["/library/wrapper.py", 1]]
     if line is not None:
         frames.append([FILE, line])
     if deeper is not None:
         frames.append(["/runtime/masks.py", deeper])
-    return {"type": kind, "weight": weight, "op": "", "frames": frames}
+    return {"type": kind, "folded": folded, "op": "", "frames": frames}
 
 
 def graph(layers, extra=()):
-    a_layer = [node("MatMul", 20), node("Transpose", 20, weight=True), node("Reshape", 21), node("Const"), *extra]
+    a_layer = [node("MatMul", 20), node("Transpose", 20, folded=True), node("Reshape", 21), node("Const"), *extra]
     return [node("Data"), node("GatherV2", 10), *(a_layer * layers), node("MatMul", 30), node("NetOutput")]
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from porter.diagnostics import Refused
@@ -40,6 +44,33 @@ def replaced(monkeypatch):
         monkeypatch.setitem(FIND, level, lambda task: function())
 
     return replace
+
+
+def is_running(pid):
+    """A process that has ended and waits for its parent counts as ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def hang(tmp_path, monkeypatch):
+    """Hangs; to whoever waits for it hours go by at every look, so that no test waits and nothing else is late."""
+    note, now, hours = tmp_path / "hangs", time.monotonic, [0]
+
+    def monotonic():
+        if note.exists() and is_running(int(note.read_text() or 0)):
+            hours[0] += 1
+        return now() + 3600 * hours[0]
+
+    def hang():
+        note.write_text(str(os.getpid()))
+        time.sleep(9999)
+
+    monkeypatch.setattr("porter.matrix.processes.time", SimpleNamespace(monotonic=monotonic))
+    return hang
 
 
 @pytest.fixture

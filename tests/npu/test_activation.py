@@ -1,4 +1,4 @@
-"""npu_swiglu and npu_geglu against plain torch."""
+"""npu_swiglu, npu_clipped_swiglu and npu_geglu against plain torch."""
 
 import math
 
@@ -31,6 +31,52 @@ def test_swiglu_rounds_once():
     wide_gate, wide_up = x.float().chunk(2, -1)
     assert torch.equal(y, (silu(wide_gate) * wide_up).bfloat16())
     assert not torch.equal(y, silu(gate) * up)
+
+
+def clipped(gate, up, alpha, limit, bias):
+    """In Python's own double precision, one element."""
+    gate, up = min(gate, limit), max(-limit, min(up, limit))
+    return gate / (1 + math.exp(-alpha * gate)) * (up + bias)
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+@pytest.mark.parametrize("options", [{}, {"alpha": 1.1, "limit": 1.5, "bias": 0.25}])
+@pytest.mark.parametrize("dim", [-1, 1, 0])
+def test_clipped_swiglu(dtype, dim, options, interleaved, no_worse):
+    x = (torch.randn(4, 6, 32) * 4).to(dtype)
+    alpha, limit, bias = (options.get(name, of) for name, of in (("alpha", 1.702), ("limit", 7.0), ("bias", 1.0)))
+    flat = x.flatten(dim % 3).view(*x.shape[: dim % 3], -1)
+    gate, up = (flat[..., ::2], flat[..., 1::2]) if interleaved else flat.chunk(2, -1)
+    pairs = zip(gate.double().flatten().tolist(), up.double().flatten().tolist(), strict=True)
+    truth = torch.tensor([clipped(*pair, alpha, limit, bias) for pair in pairs], dtype=torch.float64)
+    bounded, other = gate.clamp(max=limit), up.clamp(-limit, limit)
+    eager = (other + bias) * (bounded * torch.sigmoid(bounded * alpha))
+    shape = list(x.shape)
+    shape[dim] //= 2
+    found = torch_npu.npu_clipped_swiglu(x, dim=dim, interleaved=interleaved, **options)
+    if dtype is torch.float32:  # another order of the same factors
+        torch.testing.assert_close(found.double(), truth.view(shape), rtol=1e-6, atol=1e-7)
+    else:
+        no_worse(found, eager.contiguous().view(shape), truth.view(shape))
+
+
+def test_clipped_swiglu_golden():
+    """Worked out by hand: gate is clamped from above alone, up from both sides."""
+    x = torch.tensor([[9.0, -9.0, -9.0, 9.0, 1.0, 2.0]])
+    first, second, third = torch_npu.npu_clipped_swiglu(x)[0].tolist()
+    assert first == pytest.approx(7 / (1 + math.exp(-1.702 * 7)) * (-7 + 1))
+    assert second == pytest.approx(-9 / (1 + math.exp(1.702 * 9)) * (7 + 1))
+    assert third == pytest.approx(1 / (1 + math.exp(-1.702)) * (2 + 1))
+    halves = torch.tensor([[9.0, -9.0, 1.0, -9.0, 9.0, 2.0]])
+    assert torch.equal(torch_npu.npu_clipped_swiglu(halves, interleaved=False), torch_npu.npu_clipped_swiglu(x))
+
+
+def test_clipped_swiglu_leaves_rows_beyond_the_groups():
+    x = torch.randn(5, 8)
+    whole = torch_npu.npu_clipped_swiglu(x)
+    for groups, rows in (([1, 2], 3), ([0, 0], 0), ([3, 9], 5)):
+        found = torch_npu.npu_clipped_swiglu(x, group_index=torch.tensor(groups))
+        assert torch.equal(found[:rows], whole[:rows]) and found[rows:].isnan().all()
 
 
 def by_formula(x, approximate):

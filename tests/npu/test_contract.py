@@ -44,13 +44,13 @@ def tnd(lengths=(2, 4), kv_lengths=(2, 4), size=128, **options):
                   actual_seq_lengths_kv=kv_lengths, **options)  # fmt: skip
 
 
-def put(*arguments, op="scatter_update_"):
-    return lambda: getattr(torch_npu, op)(*arguments)
+def put(*arguments, op="scatter_update_", **options):
+    return lambda: getattr(torch_npu, op)(*arguments, **options)
 
 
 SQUARE = torch.ones(2048, 2048, dtype=torch.bool)
 I2 = torch.zeros(2, dtype=torch.int64)
-ND = "npu_scatter_nd_update_"
+ND, CLIPPED = "npu_scatter_nd_update_", "npu_clipped_swiglu"
 
 REFUSED = [
     # npu_rms_norm, npu_gemma_rms_norm
@@ -82,6 +82,16 @@ REFUSED = [
     (A2, put(t(*[2] * 9), op="npu_geglu"), "npu_geglu: input must have 1 to 8 dimensions, got 9"),
     (A2, put(t(2, 8, dtype=f64), op="npu_geglu"), "npu_geglu: input must be one of"),
     (ASCEND_310P, put(t(2, 8, dtype=bf16), op="npu_geglu"), "input must not be torch.bfloat16 on Ascend310P"),
+    # npu_clipped_swiglu
+    (A2, put(t(2, 7), op=CLIPPED), "npu_clipped_swiglu: x must have an even size along dim -1, got (2, 7)"),
+    (A2, put(t(8), op=CLIPPED), "npu_clipped_swiglu: x must have 2 to 8 dimensions, got 1 (8,)"),
+    (A2, put(t(4, 8).t(), op=CLIPPED), "npu_clipped_swiglu: x must be contiguous, got strides (1, 8)"),
+    (A2, put(t(2, 8, dtype=f64), op=CLIPPED), "npu_clipped_swiglu: x must be one of"),
+    (A2, put(t(2, 8), op=CLIPPED, dim=2), "npu_clipped_swiglu: dim must be in [-2, 1], got 2"),
+    (A2, put(t(2, 8), op=CLIPPED, limit=0.0), "npu_clipped_swiglu: limit must be over 0, got 0.0"),
+    (A2, put(t(2, 8), op=CLIPPED, group_index=I2.int()), "npu_clipped_swiglu: group_index must be one of torch.int64"),
+    (A2, put(t(2, 8), op=CLIPPED, group_index=I2[None]), "npu_clipped_swiglu: group_index must have 1 dimensions"),
+    (ASCEND_310P, put(t(2, 8, dtype=fp16), op=CLIPPED), "the chip must be one of Ascend910B, Ascend910_93, Ascend950"),
     # npu_rotary_mul
     (A2, rotary(t(2, 3, 4, 896), t(2, 3, 1, 896)), "npu_rotary_mul: input must have an even D < 896, got D=896"),
     (A2, rotary(t(2, 3, 4, 15), t(2, 3, 1, 15)), "even D < 896, got D=15"),

@@ -8,14 +8,13 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from porter.npu import ContractError, attention_product, attention_step, implemented, scatter, torch_npu
 from porter.npu.scatter import write_runs_at_once
 from tests.error_rule import no_further
 from tests.npu.test_attention import brute, roundings
-from tests.npu.test_schema import OPCHECKS
-
-OPTIONS = {"npu_fused_infer_attention_score": {"num_heads": 4, "num_key_value_heads": 2, "input_layout": "BSH"}}
+from tests.npu.test_schema import OPCHECKS, OPTIONS
 
 
 class Seen(TorchDispatchMode):
@@ -43,11 +42,11 @@ def cases():
 def test_both_ways_compute_the_same(name, make, options):
     torch.manual_seed(3)
     arguments = make()
-    copied = [argument.clone() if isinstance(argument, torch.Tensor) else argument for argument in arguments]
+    copied = tree_map_only(torch.Tensor, torch.clone, arguments)
     with torch.no_grad():
         ours, op = getattr(torch_npu, name)(*arguments, **options), getattr(torch.ops.npu, name)(*copied, **options)
     torch.testing.assert_close(ours, op, atol=0, rtol=0)
-    torch.testing.assert_close(arguments, tuple(copied), atol=0, rtol=0)
+    torch.testing.assert_close(arguments, copied, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("name", implemented())
@@ -140,13 +139,11 @@ def test_on_another_device_a_kernel_waits_for_no_value(name, make, options):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"npu::{name}", "CUDA")
     drawn = make()
     with FakeTensorMode() as mode:
-        arguments = [
-            torch.empty(argument.shape, dtype=argument.dtype, device="cuda") if isinstance(argument, torch.Tensor)
-            else argument
-            for argument in drawn
-        ]  # fmt: skip
+        arguments, options = tree_map_only(
+            torch.Tensor, lambda drawn: torch.empty(drawn.shape, dtype=drawn.dtype, device="cuda"), (drawn, options)
+        )
         result = getattr(torch_npu, name).__wrapped__(*arguments, **options)
-    for tensor in result if isinstance(result, tuple) else (result,):
+    for tensor in result if isinstance(result, (tuple, list)) else (result,):
         assert tensor.fake_mode is mode and tensor.device.type == "cuda"
 
 

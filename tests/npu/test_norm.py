@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from porter.npu import chip, torch_npu
+from porter.npu import ContractError, chip, torch_npu
 from tests.error_rule import no_further
 
 
@@ -76,6 +76,17 @@ def test_add_rms_norm_on_a2_is_llama_s_eager_code_to_the_bit(dtype):
     assert torch.equal(x, x1 + x2)
     assert torch.equal(y, eager_norm(x1 + x2, gamma))
     assert rstd.shape == (2, 7, 1) and rstd.dtype == torch.float32
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_add_rms_norm_cast_is_add_rms_norm_with_a_cast_behind_it(half):
+    x1, x2, gamma = (torch.randn(*shape).to(half) for shape in ((2, 7, 256), (2, 7, 256), (256,)))
+    wide, *rest = torch_npu.npu_add_rms_norm_cast(x1, x2, gamma, 1e-5)
+    alone = torch_npu.npu_add_rms_norm(x1, x2, gamma, 1e-5)
+    assert wide.dtype == torch.float32 and torch.equal(wide, alone[0].float())
+    assert all(map(torch.equal, rest, alone))
+    with pytest.raises(ContractError, match="npu_add_rms_norm_cast: x1 must be one of"):
+        torch_npu.npu_add_rms_norm_cast(x1.float(), x2.float(), gamma.float())
 
 
 @pytest.mark.parametrize("name", ["Ascend910B", "Ascend910_93"])

@@ -27,12 +27,16 @@ SCHEMAS = {
     "npu_rms_norm": f"(Tensor input, Tensor gamma, {EPSILON}) -> (Tensor, Tensor)",
     "npu_gemma_rms_norm": f"(Tensor input, Tensor gamma, {EPSILON}) -> (Tensor, Tensor)",
     "npu_add_rms_norm": f"(Tensor x1, Tensor x2, Tensor gamma, {EPSILON}) -> (Tensor, Tensor, Tensor)",
+    "npu_add_rms_norm_cast": f"(Tensor x1, Tensor x2, Tensor gamma, {EPSILON}) -> (Tensor, Tensor, Tensor, Tensor)",
     "npu_rotary_mul": '(Tensor input, Tensor r1, Tensor r2, str rotary_mode="half", Tensor? rotate=None) -> Tensor',
     "npu_apply_rotary_pos_emb": '(Tensor query, Tensor key, Tensor cos, Tensor sin, str layout="BSND", '
     'str rotary_mode="half") -> (Tensor, Tensor)',
+    "npu_interleave_rope": "(Tensor x, Tensor cos, Tensor sin) -> Tensor",
     "npu_fused_infer_attention_score": ATTENTION,
     "npu_swiglu": "(Tensor input, int dim=-1) -> Tensor",
     "npu_geglu": "(Tensor input, int dim=-1, int approximate=1, bool activate_left=False) -> (Tensor, Tensor)",
+    "npu_clipped_swiglu": "(Tensor x, *, Tensor? group_index=None, int dim=-1, float alpha=1.702, float limit=7., "
+    "float bias=1., bool interleaved=True) -> Tensor",
     "scatter_update": "(Tensor input, Tensor indices, Tensor updates, int axis) -> Tensor",
     "scatter_update_": "(Tensor(a!) input, Tensor indices, Tensor updates, int axis) -> Tensor(a!)",
     "npu_scatter_nd_update": "(Tensor input, Tensor indices, Tensor updates) -> Tensor",
@@ -43,6 +47,24 @@ SCHEMAS = {
     "int antiquant_group_size=0, int comm_turn=0, int[]? group_sizes=None, int? y_dtype=None, int? x1_dtype=None, "
     "int? x2_dtype=None, int? dequant_scale_dtype=None, int? pertoken_scale_dtype=None, int comm_quant_mode=0, "
     "str? comm_mode=None) -> Tensor",
+    "npu_moe_gating_top_k_softmax": "(Tensor x, Tensor? finished=None, int k=1) -> (Tensor, Tensor, Tensor)",
+    "npu_moe_gating_top_k": "(Tensor x, int k, *, Tensor? bias=None, Tensor? input_ids=None, Tensor? tid2eid=None, "
+    "int k_group=1, int group_count=1, int group_select_mode=0, int renorm=0, int norm_type=0, bool out_flag=False, "
+    "float routed_scaling_factor=1., float eps=9.9999999999999995e-21) -> (Tensor, Tensor, Tensor)",
+    "npu_moe_init_routing_v2": "(Tensor x, Tensor expert_idx, *, Tensor? scale=None, Tensor? offset=None, "
+    "int active_num=-1, int expert_capacity=-1, int expert_num=-1, int drop_pad_mode=0, int expert_tokens_num_type=0, "
+    "bool expert_tokens_num_flag=False, int quant_mode=-1, int[2] active_expert_range=[], int row_idx_type=0, "
+    "int? x_dtype=None) -> (Tensor, Tensor, Tensor, Tensor)",
+    "npu_grouped_matmul": "(Tensor[] x, Tensor[] weight, *, Tensor[]? bias=None, Tensor[]? scale=None, "
+    "Tensor[]? offset=None, Tensor[]? antiquant_scale=None, Tensor[]? antiquant_offset=None, "
+    "Tensor[]? per_token_scale=None, Tensor? group_list=None, Tensor[]? activation_input=None, "
+    "Tensor[]? activation_quant_scale=None, Tensor[]? activation_quant_offset=None, int? split_item=0, "
+    "int? group_type=None, int? group_list_type=0, int? act_type=0, int[]? tuning_config=None, "
+    "int? output_dtype=None, int? x_dtype=None, int? weight_dtype=None, int? scale_dtype=None, "
+    "int? per_token_scale_dtype=None) -> Tensor[]",
+    "npu_moe_finalize_routing": "(Tensor expanded_permuted_rows, Tensor? skip1, Tensor? skip2, Tensor? bias, "
+    "Tensor? scales, Tensor expanded_src_to_dst_row, Tensor? export_for_source_row, int? drop_pad_mode=0, "
+    "int? k=1) -> Tensor",
 }
 
 half = torch.bfloat16
@@ -51,13 +73,33 @@ OPCHECKS = {
     "npu_rms_norm": lambda: (torch.randn(2, 3, 16), torch.randn(16)),
     "npu_gemma_rms_norm": lambda: (torch.randn(2, 3, 16, dtype=half), torch.randn(16)),
     "npu_add_rms_norm": lambda: (torch.randn(2, 3, 16), torch.randn(2, 3, 16), torch.randn(16)),
+    "npu_add_rms_norm_cast": lambda: (
+        torch.randn(2, 3, 16, dtype=half), torch.randn(2, 3, 16, dtype=half), torch.randn(16, dtype=half)),
     "npu_rotary_mul": lambda: (torch.randn(2, 3, 4, 8), torch.randn(2, 3, 1, 8), torch.randn(2, 3, 1, 8)),
+    "npu_interleave_rope": lambda: (torch.randn(2, 3, 4, 64), torch.randn(2, 1, 4, 64), torch.randn(2, 1, 4, 64)),
     "npu_swiglu": lambda: (torch.randn(2, 3, 16), -1),
     "npu_geglu": lambda: (torch.randn(2, 3, 16, dtype=half), -1, 1, True),
+    "npu_clipped_swiglu": lambda: (torch.randn(2, 3, 16, dtype=half),),
     "npu_fused_infer_attention_score": lambda: (
         torch.randn(2, 3, 32), torch.randn(2, 5, 16), torch.randn(2, 5, 16)),
     "scatter_update": lambda: (torch.zeros(2, 8, 4), POSITIONS, torch.randn(2, 3, 4), 1),
     "npu_scatter_nd_update": lambda: (torch.zeros(8, 4), POSITIONS[:, None], torch.randn(2, 4)),
+    "npu_moe_gating_top_k_softmax": lambda: (torch.randn(5, 4), None, 2),
+    "npu_moe_gating_top_k": lambda: (torch.randn(5, 12, dtype=half), 2),
+    "npu_moe_init_routing_v2": lambda: (torch.randn(3, 8), torch.tensor([[3, 0], [0, 1], [3, 1]], dtype=torch.int32)),
+    "npu_grouped_matmul": lambda: ([torch.randn(6, 8)], [torch.randn(3, 8, 4)]),
+    "npu_moe_finalize_routing": lambda: (
+        torch.randn(6, 8), None, None, None, torch.randn(3, 2), torch.tensor([4, 0, 1, 2, 5, 3], dtype=torch.int32),
+        None, 2),
+}  # fmt: skip
+OPTIONS = {
+    "npu_fused_infer_attention_score": {"num_heads": 4, "num_key_value_heads": 2, "input_layout": "BSH"},
+    "npu_moe_gating_top_k": {"group_count": 3, "k_group": 2, "group_select_mode": 1, "norm_type": 1, "out_flag": True},
+    "npu_moe_init_routing_v2": {
+        "scale": torch.arange(3.0), "active_num": 6, "expert_num": 4, "expert_tokens_num_type": 1,
+        "expert_tokens_num_flag": True, "active_expert_range": [0, 4]},
+    "npu_grouped_matmul": {
+        "group_list": torch.tensor([4, 0, 2]), "split_item": 2, "group_type": 0, "group_list_type": 1},
 }  # fmt: skip
 
 
@@ -76,7 +118,7 @@ def test_every_op_has_a_schema_here_and_a_name_in_the_stand_in() -> None:
 @pytest.mark.parametrize("name", OPCHECKS)
 @pytest.mark.filterwarnings("ignore")
 def test_opcheck(name: str) -> None:
-    options = {"num_heads": 4, "num_key_value_heads": 2} if "attention" in name else {}
+    options = OPTIONS.get(name, {})
     tests = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
     torch.library.opcheck(getattr(torch.ops.npu, name).default, OPCHECKS[name](), options, test_utils=tests)
 

@@ -1,4 +1,5 @@
-"""Two processes, once for all cases; no port for the rendezvous, bounded in time, children ended by their own pid."""
+"""Two processes, once for all cases and all workers of a run; no port for the rendezvous, bounded in time, children
+ended by their own pid."""
 
 import importlib.util
 import os
@@ -6,11 +7,12 @@ import time
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import multiprocessing
 
 from tests.parallel import tiny, two_ranks
 
-LIMIT = 240  # seconds; half a minute on two idle cores
+LIMIT = 3600  # seconds; half a minute on two idle cores. A rank that fails ends the other at once
 
 
 def start_two(entry, folder, limit):
@@ -35,9 +37,20 @@ def ranks(tmp_path_factory):
         if os.environ.get("CI") == "true":
             pytest.fail("DeepSpeed is missing, and in CI tensor parallelism is to be shown: pip install 'porter[tp]'")
         pytest.skip("needs DeepSpeed: pip install 'porter[tp]'")
-    folder = tmp_path_factory.mktemp("ranks")
-    start_two(two_ranks.run, folder, LIMIT)
-    return [torch.load(folder / f"rank{rank}.pt") for rank in range(two_ranks.WORLD)]
+    folder = of_the_whole_run(tmp_path_factory) / "ranks"
+    with FileLock(f"{folder}.lock"):  # every worker would start two processes more, and none would be done in time
+        if not folder.exists():
+            folder.mkdir()
+            start_two(two_ranks.run, folder, LIMIT)
+    files = [folder / f"rank{rank}.pt" for rank in range(two_ranks.WORLD)]
+    assert all(file.exists() for file in files), "the two ranks were started by another worker, and failed there"
+    return [torch.load(file) for file in files]
+
+
+def of_the_whole_run(tmp_path_factory):
+    """A folder that the workers of pytest-xdist share, if there are any."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
 
 
 @pytest.fixture(scope="session")

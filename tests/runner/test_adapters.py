@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from porter.parallel import CannotShard, shard
 from porter.runner import CannotRun, LlmModelRunner
 from tests.parallel import tiny
-from tests.runtime.adapter_kinds import KINDS, load_on, lora, put_on, write_adapter
+from tests.runtime.adapter_kinds import KINDS, RARER, SEVEN, load_on, lora, put_on, write_adapter
 
 PROMPTS = ["def parse(text):", "Where", "return the tree, and the positions of its nodes"]
 
@@ -119,6 +119,19 @@ def test_an_adapter_of_other_names(runner, adapted):
     assert "not found in the base model" in refusal(runner, folder).message
 
 
+@pytest.mark.parametrize(("entries", "known"), [({"new_way": 1}, False), ({"enable_lora": None, "odd": []}, True)])
+def test_an_entry_that_peft_would_drop(runner, adapted, entries, known):
+    folder, expected = adapted(lora())
+    written = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**written, **entries, "peft_version": "99.0"}))
+    if known:
+        answers = runner(adapter=folder).execute_model(PROMPTS)
+        assert [answer.token_ids for answer in answers] == expected
+        return
+    diagnostic = refusal(runner, folder)
+    assert diagnostic.code == "P094" and "new_way" in diagnostic.message
+
+
 NOT_MERGED = {
     "a prompt": (KINDS["a prompt"], "PROMPT_TUNING adds to the prompt"),
     "a prefix": (lambda: peft.PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"), "PREFIX_TUNING adds"),
@@ -128,6 +141,10 @@ NOT_MERGED = {
     ),
     "layers repeated": (lambda: lora(layer_replication=[(0, 2), (1, 2)]), "changes the layers"),
     "biases of its own": (KINDS["LoRA with biases of its own"], "lora_bias"),
+    "a shadow": (RARER["a shadow"], "cannot be merged into the base model"),
+    "HiRA": (RARER["HiRA"], "whose weights are not read yet"),
+    "SHiRA": (RARER["SHiRA"], "whose weights are not read yet"),
+    "WaveFT": (RARER["WaveFT"], "whose weights are not read yet"),
     "activated": (lambda: lora(alora_invocation_tokens=[5, 6], task_type="CAUSAL_LM"), "does not support merging"),
 }
 
@@ -175,8 +192,10 @@ def test_it_is_in_the_weights_before_they_are_split_over_ranks(runner, adapted, 
     assert torch.equal(seen[0], torch.cat(rows))
 
 
-def test_a_model_with_an_adapter_is_not_split_over_ranks():
+@pytest.mark.parametrize("targets", [SEVEN, ["o_proj"]], ids=["all seven", "o_proj"])
+@pytest.mark.parametrize("around", [False, True], ids=["on it", "around it"])
+def test_a_model_with_an_adapter_is_not_split_over_ranks(around, targets):
     port = tiny.port()
-    put_on(port, lora())
+    put_on(torch.nn.ModuleList([port]) if around else port, lora(targets))
     with pytest.raises(CannotShard, match="merge them into the weights first"):
         shard(port, "llama2", 2)

@@ -214,6 +214,14 @@ CONFIGURATIONS = {
     "no key-value heads": (config(num_key_value_heads=0), "makes no model of this port"),
     "a padding token outside": (config(pad_token_id=10**6), "Padding_idx"),
     "an attention there is not": (config(_attn_implementation="spiral"), "spiral"),
+    "tuples": (config(return_dict=False), "generates from named outputs only"),
+    "no causality": (config(is_causal=False), "what this port does not compute: is_causal=False"),
+    "a window that its masks lack": (config(sliding_window=3), "the source's cache keeps fewer tokens"),
+    "chunks that its masks lack": (config(attention_chunk_size=3), "the source's cache keeps fewer tokens"),
+    "a layer that keeps no states": (
+        config(layer_types=["linear_attention", "full_attention"]), "this model has linear_attention layers"
+    ),
+    "a window of no size": (config(layer_types=["sliding_attention", "full_attention"]), "attribute 'sliding_window'"),
 }
 
 
@@ -224,6 +232,16 @@ def test_a_configuration_that_makes_no_model_is_blamed_and_nothing_else(runner, 
     with pytest.raises(CannotRun, match=re.escape(said)) as refused:
         runner(damaged).execute_model("a prompt")
     assert refused.value.diagnostic.code == "P133" and refused.value.diagnostic.help
+
+
+@pytest.mark.parametrize("changes", [{"output_attentions": True}, {"sliding_window": 4096}], ids=str)
+def test_an_entry_that_changes_no_token(runner, damaged, changes):
+    expected = runner(damaged).execute_model("the license")
+    config(**changes)(damaged)
+    for mode in ("eager", "dynamo"):
+        made = runner(damaged, backend="eager")
+        made.execute_mode = mode
+        assert made.execute_model("the license")[0].token_ids == expected[0].token_ids
 
 
 def test_float64_weights_run_in_the_dtype_that_is_given(runner, damaged):

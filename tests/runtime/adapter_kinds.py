@@ -48,6 +48,34 @@ KINDS = {
     "an encoded prompt": lambda: peft.PromptEncoderConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"),
 }
 
+# kinds that are used less, whose tests are fewer
+RARER = {
+    "OLoRA": lambda: lora(init_lora_weights="olora"),
+    "orthogonal LoRA": lambda: lora(init_lora_weights="orthogonal"),
+    "DoRA on embeddings": lambda: lora([*SEVEN, "embed_tokens"], use_dora=True, use_rslora=True),
+    "LoRA of ranks by path": lambda: lora(
+        rank_pattern={r".*\.0\.self_attn\.k_proj": 8}, alpha_pattern={"^model.layers.0.mlp.gate_proj": 9}
+    ),
+    "LoRA by layers and pattern": lambda: lora(layers_to_transform=[0, 2], layers_pattern="layers"),
+    "activated LoRA": lambda: lora(alora_invocation_tokens=[5, 9], task_type="CAUSAL_LM"),
+    "C3A": lambda: peft.C3AConfig(target_modules=SEVEN, block_size=8),
+    "DEFT": lambda: peft.DeftConfig(target_modules=SEVEN, r=4),
+    "DeLoRA": lambda: peft.DeloraConfig(target_modules=SEVEN, r=4),
+    "FourierFT": lambda: peft.FourierFTConfig(target_modules=SEVEN, n_frequency=50),
+    "GraLoRA": lambda: peft.GraloraConfig(target_modules=SEVEN, r=4),
+    "HiRA": lambda: peft.HiraConfig(target_modules=SEVEN, r=4),
+    "HRA": lambda: peft.HRAConfig(target_modules=SEVEN, r=4),
+    "MiSS": lambda: peft.MissConfig(target_modules=SEVEN, r=4),
+    "OSF": lambda: peft.OSFConfig(target_modules=SEVEN),
+    "RandLoRA": lambda: peft.RandLoraConfig(target_modules=SEVEN, r=4),
+    "RoAd": lambda: peft.RoadConfig(target_modules=SEVEN, group_size=8),
+    "SHiRA": lambda: peft.ShiraConfig(target_modules=SEVEN, r=4),
+    "VBLoRA": lambda: peft.VBLoRAConfig(target_modules=SEVEN, vector_length=4, num_vectors=16, r=4),
+    "WaveFT": lambda: peft.WaveFTConfig(target_modules=SEVEN, n_frequency=50),
+    "a context prompt": lambda: peft.CPTConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+    "a shadow": lambda: peft.ShadowConfig(task_type="CAUSAL_LM"),
+}
+
 
 def put_on(model, config, seed=1):
     """PEFT's model around `model`, every weight of the adapter moved away from where it does nothing."""

@@ -62,7 +62,8 @@ def ours(window, config, batch, queries, mask, cache, position_ids=None):
         assert queries == 1 and cache is not None and (mask is None or mask.all())
         slots, written = cache.get_mask_sizes(queries, 0)[0], cache.get_seq_length() + 1
         return (torch.arange(slots) >= written).expand(batch, 1, 1, -1)
-    (masked,) = masked
+    assert masked.window == window
+    masked = masked.masked
     assert masked.dtype == torch.bool and masked.is_contiguous()
     assert masked.shape[0] in (1, batch) and (queries > 1 or masked.shape[0] == batch)
     return masked.expand(batch, -1, -1, -1)

@@ -14,7 +14,7 @@ from porter.verify.rounding import Figures, ulp
 HEAD = '"""A rule.\n\nWhy: a test.\n"""\nimport torch\nfrom porter.rule import Edit, Rule\n'
 
 SILU = """
-rule = Rule(site="function", unit="function")
+rule = Rule(edits=(Edit(site="function", unit="function"),))
 def before(x):
     return x * torch.sigmoid(x)
 def after(x):
@@ -116,7 +116,7 @@ def test_every_variant_is_proved(rule):
 
 def test_statements_compare_the_locals_both_assign_but_private_ones(rule):
     text = """
-    rule = Rule(site="layer.forward", unit="statements", private={private})
+    rule = Rule(edits=(Edit(site="layer.forward", unit="statements", private={private}),))
     def before(self, x):
         inner = x.transpose(0, 1)
         ...
@@ -137,7 +137,7 @@ def test_statements_compare_the_locals_both_assign_but_private_ones(rule):
 
 def test_an_expression_is_proved_by_its_value_and_open_arguments_are_none(rule):
     text = """
-    rule = Rule(site="*", unit="expression")
+    rule = Rule(edits=(Edit(site="*", unit="expression"),))
     def before(x):
         torch.sum(x * x, dim=..., **...)
     def after(x):
@@ -152,7 +152,7 @@ def test_an_expression_is_proved_by_its_value_and_open_arguments_are_none(rule):
 
 def test_sides_with_other_arguments_get_a_pair(rule):
     text = """
-    rule = Rule(site="function", unit="function")
+    rule = Rule(edits=(Edit(site="function", unit="function"),))
     def before(x, mask):
         return x.masked_fill(~mask, float("-inf")).softmax(-1)
     def after(x, mask):
@@ -289,7 +289,7 @@ def test_the_limit_is_the_sources_worst_error_or_one_ulp():
 
 
 VERDICT = """
-rule = Rule(site="mlp.forward", unit="statements")
+rule = Rule(edits=(Edit(site="mlp.forward", unit="statements"),))
 def before(self, x):
     \"\"\"the fused form rounds more often\"\"\"
     y = self.act(x)

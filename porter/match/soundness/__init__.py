@@ -13,7 +13,7 @@ from porter.match.found import Application
 from porter.match.soundness.attributes import removed_attribute, taken_attribute
 from porter.match.soundness.callers import unreached_taker
 from porter.match.soundness.check import Case, Found
-from porter.match.soundness.classes import defined_again, exchanged_member, remade_class, set_again, wrapped
+from porter.match.soundness.classes import defined_again, dispatched, exchanged_member, remade_class, set_again, wrapped
 from porter.match.soundness.names import hidden_name
 from porter.match.soundness.patches import bound_again, patched, patched_beside, table_handed_on
 from porter.match.soundness.signature import decorated, derived_class, other_return
@@ -38,6 +38,7 @@ CHECKS: tuple[Callable[[Case], Found], ...] = (
     unfit_for_string,
     bound_again,
     remade_class,
+    dispatched,
     defined_again,
     several_numbers,
     wrapped,

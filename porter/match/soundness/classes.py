@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import libcst as cst
 
-from porter.match.decorators import is_of_libraries
+from porter.match.decorators import DISPATCHED_BY, DISPATCHING_DECORATORS, is_of_libraries
 from porter.match.soundness.check import Case, Found
 from porter.tree import Node
 from porter.tree.fields import children
-from porter.tree.functions import statements
-from porter.tree.names import self_attribute, stored_names
+from porter.tree.functions import methods, statements
+from porter.tree.names import decorator_name, self_attribute, stored_names
 
 
 def remade_class(case: Case) -> Found:
@@ -23,6 +23,26 @@ def remade_class(case: Case) -> Found:
             return f"`@{tree.code(decorator.decorator)}` may make another class of `{hit.owner}`", decorator.decorator
     for keyword in cls.keywords:
         return f"`{tree.code(keyword)}` may make another class of `{hit.owner}`", keyword
+    return None
+
+
+def dispatched(case: Case) -> Found:
+    """A decorator that sends calls past the class's own forward goes with that; what else it gives is used."""
+    hit, tree = case.hit, case.tree
+    cls = tree.classes[hit.owner] if hit.owner is not None else None
+    found = (one for one in (cls.decorators if cls else ()) if decorator_name(one) in DISPATCHING_DECORATORS)
+    decorator = next(found, None)
+    if cls is None or decorator is None or hit.owner is None:
+        return None
+    text = tree.code(decorator.decorator)
+    if not any(hit.owner == one.owner and one.match.function.name.value == "forward" for one in case.application.hits):
+        return f"`@{text}` sends calls past `{hit.owner}.forward`", decorator.decorator
+    family = [tree.classes[name] for name in (hit.owner, *case.anatomy.subclasses(hit.owner))]
+    nodes = [node for one in family for node in tree.nodes(one)]
+    own = {self_attribute(node) for node in nodes if node in tree.stored} | set(methods(cls))
+    for node in nodes:
+        if self_attribute(node) in DISPATCHED_BY - own and not tree.within(node, case.application.roots):
+            return f"`{tree.code(node)}` is what `@{text}` gives the class", node
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import libcst as cst
 
 from porter.match.found import Hit
@@ -29,11 +31,21 @@ def stray_use(case: Case) -> Found:
 
 
 def used_by_what_stays(hit: Hit, tree: Tree) -> Found:
-    """Where code that an edit leaves uses a value that the edit keeps for itself."""
-    private = {value for (name, _), value in hit.match.bindings.locals.items() if name in hit.edit.private}
-    if not private:
-        return None
-    names, loop = {name for name, _ in private}, _loop_around(hit, tree)
+    """Where code that an edit leaves uses a value that the edit keeps for itself, or may only return."""
+    for node in _uses_by_what_stays(hit, tree, hit.edit.private):
+        return f"`{tree.code(node)}` is used here, in a layout or place the rewrite changes", node
+    for node in _uses_by_what_stays(hit, tree, hit.edit.returned):
+        if not _is_returned(node, tree):
+            return f"`{tree.code(node)}` is used here, and the rewrite makes another kind of value of it", node
+    return None
+
+
+def _uses_by_what_stays(hit: Hit, tree: Tree, listed: tuple[str, ...]) -> Iterator[Node]:
+    """Where code that an edit leaves reads what the pattern binds to one of the listed locals."""
+    kept = {value for (name, _), value in hit.match.bindings.locals.items() if name in listed}
+    if not kept:
+        return
+    names, loop = {name for name, _ in kept}, _loop_around(hit, tree)
     stays = frozenset(node for rest in hit.match.bindings.rests for node in rest)
     for node in tree.nodes(hit.match.function):
         if not isinstance(node, cst.Name) or node.value not in names:
@@ -45,9 +57,16 @@ def used_by_what_stays(hit: Hit, tree: Tree) -> Found:
         if isinstance(tree.parents[node], cst.AugAssign) and not is_read:
             version, is_read = version - 1, True  # read before it is set
         goes_round = loop is not None and tree.within(node, frozenset({loop}))
-        if is_read and ((node.value, version) in private or goes_round):
-            return f"`{node.value}` is used here, in a layout or place the rewrite changes", node
-    return None
+        if is_read and ((node.value, version) in kept or goes_round):
+            yield node
+
+
+def _is_returned(node: Node, tree: Tree) -> bool:
+    """Whether a value is returned as it is, by itself or as one of several."""
+    parent = tree.parents[node]
+    if isinstance(parent, cst.Element):
+        parent = tree.parents[tree.parents[parent]]
+    return isinstance(parent, cst.Return)
 
 
 def early_use(case: Case) -> Found:
