@@ -17,6 +17,8 @@ from typing import Any
 maybe: Any = None  # marks an optional part of a pattern: see `porter.rulebook.optional`; it is read, never run
 ROLES = ("norm", "rotary", "attention", "mlp", "experts", "router", "bias", "moe", "layer", "model", "causal")
 Merge = tuple[str, tuple[str, ...], "str | None"]
+# Fields of a configuration, and their values with which a source looks at later tokens: a port's masks refuse them.
+NOT_CAUSAL: dict[str, tuple[Any, ...]] = {"is_causal": (False,), "use_bidirectional_attention": (True, "all")}
 UNITS = ("expression", "expressions", "statements", "function")
 
 
@@ -65,7 +67,8 @@ class Rule:
                 may hold the changed one. For what leaves a class by its result.
     on_demand:  apply only where another rule requires this one.
     supersedes: rules that yield to this one where both match.
-    guards:     metavariable, or attribute of `self` -> the values the configuration's default must have.
+    guards:     metavariable, or attribute of `self` -> the values the configuration's default must have. An attribute
+                that hangs on the configuration is set by the rule itself, or hangs on fields of `NOT_CAUSAL` alone.
     absent:     names the model must not use: no code that its causal class reaches, and none that runs on import.
     carried:    words: a class of the model whose forward has a parameter with such a word in its name must be a layer,
                 a model or edited, for it gets what the rule changes.

@@ -11,12 +11,14 @@ from porter.anatomy import ConfigDefaults
 from porter.match.bindings import Match
 from porter.match.settings import Setting, settings_of
 from porter.match.subject import Place, Subject
-from porter.rule import Edit
+from porter.rule import NOT_CAUSAL, Edit
 from porter.rulebook import LoadedEdit, LoadedRule
 from porter.tree import Node, Tree
 from porter.tree.functions import parameter_names
 from porter.tree.names import dotted, self_attribute
-from porter.tree.values import text_of_constant
+from porter.tree.values import is_constant, text_of_constant
+
+_CONFIGURATIONS = ("config", "self.config")
 
 
 def is_guarded(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match, subject: Subject) -> bool:
@@ -36,7 +38,39 @@ def is_guarded(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match,
             if not any(type(value) is type(one) and value == one for one in allowed):
                 subject.fail(rule, place.site, _reason(setting, value, allowed), setting.node, guarded=True)
                 return False
+            if name.startswith("self.") and not _stays(name.rpartition(".")[2], setting, rule, subject):
+                reason = f"`{setting.text}`: another configuration sets another value, and the port would not notice"
+                subject.fail(rule, place.site, reason, setting.node, guarded=True)
+                return False
     return True
+
+
+def _stays(attribute: str, setting: Setting, rule: LoadedRule, subject: Subject) -> bool:
+    """Whether a port has the attribute's value under every configuration that it takes."""
+    if setting.value is None or is_constant(setting.value):
+        return True
+    if any(attribute in pattern.attributes[1] for loaded in rule.edits for pattern in loaded.patterns):
+        return True
+    names = {node.value for node in subject.tree.nodes(setting.value) if isinstance(node, cst.Name)}
+    read = [_field_read(node) for node in subject.tree.nodes(setting.value)]
+    return (
+        names <= {"config", "self", "getattr", "True", "False", "None"} and any(read) and {*read} <= {None, *NOT_CAUSAL}
+    )
+
+
+def _field_read(node: Node) -> str | None:
+    """The field of the configuration that a node reads."""
+    if isinstance(node, cst.Attribute) and dotted(node.value) in _CONFIGURATIONS:
+        return node.attr.value
+    return _asked_for(node)[0] if isinstance(node, cst.Call) else None
+
+
+def _asked_for(node: cst.Call) -> tuple[str | None, Node | None]:
+    """The field and the default of `getattr(config, field, default)`."""
+    if dotted(node.func) != "getattr" or len(node.args) != 3:
+        return None, None
+    holder, name, otherwise = (argument.value for argument in node.args)
+    return (text_of_constant(name), otherwise) if dotted(holder) in _CONFIGURATIONS else (None, None)
 
 
 def exchanged_parameter(edit: Edit, match: Match, tree: Tree) -> Node | None:
@@ -67,10 +101,8 @@ def value_in_eval(node: Node, defaults: ConfigDefaults) -> Any:
         return not value if isinstance(value, bool) else None
     if self_attribute(node) == "training":
         return False
-    if isinstance(node, cst.Call) and dotted(node.func) == "getattr" and len(node.args) == 3:
-        holder, name, otherwise = (argument.value for argument in node.args)
-        attribute = text_of_constant(name)
-        if dotted(holder) in ("config", "self.config") and attribute is not None:
-            return defaults.values.get(attribute, value_in_eval(otherwise, defaults))
-        return None
+    if isinstance(node, cst.Call):
+        asked, otherwise = _asked_for(node)
+        if asked is not None and otherwise is not None:
+            return defaults.values.get(asked, value_in_eval(otherwise, defaults))
     return defaults.value_of(node)

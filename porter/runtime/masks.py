@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from porter.npu.direct import is_plain
+from porter.rule import NOT_CAUSAL
 from porter.runtime.arguments import OtherComputation
 from porter.runtime.cache import StaticKVCache, check_kv_cache
 
@@ -221,8 +222,10 @@ def _sees_all_written(queries: int, past_key_values: StaticKVCache, window: int 
 
 
 def _refuse(config: Any, unsupported: dict[str, Any]) -> None:
-    if not getattr(config, "is_causal", True):
-        raise OtherComputation("config.is_causal is False: an NPU port attends causally only")
+    for name, values in NOT_CAUSAL.items():
+        value = getattr(config, name, None)
+        if any(value is each or value == each for each in values):
+            raise OtherComputation(f"config.{name} is {value}: an NPU port attends causally only")
     for name, value in unsupported.items():
         if value is not None and name not in _HARMLESS:
             raise OtherComputation(f"{name} changes the mask in a way an NPU port does not know: use the source model")
