@@ -19,7 +19,7 @@ from porter.tree import Node, Tree
 from porter.tree.functions import body_of, methods
 from porter.tree.names import self_attribute
 
-LEFT_ALONE = frozenset({"embedding", "linear", "wrapper"})  # a look-up, a product, a call handed on: nothing to port
+LEFT_ALONE = frozenset({"embedding", "linear", "bias", "wrapper"})  # a look-up, a product, a sum, a call handed on
 _MIXING = frozenset({"attention", "mixer"})
 
 Members = dict[str, dict[str, Member]]
