@@ -8,7 +8,7 @@ Numerics: softmax in fp32; `softmax([scores, sink]) @ v` is `softmax(scores) @ v
           product; a source that takes the softmax in 16 bits rounds each share.
 Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it, with softmax_lse_flag: lse is float32,
           (batch, heads, length, 1). Masks are True where nothing is computed, and each row sees itself at least, as the
-          kernel's lse of a row that sees nothing is not defined. No sdpa computes sinks, so none may be asked for.
+          kernel's lse of a row that sees nothing is not defined. Under sdpa a source drops its sinks: that is refused.
 """
 
 import torch
@@ -48,6 +48,7 @@ rule = Rule(
             private=("query", "key", "value", "interface"),
             parameters=("mask", "cache"),
         ),
+        Edit("init", site="attention.__init__", unit="statements"),
         Edit("cache", site="model.forward", unit="statements", parameters=("use_cache", "cache")),
         Edit("mask", site="*", unit="expression", opaque=True),
     ),
@@ -56,7 +57,7 @@ rule = Rule(
     guards={
         "dropout": (0.0, 0),
         "self.is_causal": (True,),
-        "self.config._attn_implementation": ("eager",),
+        "self.config._attn_implementation": ("eager", "sdpa"),
     },
     carried=("mask",),
     absent=(
@@ -130,6 +131,20 @@ def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, turns=True, **kw
     )
     output = (output * torch.sigmoid(lse.transpose(1, 2) - self.sinks.float()[:, None])).to(query.dtype)
     weights = None
+
+
+def before_init(self, config, sinks):
+    self.config = config
+    ...
+    self.sinks = sinks
+
+
+def after_init(self, config, sinks):
+    self.config = config
+    ...
+    self.sinks = sinks
+    if config._attn_implementation == "sdpa":
+        raise ValueError("sdpa drops the sinks that a port computes: load with attn_implementation='eager'")
 
 
 def given_eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
@@ -208,6 +223,12 @@ def not_kernel_with_sinks_of_the_step(self, q, k, v, cos, sin, mask, cache, scal
     output, weights = interface(self, query, key, value, mask, dropout=0.0, scaling=scaling, s_aux=sinks, **kwargs)
 
 
+def not_init_in_another_order(self, config, sinks):
+    """What the configuration says is not known yet."""
+    self.sinks = sinks
+    self.config = config
+
+
 def not_kernel_with_a_bias(self, q, k, v, cos, sin, mask, cache, scaling, bias, **kwargs):
     """What else is added to the scores is no sink."""
     query = q.transpose(1, 2)
@@ -222,21 +243,23 @@ def not_kernel_with_a_bias(self, q, k, v, cos, sin, mask, cache, scaling, bias, 
     )
 
 
-def _runs(draw, kernel, cache_edit, mask_edit, window_edit):
+def _runs(draw, kernel, init, cache_edit, mask_edit, window_edit):
     """The sinks take from hardly anything to nearly all. One tensor of all steps, as the largest error of few values is
     chance."""
     def step(self, q, k, v, cos, sin, mask, cache):
         return kernel(self, q, k, v, cos, sin, mask, cache, 1.0)["output"]
 
-    sinks, outputs = draw.uniform(4, low=-2.0, high=4.0), []
+    made, outputs = draw.module(), []
+    init(made, draw.module(_attn_implementation="eager"), draw.uniform(4, low=-2.0, high=4.0))
+    asked = dict(sinks=made.sinks, implementation="eager")
     for window, edit in ((None, mask_edit), (4, window_edit)):
-        outputs += prefill_and_decode(draw, step, cache_edit, edit, window=window, sinks=sinks, implementation="eager")
+        outputs += prefill_and_decode(draw, step, cache_edit, edit, window=window, **asked)
     return torch.cat(outputs, dim=1)
 
 
 def proof_before(draw):
-    return _runs(draw, before_kernel, before_cache, before_mask, before_mask__window)
+    return _runs(draw, before_kernel, before_init, before_cache, before_mask, before_mask__window)
 
 
 def proof_after(draw):
-    return _runs(draw, after_kernel, after_cache, after_mask, after_mask__window)
+    return _runs(draw, after_kernel, after_init, after_cache, after_mask, after_mask__window)
