@@ -99,7 +99,8 @@ def test_where_sdpa_would_drop_the_sinks_it_is_refused_before_a_token(pair, monk
     ids, folder = pair.prompts(1, 5), pair.folder / "checkpoint"
     source, port = type(pair.source), type(pair.port)
     for kind in (source, port):
-        monkeypatch.setattr(next(base for base in kind.__mro__ if "_supports_sdpa" in vars(base)), "_supports_sdpa", True)
+        declares = next(base for base in kind.__mro__ if "_supports_sdpa" in vars(base))
+        monkeypatch.setattr(declares, "_supports_sdpa", True)
     with torch.no_grad():
         dropped, truth = load(source, folder)(ids).logits, pair.source(ids).logits
     assert relative(dropped, truth) > 1e-3
