@@ -25,13 +25,7 @@ rule = Rule(
     edits=(
         Edit("kernel", site="attention.forward", unit="function", parameters=("mask", "cache", "bias")),
         Edit("split", site="attention._split_heads", unit="function"),
-        Edit(
-            "bias",
-            site="model.forward",
-            unit="statements",
-            private=("ones", "least"),
-            answers=("kernel",),
-        ),
+        Edit("bias", site="model.forward", unit="statements", private=("ones", "least"), answers=("kernel",)),
         Edit("init", site="model.__init__", unit="statements"),
         Edit("cache", site="model.forward", unit="statements", parameters=("cache",), answers=("kernel",)),
         Edit("mask", site="*", unit="expression", opaque=True),
@@ -45,13 +39,10 @@ rule = Rule(
         "create_bidirectional_mask",
         "create_bidirectional_sliding_window_mask",
         "create_masks_for_generate",
-        "AttentionInterface",
-        "AttentionMaskInterface",
+        "AttentionInterface", "AttentionMaskInterface",
         "ALL_MASK_ATTENTION_FUNCTIONS",
         "EncoderDecoderCache",
-        "update_conv_state",
-        "update_recurrent_state",
-        "update_indexer",
+        "update_conv_state", "update_recurrent_state", "update_indexer",
     ),
 )
 

@@ -45,6 +45,7 @@ def made_elsewhere(
         if not known and not _makes(value, names):
             return value
     layers = _loop_variables(function, tree) - names
+    names |= _bound_anew(function, tree, gone)
     for call in (node for node in tree.nodes(function) if isinstance(node, cst.Call)):
         plain_function = isinstance(call.func, cst.Name) and call.func.value not in layers
         if call in gone or call.func in sources or plain_function:
@@ -53,6 +54,17 @@ def made_elsewhere(
             if any(word in name for word in words) and not _comes_from(value, names, makers):
                 return value
     return None
+
+
+def _bound_anew(function: Function, tree: Tree, gone: Collection[Node]) -> set[str]:
+    """Names that only code binds which is gone: the rewrite binds them."""
+    binders = [node for node in tree.nodes(function) if isinstance(node, (cst.Assign, cst.AnnAssign, cst.AugAssign))]
+    bound = {
+        binder: {leaf.value for leaf in tree.nodes(binder) if isinstance(leaf, cst.Name) and leaf in tree.stored}
+        for binder in binders
+    }
+    stays = {name for binder, names in bound.items() if binder not in gone for name in names}
+    return {name for names in bound.values() for name in names} - stays
 
 
 def _handed(call: cst.Call) -> Iterator[tuple[str, cst.BaseExpression]]:
