@@ -7,6 +7,7 @@ Two tables in the shape launchers know. They are plain literals: reading them im
 _MODELS = {
     "gemma3": ("modeling_gemma3", "Gemma3ForCausalLM"),
     "glm4_moe": ("modeling_glm4_moe", "Glm4MoeForCausalLM"),
+    "gpt_oss": ("modeling_gpt_oss", "GptOssForCausalLM"),
     "llama2": ("modeling_llama", "LlamaForCausalLM"),
     "mixtral": ("modeling_mixtral", "MixtralForCausalLM"),
     "phi3": ("modeling_phi3", "Phi3ForCausalLM"),
@@ -18,6 +19,7 @@ _MODELS = {
 _MODEL_INJECTION_POLICY = {
     "gemma3": ("modeling_gemma3", "Gemma3DecoderLayer", ("self_attn.o_proj", "mlp.down_proj")),
     "glm4_moe": ("modeling_glm4_moe", "Glm4MoeDecoderLayer", ("self_attn.o_proj", "mlp.down_proj")),
+    "gpt_oss": ("modeling_gpt_oss", "GptOssDecoderLayer", ("self_attn.o_proj",)),
     "llama2": ("modeling_llama", "LlamaDecoderLayer", ("self_attn.o_proj", "mlp.down_proj")),
     "mixtral": ("modeling_mixtral", "MixtralDecoderLayer", ("self_attn.o_proj",)),
     "phi3": ("modeling_phi3", "Phi3DecoderLayer", ("self_attn.o_proj", "mlp.down_proj")),

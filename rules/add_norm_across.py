@@ -9,7 +9,7 @@ Contract: a layer is called as the source's and returns what that returns; calle
 
 from torch import nn
 
-from porter.rule import Edit, Rule
+from porter.rule import Edit, Rule, maybe
 from porter.runtime import NormAhead, add_states, norm_states
 
 rule = Rule(
@@ -71,6 +71,8 @@ def after_model(self, hidden_states, layers):
 
 def before_model__enumerated(self, hidden_states, layers):
     for index, decoder_layer in enumerate(layers):
+        with maybe:
+            ...
         hidden_states = decoder_layer(hidden_states, **...)
     ...
     hidden_states = self.final_norm(hidden_states)
@@ -84,6 +86,8 @@ def after_model__enumerated(self, hidden_states, layers):
         self.final_norm,
     )
     for index, decoder_layer in enumerate(layers_ahead):
+        with maybe:
+            ...
         hidden_states = decoder_layer(
             hidden_states,
             ahead=ahead,

@@ -144,9 +144,12 @@ def _check_layers(
                 planned = plan.get(f"{owner}.{part}" if owner else part)
                 if planned != "colwise" and (plan or part not in _COLUMN):
                     raise CannotShard(f"{place}: nothing says how to split `{path}` over ranks")
+        cut = {output.rpartition(".")[0] for output in outputs}
         for path, parameter in layer.named_parameters():
             if parameter.dim() > 2:
                 raise CannotShard(f"{place}: `{path}` is {tuple(parameter.shape)}; experts are not split over ranks")
+            if path.rpartition(".")[0] in cut:  # a number for each head or channel, and this rank has a part of them
+                raise CannotShard(f"{place}: nothing says how to split `{path}` over ranks")
 
 
 def _layer_plan(config: Any) -> dict[str, str]:

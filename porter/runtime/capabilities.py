@@ -48,14 +48,14 @@ class OneAttention(InferenceOnly):
     )
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
-        _check_attention(attn_implementation)
+        _check_attention(attn_implementation, self._supports_sdpa)
         return str(super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs))
 
     def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
-        """ValueError for another one than the port has, a warning for `eager`; nothing changes."""
+        """ValueError for another one than the port has, a warning for `eager` beside sdpa; nothing changes."""
         asked = attn_implementation.values() if isinstance(attn_implementation, dict) else [attn_implementation]
         for one in asked:
-            _check_attention(one)
+            _check_attention(one, self._supports_sdpa)
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
         """ValueError: so are `generate_batch`, and `generate(cache_implementation="paged")`, which end here."""
@@ -67,13 +67,14 @@ class OneAttention(InferenceOnly):
     generate_batch = continuous_batching_context_manager = init_continuous_batching
 
 
-def _check_attention(asked: Any) -> None:
+def _check_attention(asked: Any, beside_sdpa: bool) -> None:
+    """A source that has its eager attention alone is asked for that by default."""
     if asked not in (None, "sdpa", "eager"):
         raise ValueError(
             f"attn_implementation={asked!r}: a port computes attention with {_KERNEL} and no other way. Leave it out, "
             "or use the source model"
         )
-    if asked == "eager":
+    if asked == "eager" and beside_sdpa:
         logger.warning_once(
             f"attn_implementation='eager' changes nothing: a port computes attention with {_KERNEL}, which gives the "
             "same states and no attention weights"

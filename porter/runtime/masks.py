@@ -6,7 +6,7 @@ masked row, so a row of padding sees its own position. What this cannot express 
 different mask. No host sync, except to check the values of an additive mask that the caller made; a mask in the host's
 own memory is looked at.
 
-None instead of a mask where the lengths given to the kernel say it all: one new token, no padding, in eager.
+No tensor where the lengths given to the kernel say it all: one new token, no padding, in eager.
 
 A model's layers are handed an `NpuMask`, no tensor: whoever calls a layer as the source's, with a tensor that is True =
 keep or with none, is understood as the source understands him.
@@ -34,10 +34,11 @@ _FORGETS = (
 
 
 class NpuMask(NamedTuple):
-    """A mask as the kernel takes it, (B or 1, 1, Q, KV) bool, True = not computed. A tuple: what moves tensors to a
-    device finds it there. `window`: how many tokens a query sees of those the mask is for, itself among them."""
+    """A mask as the kernel takes it, (B or 1, 1, Q, KV) bool, True = not computed; None where it needs none. A
+    tuple: what moves tensors to a device finds it there. `window`: how many tokens a query sees of those the mask is
+    for, itself among them."""
 
-    masked: torch.Tensor
+    masked: torch.Tensor | None
     window: int | None = None
 
 
@@ -60,8 +61,8 @@ def npu_causal_mask(
     past_key_values: StaticKVCache | None,
     position_ids: torch.Tensor | None = None,
     **unsupported: Any,
-) -> NpuMask | None:
-    """What `create_causal_mask` makes, for the NPU: (B or 1, 1, Q, KV) bool, True = not computed; or None.
+) -> NpuMask:
+    """What `create_causal_mask` makes, for the NPU: (B or 1, 1, Q, KV) bool, True = not computed; or none.
 
     inputs_embeds (B, Q, H) gives sizes and device. attention_mask: (B, L) with 0 = padding, L <= KV meaning that the
     rest is not there yet; or (B or 1, 1, Q, L), bool True = keep, or additive with 0 = keep and <= -1e4 = masked, and
@@ -79,7 +80,7 @@ def npu_sliding_window_causal_mask(
     past_key_values: StaticKVCache | None,
     position_ids: torch.Tensor | None = None,
     **unsupported: Any,
-) -> NpuMask | None:
+) -> NpuMask:
     """What `create_sliding_window_causal_mask` makes: each token sees itself and `config.sliding_window` - 1 before."""
     window = getattr(config, "sliding_window", None)
     if window is None:
@@ -95,14 +96,14 @@ def _npu_mask(
     position_ids: torch.Tensor | None,
     window: int | None,
     unsupported: dict[str, Any],
-) -> NpuMask | None:
+) -> NpuMask:
     _refuse(config, unsupported)
     if past_key_values is not None:
         past_key_values.cursor.settle()
     batch, queries = inputs_embeds.shape[:2]
     padded = attention_mask is not None and not _without_padding(attention_mask, batch, queries, past_key_values)
     if not padded and past_key_values is not None and _sees_all_written(queries, past_key_values, window):
-        return None
+        return NpuMask(None, window)
     if past_key_values is not None and past_key_values.counts_elsewhere():
         raise ValueError(
             "place 0 of the KV cache is empty, where transformers counts the tokens: number the layers' layer_idx "

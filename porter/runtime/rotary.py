@@ -24,11 +24,14 @@ _CHANGING = ("dynamic", "longrope")  # what transformers' dynamic_rope_update re
 class TabledRotary(nn.Module):
     """A rotary module, `forward(x, position_ids[, layer_type]) -> cos, sin`, with tables.
 
-    Tables of another length are added, never exchanged: a graph keeps the ones it was compiled with.
+    What a model reads of the module, its configuration say, is read of this one. Tables of another length are added,
+    never exchanged: a graph keeps the ones it was compiled with.
     """
 
     def __init__(self, rotary: nn.Module) -> None:
         super().__init__()
+        for name in vars(rotary).keys() - vars(self).keys():
+            setattr(self, name, getattr(rotary, name))
         self.rotary = rotary
         self._latest: dict[str | None, tuple[str, str]] = {}  # layer type -> buffers of cos and sin
         self._made_for: tuple[int, torch.dtype, torch.device] | None = None
@@ -98,7 +101,9 @@ def tabulate_rotary(model: nn.Module, length: int, *, promised: bool = True) -> 
 
 def _can_be_tabled(module: nn.Module) -> bool:
     """By what it takes and by its rope types; a module of its own making is left alone."""
-    if not hasattr(module, "rope_type") or next(module.parameters(), None) is not None:
+    if isinstance(module, TabledRotary) or not hasattr(module, "rope_type"):
+        return False
+    if next(module.parameters(), None) is not None:
         return False
     takes = list(inspect.signature(module.forward).parameters)
     if takes[:2] != ["x", "position_ids"] or takes[2:] not in ([], ["layer_type"]):

@@ -79,6 +79,8 @@ def test_layers_that_nobody_knows_how_to_split_are_refused():
     refused("nothing says how to split `self_attn.o_proj`", nothing, (module, layer, outputs[1:]))
     experts = nn.Parameter(torch.zeros(2, 4, 4))
     refused("`mlp.experts` is .* experts are not split", lambda layer: setattr(layer.mlp, "experts", experts))
+    sinks = nn.Parameter(torch.zeros(4))
+    refused("nothing says how to split `self_attn.sinks`", lambda layer: setattr(layer.self_attn, "sinks", sinks))
     refused("weights are of torch.bfloat16, torch.float32", lambda layer: layer.mlp.bfloat16())
 
 

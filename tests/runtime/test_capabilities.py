@@ -133,3 +133,11 @@ def test_what_the_sources_attention_would_compute_beside_is_refused(models):
         for model in (port, port.model):
             with pytest.raises(ValueError, match="|".join(asked)):
                 model(IDS, **asked)
+
+
+def test_eager_is_not_spoken_of_where_there_is_no_other(models, monkeypatch):
+    said = []
+    monkeypatch.setattr("porter.runtime.capabilities.logger.warning_once", said.append)
+    monkeypatch.setattr(type(models[1]), "_supports_sdpa", False)
+    models[1].set_attn_implementation("eager")
+    assert not said

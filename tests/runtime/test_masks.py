@@ -57,13 +57,13 @@ def theirs(window, config, batch, queries, mask, cache, position_ids=None):
 
 def ours(window, config, batch, queries, mask, cache, position_ids=None):
     make = npu_causal_mask if window is None else npu_sliding_window_causal_mask
-    masked = make(config, embeds(batch, queries), mask, cache, position_ids)
+    made = make(config, embeds(batch, queries), mask, cache, position_ids)
+    assert made.window == window
+    masked = made.masked
     if masked is None:  # the kernel is given the length instead: it sees what is written, and nothing else
         assert queries == 1 and cache is not None and (mask is None or mask.all())
         slots, written = cache.get_mask_sizes(queries, 0)[0], cache.get_seq_length() + 1
         return (torch.arange(slots) >= written).expand(batch, 1, 1, -1)
-    assert masked.window == window
-    masked = masked.masked
     assert masked.dtype == torch.bool and masked.is_contiguous()
     assert masked.shape[0] in (1, batch) and (queries > 1 or masked.shape[0] == batch)
     return masked.expand(batch, -1, -1, -1)
@@ -206,7 +206,7 @@ def test_a_mask_of_ones_in_the_host_s_memory_is_none(rows):
     for layer in range(config.num_hidden_layers):
         cache.update(states, states, layer)
     ones = torch.ones(rows, 6, dtype=torch.int64)
-    assert npu_causal_mask(config, embeds(2, 1), ones, cache) is None
+    assert npu_causal_mask(config, embeds(2, 1), ones, cache) == (None, None)
     with BaseTorchFunctionMode():  # somebody looks on: what they see is what a device gets
         assert npu_causal_mask(config, embeds(2, 1), ones, cache).masked.shape == (2, 1, 1, 8)
     ones[0, 0] = 0

@@ -112,6 +112,20 @@ def test_frequencies_that_follow_the_positions_have_no_table(rope):
 
 
 @torch.no_grad()
+def test_what_a_model_reads_of_its_rotary_module_is_there_with_tables_too():
+    class Reads(Host):
+        def forward(self, position_ids):
+            theta = self.rotary_emb.config.rope_parameters["rope_theta"]
+            return {theta: super().forward(position_ids)}[theta]
+
+    plain, host = Reads(llama(ROPES["default"])), Reads(llama(ROPES["default"]))
+    assert tabulate_rotary(host, LENGTH) == tabulate_rotary(host, 2 * LENGTH) == 1  # and not a table of tables
+    step, backend = compiled(host)
+    assert same(step(positions()), plain(positions()))
+    assert not any("cos" in op for op in backend.ops())
+
+
+@torch.no_grad()
 def test_each_layer_type_has_its_own():
     kinds = ("full_attention", "sliding_attention")
     config = Gemma3TextConfig(hidden_size=64, num_attention_heads=4, head_dim=16, num_hidden_layers=6)

@@ -71,6 +71,12 @@ def test_tokens_one_by_one_are_refused_where_the_window_ends(prompt):
             port(IDS[:, 3:4], past_key_values=ours)
 
 
+def loaded(kind, window, source):
+    model = kind(MistralConfig(**SIZES, sliding_window=window)).eval()
+    model.load_state_dict(source.state_dict())
+    return model
+
+
 def test_a_mask_with_that_window_is_what_it_says(tmp_path):
     ported = convert(load_source("transformers.models.mistral"), name="mistral")
     emit(ported, tmp_path / "mistral")
@@ -80,5 +86,9 @@ def test_a_mask_with_that_window_is_what_it_says(tmp_path):
     port = load_model_class("mistral", tmp_path)(copy.deepcopy(config)).eval()
     port.load_state_dict(source.state_dict())
     assert torch.equal(generated(port), generated(source))
+    for window, prompt in ((3, 1), (5, 2), (9, 4)):  # steps without a mask come before the window ends
+        ours, theirs = (loaded(kind, window, source) for kind in (type(port), type(source)))
+        tokens = [model.generate(IDS[:, :prompt], max_new_tokens=12, do_sample=False) for model in (ours, theirs)]
+        assert torch.equal(*tokens)
     port.config.sliding_window = source.config.sliding_window = 2  # and the masks with it
     assert torch.equal(generated(port), generated(source))
