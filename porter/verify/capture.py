@@ -121,12 +121,10 @@ def _tokens(
     model: Any, step: Any, mode: str, *, compiled: bool, reads: list[str] | None = None, backend: _Graphs | None = None
 ) -> Iterator[torch.Tensor]:
     """The token after the prefill, then one a decode step, (B, 1) each, all on the device."""
-    inputs, lengths = _prompt(mode), _LENGTHS
+    inputs = _prompt(mode)
     cache = StaticKVCache(model.config, SLOTS)
-    text = model.config.get_text_config(decoder=True)
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    cache.early_initialization(len(lengths), heads, size, torch.float32, "cpu")
+    model(**inputs, past_key_values=cache, use_cache=True)  # allocates by the states' own shapes
+    cache.reset()
     for number in range(STEPS + 1):
         count = inputs["input_ids"].shape[1]
         # the first two steps are traced, which reads tensors of its own
