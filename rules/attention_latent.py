@@ -268,9 +268,9 @@ def _runs(draw, kernel, expand, cache_edit, mask_edit, window_edit):
             positions = torch.arange(seen[0], seen[0] + length)[None]
             seen[0] += length
             latent, rope = k[:, :, 0], v[:, :, 0, :8].contiguous()
-            return kernel(
-                self, q, latent, rope, 8, 8, batch, length, 16, cos, sin, mask, cache, 0.25, neighbours, positions, beta, 5
-            )["output"]
+            sizes = 8, 8, batch, length, 16
+            scale = neighbours, positions, beta, 5
+            return kernel(self, q, latent, rope, *sizes, cos, sin, mask, cache, 0.25, *scale)["output"]
 
         options = dict(key_heads=4, turned=8)
         sizes = dict(qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=value_width, kv_b_proj=kv_b_proj)
