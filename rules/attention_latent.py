@@ -1,10 +1,14 @@
-"""Multi-head latent attention -> npu_fused_infer_attention_score in BSND, over a static cache of latents
+"""Multi-head latent attention -> npu_fused_infer_attention_score in BSND, and absorbed for one token, over a static cache
 
 Why:      one kernel for scores, mask, softmax and values; no transposes; a cache that never moves, and that holds what
-          the source's holds: the latent and the rope part that all heads share, before they are expanded.
-Numerics: softmax in fp32, as in the source. Zeros beside the narrower of keys and values change nothing.
+          the source's holds: the latent and the rope part that all heads share, before they are expanded. Of one token
+          the projection from latents goes to the query and to what comes out: the cache is read as it is, where
+          expanding every slot costs a hundred times the reading.
+Numerics: scores and softmax in fp32, as in the source. Zeros beside the narrower of keys and values change nothing.
+          Absorbed, the query is rounded where the source rounds the keys, and what is attended where it rounds values.
 Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
-          and change with the kernel; query, key and value have one width.
+          and change with the kernel; query, key and value have one width. Its absorbed form (D 512 beside a rope part of
+          64) takes no mask, so no padding on the left: products and a softmax of their own do.
 """
 
 import math
@@ -19,7 +23,7 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule, maybe
-from porter.runtime import actual_seq_lengths, at_one_width, kernel_mask
+from porter.runtime import absorbed_attention, absorbs, actual_seq_lengths, at_one_width, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import given_eager_attention_forward, given_repeat_kv
 
@@ -167,20 +171,31 @@ def after_kernel(
             beta,
             original,
         ).transpose(1, 2).to(joined.dtype)
-    key, value = self.expand_kv(latent, rope)
-    joined, key, filled = at_one_width(joined, key, value)
-    output, _ = torch_npu.npu_fused_infer_attention_score(
-        joined,
-        key,
-        filled,
-        atten_mask=kernel_mask(mask, joined, cache, self.layer_idx),
-        actual_seq_lengths_kv=actual_seq_lengths(cache, self.layer_idx, **kwargs),
-        num_heads=joined.shape[2],
-        num_key_value_heads=key.shape[2],
-        scale=scaling,
-        input_layout="BSND",
-    )
-    output = output[..., : value.shape[-1]]
+    if absorbs(joined, self.kv_b_proj):  # one token: the latents are read as they are
+        output = absorbed_attention(
+            joined,
+            latent,
+            rope,
+            self.kv_b_proj.weight,
+            atten_mask=kernel_mask(mask, joined, cache, self.layer_idx),
+            actual_seq_lengths_kv=actual_seq_lengths(cache, self.layer_idx, **kwargs),
+            scale=scaling,
+        )
+    else:
+        key, value = self.expand_kv(latent, rope)
+        joined, key, filled = at_one_width(joined, key, value)
+        output, _ = torch_npu.npu_fused_infer_attention_score(
+            joined,
+            key,
+            filled,
+            atten_mask=kernel_mask(mask, joined, cache, self.layer_idx),
+            actual_seq_lengths_kv=actual_seq_lengths(cache, self.layer_idx, **kwargs),
+            num_heads=joined.shape[2],
+            num_key_value_heads=key.shape[2],
+            scale=scaling,
+            input_layout="BSND",
+        )
+        output = output[..., : value.shape[-1]]
     weights = None
 
 
@@ -258,9 +273,12 @@ def _runs(draw, kernel, expand, cache_edit, mask_edit, window_edit):
     beta = 1 / math.log(2)  # queries are scaled by 1, and from position 5 on by 2: no dtype rounds that
     for window, edit in ((None, mask_edit), (4, window_edit)):
         seen = [0]  # tokens of the steps before: queries are scaled by their positions
-        # One latent channel each, so that no dtype rounds what is expanded: what differs is the kernel's.
+        # One latent channel each, of its own in a head, so that no dtype rounds what is expanded or absorbed: what
+        # differs is the kernel's.
         kv_b_proj = draw.linear(16, 4 * (8 + value_width))
-        kv_b_proj.weight.copy_(torch.nn.functional.one_hot(draw.integers(0, 16, 4 * (8 + value_width)), 16))
+        first = draw.integers(0, 16, 4, 1)
+        channels = torch.cat((first + torch.arange(8), first + torch.arange(value_width)), -1).flatten() % 16
+        kv_b_proj.weight.copy_(torch.nn.functional.one_hot(channels, 16))
 
         def step(self, q, k, v, cos, sin, mask, cache, seen=seen):
             self.expand_kv = lambda latent, rope: expand(self, latent, rope)

@@ -28,9 +28,7 @@ def before(q, k, cos, sin, unsqueeze_dim):
 
 
 def after(q, k, cos, sin, unsqueeze_dim):
-    q_embed = turn_neighbours_apart(q, cos, sin, unsqueeze_dim)
-    k_embed = turn_neighbours_apart(k, cos, sin, unsqueeze_dim)
-    return q_embed, k_embed
+    return turn_neighbours_apart(q, k, cos, sin, unsqueeze_dim)
 
 
 def not_back_in_pairs(q, k, cos, sin, unsqueeze_dim):

@@ -50,6 +50,8 @@ from porter.runtime import (
     NpuPreTrainedModel,
     PortedFrom,
     RowMerge,
+    absorbed_attention,
+    absorbs,
     actual_seq_lengths,
     add_norm,
     add_states,
@@ -321,9 +323,7 @@ def apply_rotary_pos_emb_interleave(q, k, cos, sin, position_ids=None, unsqueeze
         `tuple(torch.Tensor)` comprising of the query and key tensors rotated using the Rotary Position Embedding.
     """
     # `cos`/`sin` are `cat(freqs, freqs)`; the first half holds the per-pair angle.
-    q_embed = turn_neighbours_apart(q, cos, sin, unsqueeze_dim)
-    k_embed = turn_neighbours_apart(k, cos, sin, unsqueeze_dim)
-    return q_embed, k_embed
+    return turn_neighbours_apart(q, k, cos, sin, unsqueeze_dim)
 
 
 class DeepseekV3Attention(nn.Module):
@@ -433,20 +433,31 @@ class DeepseekV3Attention(nn.Module):
         if past_key_values is not None:
             kv_nope, k_rot = past_key_values.update(kv_nope, k_rot, self.layer_idx)
         query_states = torch.cat((q_pass, q_rot), dim=-1)
-        key_states, value_states = self.expand_kv(kv_nope, k_rot)
-        query_states, key_states, filled = at_one_width(query_states, key_states, value_states)
-        attn_output, _ = torch_npu.npu_fused_infer_attention_score(
-            query_states,
-            key_states,
-            filled,
-            atten_mask=kernel_mask(attention_mask, query_states, past_key_values, self.layer_idx),
-            actual_seq_lengths_kv=actual_seq_lengths(past_key_values, self.layer_idx, **kwargs),
-            num_heads=query_states.shape[2],
-            num_key_value_heads=key_states.shape[2],
-            scale=self.scaling,
-            input_layout="BSND",
-        )
-        attn_output = attn_output[..., : value_states.shape[-1]]
+        if absorbs(query_states, self.kv_b_proj):  # one token: the latents are read as they are
+            attn_output = absorbed_attention(
+                query_states,
+                kv_nope,
+                k_rot,
+                self.kv_b_proj.weight,
+                atten_mask=kernel_mask(attention_mask, query_states, past_key_values, self.layer_idx),
+                actual_seq_lengths_kv=actual_seq_lengths(past_key_values, self.layer_idx, **kwargs),
+                scale=self.scaling,
+            )
+        else:
+            key_states, value_states = self.expand_kv(kv_nope, k_rot)
+            query_states, key_states, filled = at_one_width(query_states, key_states, value_states)
+            attn_output, _ = torch_npu.npu_fused_infer_attention_score(
+                query_states,
+                key_states,
+                filled,
+                atten_mask=kernel_mask(attention_mask, query_states, past_key_values, self.layer_idx),
+                actual_seq_lengths_kv=actual_seq_lengths(past_key_values, self.layer_idx, **kwargs),
+                num_heads=query_states.shape[2],
+                num_key_value_heads=key_states.shape[2],
+                scale=self.scaling,
+                input_layout="BSND",
+            )
+            attn_output = attn_output[..., : value_states.shape[-1]]
         attn_weights = None
 
         attn_output = attn_output.reshape(batch_size, seq_length, -1).contiguous()

@@ -20,7 +20,7 @@ from porter.runtime.arguments import actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
 from porter.runtime.docstrings import auto_docstring
-from porter.runtime.latent import at_one_width
+from porter.runtime.latent import absorbed_attention, absorbs, at_one_width
 from porter.runtime.made_from import PortedFrom
 from porter.runtime.masks import kernel_mask, npu_causal_mask, npu_encoder_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
@@ -43,6 +43,8 @@ __all__ = [
     "RowMerge",
     "StaticKVCache",
     "UnknownModel",
+    "absorbed_attention",
+    "absorbs",
     "actual_seq_lengths",
     "add_norm",
     "add_states",

@@ -34,25 +34,27 @@ def neighbour_table(table: torch.Tensor) -> torch.Tensor:
 
 
 def turn_neighbours_apart(
-    states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int
-) -> torch.Tensor:
+    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """States (x0, x1, x2, x3, ...) turned by neighbours, those of even channels first: (y0, y2, ... | y1, y3, ...).
 
-    states: BNSD with unsqueeze_dim 1, BSND with 2. cos, sin: (B or 1, S, D), of which the first halves count. The wider
-    of their dtypes comes out. One kernel where D is 64 in 16 bits, two elsewhere.
+    q, k: BNSD with unsqueeze_dim 1, BSND with 2. cos, sin: (B or 1, S, D), of which the first halves count. The wider
+    of their dtypes comes out. One kernel each where D is 64 in 16 bits, two elsewhere.
     """
+    cos, sin = (table.index_select(-1, _halves(table.shape[-1], table.device)) for table in (cos, sin))
+    return _turned_apart(q, cos, sin, unsqueeze_dim), _turned_apart(k, cos, sin, unsqueeze_dim)
+
+
+def _turned_apart(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int) -> torch.Tensor:
     dtype = torch.promote_types(states.dtype, cos.dtype)
-    states = states.to(dtype)
-    cos, sin = (table.index_select(-1, _halves(table.shape[-1], table.device)).to(dtype) for table in (cos, sin))
+    states, cos, sin = states.to(dtype), cos.to(dtype), sin.to(dtype)
     if states.shape[-1] == _INTERLEAVE_ROPE and dtype in (torch.float16, torch.bfloat16) and unsqueeze_dim in (1, 2):
         return _interleave_rope(states, cos, sin, unsqueeze_dim)
     apart = states.unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
     return torch_npu.npu_rotary_mul(apart, cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim))
 
 
-def _interleave_rope(
-    states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int
-) -> torch.Tensor:
+def _interleave_rope(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int) -> torch.Tensor:
     """The op takes BNSD alone, with tables for every row: BSND goes in as one position a row, a view."""
     cos, sin = (table.expand(states.shape[0], -1, -1) for table in (cos, sin))
     if unsqueeze_dim == 1:
