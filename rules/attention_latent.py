@@ -1,4 +1,4 @@
-"""Multi-head latent attention -> npu_fused_infer_attention_score in BSND, and absorbed for one token, over a static cache
+"""Multi-head latent attention -> npu_fused_infer_attention_score in BSND; of one token, absorbed
 
 Why:      one kernel for scores, mask, softmax and values; no transposes; a cache that never moves, and that holds what
           the source's holds: the latent and the rope part that all heads share, before they are expanded. Of one token
@@ -7,8 +7,8 @@ Why:      one kernel for scores, mask, softmax and values; no transposes; a cach
 Numerics: scores and softmax in fp32, as in the source. Zeros beside the narrower of keys and values change nothing.
           Absorbed, the query is rounded where the source rounds the keys, and what is attended where it rounds values.
 Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
-          and change with the kernel; query, key and value have one width. Its absorbed form (D 512 beside a rope part of
-          64) takes no mask, so no padding on the left: products and a softmax of their own do.
+          and change with the kernel; query, key and value have one width. Its absorbed form (D 512 beside a rope part
+          of 64) takes no mask, so no padding on the left: products and a softmax do what it would.
 """
 
 import math
@@ -82,26 +82,8 @@ rule = Rule(
 
 
 def before_kernel(
-    self,
-    q,
-    c,
-    r,
-    nope,
-    width,
-    batch,
-    length,
-    rank,
-    cos,
-    sin,
-    mask,
-    cache,
-    scaling,
-    neighbours=True,
-    positions=None,
-    beta=0.1,
-    original=4,
-    dropout=0.0,
-    **kwargs,
+    self, q, c, r, nope, width, batch, length, rank, cos, sin, mask, cache, scaling,
+    neighbours=True, positions=None, beta=0.1, original=4, dropout=0.0, **kwargs,
 ):
     query = q.transpose(1, 2)
     q_pass, q_rot = torch.split(query, [nope, width], dim=-1)
@@ -129,25 +111,8 @@ def before_kernel(
 
 
 def after_kernel(
-    self,
-    q,
-    c,
-    r,
-    nope,
-    width,
-    batch,
-    length,
-    rank,
-    cos,
-    sin,
-    mask,
-    cache,
-    scaling,
-    neighbours=True,
-    positions=None,
-    beta=0.1,
-    original=4,
-    **kwargs,
+    self, q, c, r, nope, width, batch, length, rank, cos, sin, mask, cache, scaling,
+    neighbours=True, positions=None, beta=0.1, original=4, **kwargs,
 ):
     query = q
     q_pass, q_rot = torch.split(query, [nope, width], dim=-1)

@@ -1,10 +1,10 @@
 """Attention over a cache of latents (MLA): expanded for one kernel, or, of one new token, absorbed.
 
-Contract: BSND. npu_fused_infer_attention_score has one width for queries, keys and values; zeros beside a query and a key
-add nothing to their product, and zeros beside a value come out as zeros. Expanded, every slot of the cache goes through
-the projection, in each step. Absorbed, the projection goes to the query and to what comes out, and the latents are read
-as they are. Both are the same sums. The op has an absorbed form too, which takes no mask: rows with padding on their
-left could not be computed.
+Contract: BSND. npu_fused_infer_attention_score has one width for queries, keys and values; zeros beside a query and a
+key add nothing to their product, and zeros beside a value come out as zeros. Expanded, every slot of the cache goes
+through the projection, in each step. Absorbed, the projection goes to the query and to what comes out, and the latents
+are read as they are. Both are the same sums. The op has an absorbed form too, which takes no mask: rows with padding
+on their left could not be computed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Parity of files, and of what a port leaves behind in the process.
 
 Contract: a checkpoint the port writes holds, by name, dtype and bits, the tensors that the source writes having read
-the same one, and the source class reads it; having loaded the port, the source class loads and computes bit for bit as before.
+the same one, and the source class reads it; having loaded the port, the source class loads and computes bit for bit as
+before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attention over latents: expanded at one width and absorbed, against softmax written out over expanded heads in fp64."""
+"""Attention over latents, expanded at one width and absorbed: a softmax written out in fp64 is the truth."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_absorbed_in_16_bits_is_no_further_off_than_the_source_s_expansion(dtype
 def test_what_lies_behind_the_lengths_is_never_read():
     query, latent, rope, projection, masked = drawn(8)
     lengths = [SLOTS - 2] * BATCH
-    ask = dict(atten_mask=masked, actual_seq_lengths_kv=lengths, scale=0.2)
+    ask = {"atten_mask": masked, "actual_seq_lengths_kv": lengths, "scale": 0.2}
     before = absorbed_attention(query, latent, rope, projection.weight, **ask)
     latent[:, -2:], rope[:, -2:] = float("nan"), float("inf")
     assert torch.equal(absorbed_attention(query, latent, rope, projection.weight, **ask), before)
