@@ -56,17 +56,17 @@ def absorbed_attention(
         seen = actual_seq_lengths_kv[0]
         latent, rope = latent[:, :seen], rope[:, :seen]
     rows = weight.view(query.shape[2], -1, latent.shape[-1])  # (N, D + D of the values, C)
-    q_pass, q_rot = query[:, 0].split([query.shape[-1] - rope.shape[-1], rope.shape[-1]], dim=-1)
+    q_pass, q_rot = query.flatten(1, 2).split([query.shape[-1] - rope.shape[-1], rope.shape[-1]], dim=-1)
     # Zeros where the rows of the values are: cutting the weight would copy it in every step.
     absorbed = torch.bmm(_filled(q_pass, rows.shape[1]).transpose(0, 1), rows).transpose(0, 1)  # (B, N, C)
-    keys = torch.cat((latent, rope), dim=-1)[:, :, 0].float()  # (B, KV, C + R)
+    keys = torch.cat((latent, rope), dim=-1).flatten(1, 2).float()  # (B, KV, C + R)
     scores = torch.cat((absorbed, q_rot), dim=-1).float() @ keys.transpose(1, 2) * scale  # (B, N, KV)
     if atten_mask is not None:
-        scores = scores.masked_fill(atten_mask[:, 0, :, : keys.shape[1]], float("-inf"))
+        scores = scores.masked_fill(atten_mask.flatten(1, 2)[..., : keys.shape[1]], float("-inf"))
     attended = torch.softmax(scores, dim=-1) @ keys  # (B, N, C + R)
     attended = attended[..., : latent.shape[-1]].to(query.dtype).transpose(0, 1)
     values = torch.bmm(attended, rows.transpose(1, 2))  # (N, B, D + D of the values)
-    return values[..., q_pass.shape[-1] :].transpose(0, 1)[:, None]
+    return values[..., q_pass.shape[-1] :].transpose(0, 1).unsqueeze(1)
 
 
 def _filled(states: torch.Tensor, width: int) -> torch.Tensor:
