@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 maybe: Any = None  # marks an optional part of a pattern: see `porter.rulebook.optional`; it is read, never run
-ROLES = ("norm", "rotary", "attention", "mlp", "experts", "router", "moe", "layer", "model", "causal")
+ROLES = ("norm", "rotary", "attention", "mlp", "experts", "router", "bias", "moe", "layer", "model", "causal")
 Merge = tuple[str, tuple[str, ...], "str | None"]
 UNITS = ("expression", "expressions", "statements", "function")
 

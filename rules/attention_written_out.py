@@ -1,8 +1,7 @@
-"""Attention written out in a method, in fp32, over heads that a method splits -> npu_fused_infer_attention_score in BSND
+"""Attention written out in a method, in fp32, over split heads -> npu_fused_infer_attention_score in BSND
 
 Why:      as `attention`: one kernel for scores, mask, softmax and values; no transposes; a cache that never moves.
-Numerics: scores and softmax in fp32, as in the source; the scale is multiplied, where the source divides. A mask that
-          is divided by the scale is one still. Queries and keys that the source widens come in the dtype of the values.
+Numerics: scores and softmax in fp32, as in the source; the scale is multiplied, where the source divides.
 Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
           and change with the kernel. Attention weights never exist, and asking for them is an error.
 """
@@ -173,3 +172,59 @@ def after_cache(self, use_cache, cache, attention_mask, output_attentions, **kwa
         output_attentions=output_attentions,
         **kwargs,
     )
+
+
+def not_product_without_scale(self, query, key, value, mask):
+    """Scores of a larger scale: the kernel would be told another one."""
+    query = query.to(torch.float32)
+    key = key.to(torch.float32)
+    scores = torch.matmul(query, key.transpose(-1, -2))
+    if mask is not None:
+        scores = scores + mask
+    scores = nn.functional.softmax(scores, dim=-1)
+    scores = scores.to(value.dtype)
+    scores = self.attn_dropout(scores)
+    output = torch.matmul(scores, value)
+    return output, scores
+
+
+def not_kernel_of_wide_queries(self, q, k, v, heads, size, mask, cache, like):
+    """Queries in fp32 beside keys that are cast: see `attention_of_wide_queries`."""
+    value = self._split_heads(v, heads, size, False)
+    key = k.permute(0, 2, 1, 3)
+    query = q.permute(0, 2, 1, 3)
+    if cache is not None:
+        key, value = cache.update(key.to(like.dtype), value, self.layer_idx)
+    attended, weights = self._attn(query, key, value, mask)
+    output = self._merge_heads(attended, heads, size)
+
+
+def _runs(draw, sides, cache_edit, mask_edit, window_edit):
+    kernel, product, split, merge = sides
+
+    def step(self, q, k, v, cos, sin, mask, cache):
+        self.scale_attn, self.attn_dropout = 4.0, nn.Dropout(0.1).eval()
+        self._attn = lambda *given: product(self, *given)
+        self._split_heads = lambda *given: split(self, *given, ValueError())
+        self._merge_heads = lambda *given: merge(self, *given, ValueError())
+        output = kernel(self, q, k, v.flatten(2), 4, 16, mask, cache, False)["output"]
+        return output.unflatten(-1, (4, 16))
+
+    def caching(self, use_cache, cache, attention_mask):
+        return cache_edit(self, use_cache, cache, attention_mask, False)
+
+    runs = []
+    for window, edit in ((None, mask_edit), (4, window_edit)):
+        asked = dict(window=window, key_heads=4, implementation="eager")
+        runs.append(prefill_and_decode(draw, step, caching, edit, **asked))
+    return runs
+
+
+def proof_before(draw):
+    sides = before_kernel, before_product, before_split, before_merge
+    return _runs(draw, sides, before_cache, before_mask, before_mask__window)
+
+
+def proof_after(draw):
+    sides = after_kernel, after_product, after_split, after_merge
+    return _runs(draw, sides, after_cache, after_mask, after_mask__window)

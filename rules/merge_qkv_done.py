@@ -5,6 +5,8 @@ Numerics: the source's own.
 Contract: none.
 """
 
+import torch
+
 from porter.rule import Edit, Rule
 
 rule = Rule(
@@ -34,6 +36,15 @@ def before__sliced(self, x, first, last):
     query = fused[..., :first]
     key = fused[..., first:last]
     value = fused[..., last:]
+
+
+def before__by_ranks(self, x, shape, width):
+    """q, k and v are one projection already"""
+    fused = self.qkv(x)
+    ...
+    split = fused.reshape(shape)
+    ...
+    query, value, key = torch.split(split, width, dim=-1)
 
 
 def not_of_two(self, x, y):

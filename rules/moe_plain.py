@@ -35,6 +35,16 @@ def before__anew(self, x):
     return self.experts(tokens, chosen, shares).view(batch, length, self.input_size)
 
 
+def before__with_shares(self, x):
+    """what there is to compute is the router's and the experts'"""
+    batch, length, width = x.shape
+    x = x.reshape(-1, width)
+    _, shares, chosen = self.router(x)
+    x = self.experts(x, chosen, shares)
+    x = x.reshape(batch, length, width)
+    return x, shares
+
+
 def before__noise(self, x):
     """what there is to compute is the router's and the experts'"""
     batch, length, width = x.shape

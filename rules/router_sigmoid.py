@@ -60,7 +60,7 @@ def before(self, x):
 
 def after(self, x):
     logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
-    shares, chosen, scores = torch_npu.npu_moe_gating_top_k(
+    shares, chosen, plain = torch_npu.npu_moe_gating_top_k(
         logits,
         self.top_k,
         bias=self.e_score_correction_bias.to(logits.dtype),
@@ -72,7 +72,7 @@ def after(self, x):
         routed_scaling_factor=self.routed_scaling_factor,
     )
     if not self.norm_topk_prob:
-        shares = scores.gather(1, chosen.long()) * self.routed_scaling_factor
+        shares = plain.gather(1, chosen.long()) * self.routed_scaling_factor
     return logits, shares, chosen
 
 
@@ -103,7 +103,7 @@ def before__unscaled(self, x):
 
 def after__unscaled(self, x):
     logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
-    shares, chosen, scores = torch_npu.npu_moe_gating_top_k(
+    shares, chosen, plain = torch_npu.npu_moe_gating_top_k(
         logits,
         self.top_k,
         bias=self.e_score_correction_bias.to(logits.dtype),
@@ -114,7 +114,7 @@ def after__unscaled(self, x):
         out_flag=not self.norm_topk_prob,
     )
     if not self.norm_topk_prob:
-        shares = scores.gather(1, chosen.long())
+        shares = plain.gather(1, chosen.long())
     return logits, shares, chosen
 
 

@@ -67,6 +67,18 @@ def after__best_first_as_given(self, logits, k):
     shares = (best / best.sum(dim=-1, keepdim=True)).to(logits.dtype)
 
 
+def before__best_first_by_column(self, x, k):
+    logits = torch.nn.functional.linear(x, self.weight, self.bias)
+    raw, chosen = torch.topk(logits, k, dim=-1)
+    shares = torch.nn.functional.softmax(raw, dim=1, dtype=raw.dtype)
+
+
+def after__best_first_by_column(self, x, k):
+    logits = torch.nn.functional.linear(x, self.weight, self.bias)
+    best, chosen, _ = torch_npu.npu_moe_gating_top_k(logits.to(torch.float32), k)  # of two dimensions, or an error
+    shares = (best / best.sum(dim=1, keepdim=True)).to(logits.dtype)
+
+
 def not_seen_from_outside(self, x):
     """The probabilities of all experts are a result: the op keeps them to itself."""
     probabilities = torch.nn.functional.softmax(self.proj(x), dim=-1, dtype=torch.float32)
@@ -123,3 +135,8 @@ def proof__best_first(draw):
     """The source takes the softmax in fp32 there."""
     logits = _logits(draw)
     return dict(self=draw.module(), logits=logits.to(torch.float32), k=draw.choice((1, 2, 4)), x=logits)
+
+
+def proof__best_first_by_column(draw):
+    self = draw.module(weight=torch.eye(16, dtype=draw.dtype), bias=torch.zeros(16, dtype=draw.dtype))
+    return dict(self=self, x=_logits(draw), k=draw.choice((1, 2, 4)))

@@ -164,7 +164,7 @@ class DeepseekV3TopkRouter(nn.Module):
     def forward(self, hidden_states):
         hidden_states = hidden_states.view(-1, self.hidden_dim)
         router_logits = F.linear(hidden_states.to(torch.float32), self.weight.to(torch.float32))
-        topk_weights, topk_indices, scores = torch_npu.npu_moe_gating_top_k(
+        topk_weights, topk_indices, plain = torch_npu.npu_moe_gating_top_k(
             router_logits,
             self.top_k,
             bias=self.e_score_correction_bias.to(router_logits.dtype),
@@ -176,7 +176,7 @@ class DeepseekV3TopkRouter(nn.Module):
             routed_scaling_factor=self.routed_scaling_factor,
         )
         if not self.norm_topk_prob:
-            topk_weights = scores.gather(1, topk_indices.long()) * self.routed_scaling_factor
+            topk_weights = plain.gather(1, topk_indices.long()) * self.routed_scaling_factor
         return router_logits, topk_weights, topk_indices
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import libcst as cst
 
 from porter.anatomy.data import Member
-from porter.tree import Tree
-from porter.tree.functions import methods, parameter_names
-from porter.tree.names import last_name
+from porter.tree import Function, Tree
+from porter.tree.fields import walk
+from porter.tree.functions import body_of, methods, parameter_names
+from porter.tree.names import last_name, self_attribute
 
 # Kernels of attention; transformers 4.48 to 4.57 look theirs up in the table.
 _KERNELS = frozenset({"scaled_dot_product_attention", "get_interface", "flash_attn_func", "flash_attn_varlen_func"})
@@ -18,7 +19,7 @@ LINEAR = "Linear"
 
 
 def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str | None:
-    """Rotary, norm, attention, experts, MLP, router or mixer; None for what is none of them."""
+    """Rotary, norm, attention, bias, experts, MLP, router or mixer; None for what is none of them."""
     own = methods(node)
     if "forward" not in own:
         return None
@@ -36,6 +37,8 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     has_kernel = bool(called & _KERNELS) or (_KERNEL_TABLE in tree.imports and _names(nodes, _KERNEL_TABLE))
     if has_kernel or (_softens(called, members, tree) and len(linears) >= 2 and not has_lists):
         return "attention"
+    if parameters and not linears and _adds(own["forward"], set(members)):
+        return "bias"
     if parameters and {"gate_up_proj", "down_proj"} & set(members) and not linears:
         return "experts"
     held = [cls for m in members.values() for cls in m.classes]
@@ -68,6 +71,17 @@ def _softens(called: set[str | None], members: dict[str, Member], tree: Tree) ->
 
 def _names(nodes: list[cst.CSTNode], name: str) -> bool:
     return any(node.__class__ is cst.Name and node.value == name for node in nodes)
+
+
+def _adds(forward: Function, members: set[str]) -> bool:
+    """Whether all a forward does is to add a member to its one argument."""
+    *steps, last = (statement for statement in body_of(forward))
+    total = last.value if isinstance(last, cst.Return) else None
+    if steps or not isinstance(total, cst.BinaryOperation) or not isinstance(total.operator, cst.Add):
+        return False
+    sides = (total.left, total.right)
+    given = [side for side in sides if isinstance(side, cst.Name) and side.value in parameter_names(forward)]
+    return len(given) == 1 and any(self_attribute(node) in members for side in sides for node in walk(side))
 
 
 def _is_product(node: cst.ClassDef) -> bool:

@@ -19,7 +19,8 @@ from porter.tree import Node, Tree
 from porter.tree.functions import body_of, methods
 from porter.tree.names import self_attribute
 
-LEFT_ALONE = frozenset({"embedding", "linear", "wrapper"})  # a look-up, a product, a call handed on: nothing to port
+LEFT_ALONE = frozenset({"embedding", "linear", "bias", "wrapper"})  # a look-up, a product, a sum, a call handed on
+_NORMS = frozenset({"LayerNorm", "RMSNorm"})  # PyTorch's
 _MIXING = frozenset({"attention", "mixer"})
 
 Members = dict[str, dict[str, Member]]
@@ -31,6 +32,7 @@ def read_roles(tree: Tree, reached: Reach, members: Members, bases: Bases, causa
     reading.leaves()
     reading.inherited()
     for role, fits in (
+        ("norm", reading.is_norms),
         ("router", reading.is_router),
         ("moe", reading.is_moe),
         ("layer", reading.is_layer),
@@ -76,6 +78,13 @@ class _Reading:
     def is_open(self, name: str) -> bool:
         """It has no role yet, or that of a base whose forward it has one of its own for."""
         return name not in self.roles or (self.roles[name] in LEFT_ALONE and self._does_something(name))
+
+    def is_norms(self, name: str) -> bool:
+        """It holds a list of norms, and no other module: one for each head, say."""
+        held = set(self._held(name)) - {"ModuleList"}
+        norms = {cls for cls in held if cls in _NORMS or self.roles.get(cls) == "norm"}
+        is_list = any(member.is_list and member.classes for member in self.members[name].values())
+        return bool(norms) and norms == held and is_list and self._does_something(name)
 
     def is_router(self, name: str) -> bool:
         """It stands beside experts, has one product at most, and is none of them."""

@@ -57,9 +57,11 @@ def configuration(config_class: Any, layers: int) -> Any:
         overrides |= {"num_key_value_heads": overrides["num_attention_heads"], "head_dim": _SIZES["qk_rope_head_dim"]}
         overrides = {name: size for name, size in overrides.items() if name in fields}
     overrides |= {name: layers for name in _LAYERS if name in fields}
-    kinds = getattr(base, "layer_types", None)
-    if kinds and "layer_types" in fields:
-        overrides["layer_types"] = [kinds[index % len(kinds)] for index in range(layers)]
+    total = getattr(base, "num_hidden_layers", None)
+    for name in fields:  # `layer_types`, `mlp_layer_types`, ...: lists with an entry for each layer
+        kinds = getattr(base, name, None)
+        if "layer" in name and isinstance(kinds, (list, tuple)) and len(kinds) == total:
+            overrides[name] = [kinds[index % len(kinds)] for index in range(layers)]
     return tiny_config(config_class, **overrides)
 
 

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from porter.runtime.leftovers import refuse_leftovers, without_others
 from porter.runtime.parts import is_apart, put_together, take_apart
 from porter.runtime.weights import merged_state_dict, merges_of
 
@@ -112,7 +113,7 @@ class TakesAdapters(nn.Module):
             lost = self.lost_parts(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
         if lost:
-            args[-1].append(_leftovers(lost))
+            args[-1].append(without_others(lost))
 
     def lost_parts(self, keys: Iterable[str], prefix: str = "") -> list[str]:
         """Of a state dict's `keys`, those that name a part whose rows are merged here."""
@@ -122,8 +123,8 @@ class TakesAdapters(nn.Module):
 
 
 def has_adapters(model: nn.Module) -> bool:
-    """Whether PEFT is on `model` or on a port inside it."""
-    return any(_CONFIGS in vars(module) for module in model.modules())
+    """Whether PEFT is on `model`, on a module around it, or on one inside it."""
+    return any(_CONFIGS in vars(module) for module in model.modules()) or _is_tuned(model)
 
 
 def _lister() -> str:
@@ -134,11 +135,17 @@ def _lister() -> str:
     return str(frame.f_globals.get("__name__"))
 
 
-def _refuse_half(model: nn.Module) -> None:
+def _is_tuned(model: nn.Module) -> bool:
+    """Whether a module of PEFT stands in `model`."""
+    if "peft" not in sys.modules:
+        return False
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    modules = list(model.modules())
-    if not any(isinstance(module, BaseTunerLayer) for module in modules):
+    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+
+
+def _refuse_half(model: nn.Module) -> None:
+    if not _is_tuned(model):
         return
     merged = next((f"{path}.{merge.name}" for merge in merges_of(model) for path, _ in merge.owners(model)), None)
     if merged is not None:
@@ -156,17 +163,3 @@ def _unwrap_empty(model: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if isinstance(child, BaseTunerLayer) and not child._get_available_adapters():
                 setattr(module, name, child.get_base_layer())
-
-
-def refuse_leftovers(keys: list[str]) -> None:
-    """ValueError where there are keys of a state dict that have no place."""
-    if keys:
-        raise ValueError(_leftovers(keys))
-
-
-def _leftovers(keys: list[str]) -> str:
-    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-    return (
-        f"`{keys[0]}`{more} would be dropped: this model has no such place. An adapter fits the model it was made for, "
-        "and is put on before it is filled"
-    )

@@ -15,9 +15,10 @@ from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import PrefixChange, WeightConverter
 
-from porter.runtime.adapters import TakesAdapters, refuse_leftovers
+from porter.runtime.adapters import TakesAdapters
 from porter.runtime.cache import StaticKVCache, check_kv_cache
 from porter.runtime.capabilities import InferenceOnly, OneAttention
+from porter.runtime.leftovers import refuse_parts
 from porter.runtime.made_from import PortedFrom, check_installed
 from porter.runtime.quantized import QuantizedCheckpoint
 from porter.runtime.stored import check_converted, check_stored, refuse_quantized, stored_in, unpickled
@@ -108,7 +109,7 @@ class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
         """
         merged = merged_state_dict(self, state_dict)
         if not strict:
-            refuse_leftovers(self.lost_parts(merged))
+            refuse_parts(self.lost_parts(merged))
         return super().load_state_dict(merged, strict=strict, assign=assign)
 
 

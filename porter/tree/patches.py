@@ -26,6 +26,8 @@ _CHANGING = frozenset(
 )
 _SETTING = frozenset({"setattr", "delattr", "__setattr__", "__delattr__"})
 _UNBOUNDED = frozenset({"globals", "exec", "eval"})
+_NAMESPACE = frozenset({"vars", "locals"})  # outside of functions, and of nothing: the names there
+_NAMESPACES = frozenset({"__globals__", "f_globals", "f_locals"})  # as attributes
 ANYTHING = "*"  # the root of a patch that may be of anything
 
 
@@ -44,7 +46,7 @@ class Patch:
 
 
 def patches_of(tree: Tree) -> Iterator[Patch]:
-    """Every patch of a module, in no order. `globals()`, `exec` and `sys.modules` may change anything."""
+    """Every patch of a module, in no order. `globals()`, `exec`, `sys.modules` and their like may change anything."""
     for node in tree.stored:
         held: Node = node
         while isinstance(held, cst.Subscript):
@@ -56,13 +58,15 @@ def patches_of(tree: Tree) -> Iterator[Patch]:
     for node in tree.nodes(tree.module):
         if node.__class__ is cst.Call:
             yield from _by_call(node, tree)
-        elif node.__class__ is cst.Attribute and node.attr.value == "modules" and dotted(node) == "sys.modules":
+        elif node.__class__ is cst.Attribute and _is_of_all_names(node):
             yield Patch(ANYTHING, (), node)
 
 
 def _by_call(call: cst.Call, tree: Tree) -> Iterator[Patch]:
     name = last_name(call.func) or (call.func.attr.value if isinstance(call.func, cst.Attribute) else "")
-    if name in _UNBOUNDED and isinstance(call.func, cst.Name) and not _is_local(call.func, tree):
+    if _is_built_in(call.func, tree) and (
+        name in _UNBOUNDED or (name in _NAMESPACE and not call.args and not _is_in_function(call, tree))
+    ):
         yield Patch(ANYTHING, (), call)
     elif name in _SETTING and len(call.args) >= 2:
         holder, attribute = call.args[0].value, text_of_constant(call.args[1].value)
@@ -79,7 +83,13 @@ def _by_call(call: cst.Call, tree: Tree) -> Iterator[Patch]:
 
 def _patch(changed: Node, node: Node, tree: Tree) -> Patch:
     names: list[str] = []
-    while isinstance(changed, (cst.Attribute, cst.Subscript)):
+    while isinstance(changed, (cst.Attribute, cst.Subscript, cst.Call)):
+        if isinstance(changed, cst.Call):
+            if last_name(changed.func) != "vars" or len(changed.args) != 1:
+                break
+            names.append("__dict__")
+            changed = changed.args[0].value
+            continue
         if isinstance(changed, cst.Attribute):
             names.append(changed.attr.value)
         changed = changed.value
@@ -87,6 +97,25 @@ def _patch(changed: Node, node: Node, tree: Tree) -> Patch:
     if isinstance(changed, cst.Name) and root != "self" and _is_local(changed, tree):
         root = None
     return Patch(root, tuple(reversed(names)), node)
+
+
+def _is_of_all_names(attribute: cst.Attribute) -> bool:
+    name = attribute.attr.value
+    return name in _NAMESPACES or (name == "modules" and dotted(attribute) == "sys.modules")
+
+
+def _is_built_in(function: Node, tree: Tree) -> bool:
+    """Whether it is called as one of Python's own: by its bare name, or as `builtins.globals`."""
+    if isinstance(function, cst.Attribute):
+        return (dotted(function) or "").startswith(("builtins.", "__builtins__."))
+    return isinstance(function, cst.Name) and not _is_local(function, tree)
+
+
+def _is_in_function(node: Node, tree: Tree) -> bool:
+    here: Node | None = node
+    while here is not None and not isinstance(here, (cst.FunctionDef, cst.Lambda)):
+        here = tree.parents.get(here)
+    return here is not None
 
 
 def _is_local(name: cst.Name, tree: Tree) -> bool:

@@ -1,8 +1,8 @@
 """Does a real model's configuration satisfy the ops of its port: every limit of the chip, and tensor parallelism.
 
 Contract: shapes only. A rank's share of the model is made without memory and asked for a prefill and a decode step; the
-limits are those that `porter.npu` and `porter.parallel` test, so that there is one place for each. One layer of each
-type takes part; where tensor parallelism does not divide, the whole model is asked. Nothing is read or computed.
+limits are those that `porter.npu` and `porter.parallel` test, so that there is one place for each. Layers of each
+kind take part; where tensor parallelism does not divide, the whole model is asked. Nothing is read or computed.
 """
 
 from __future__ import annotations
@@ -135,19 +135,33 @@ def _limits(port: Port, model_class: Any, config: Any, tp: int, split: dict[str,
 
 
 def _share(model_class: Any, config: Any, tp: int, dtype: torch.dtype, split: dict[str, Any] | None) -> Any:
-    """What one rank holds, without memory: its heads and its part of the MLP, one layer of each kind."""
+    """What one rank holds, without memory: its heads and its part of the MLP, in layers of every kind there is."""
     own = copy.deepcopy(config)
     text = own.get_text_config(decoder=True)
-    kinds = getattr(text, "layer_types", None)
-    text.num_hidden_layers = 1
-    if kinds:
-        text.layer_types = list(dict.fromkeys(kinds))
-        text.num_hidden_layers = len(text.layer_types)
     with torch.device("meta"):
-        model = model_class._from_config(own, dtype=dtype).eval()
+        model = model_class._from_config(copy.deepcopy(config), dtype=dtype).eval()
+        count = _layers_of_each_kind(model, text)
+        if count < text.num_hidden_layers:
+            text.num_hidden_layers = count
+            if getattr(text, "layer_types", None):
+                text.layer_types = list(text.layer_types)[:count]
+            model = model_class._from_config(own, dtype=dtype).eval()
     if tp > 1 and split is not None:
         cut_shapes(model, split["layer_class"], split["row_parallel"], tp)
     return model
+
+
+def _layers_of_each_kind(model: Any, text: Any) -> int:
+    """How many of the first layers have one of each kind: by what `layer_types` calls it and by what it holds."""
+    total = text.num_hidden_layers
+    lists = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module) == total)
+    layers = next(lists, None)
+    if layers is None:
+        return int(total)
+    names = list(getattr(text, "layer_types", None) or [None] * total)
+    held = [tuple((path, type(module)) for path, module in layer.named_modules()) for layer in layers]
+    kinds = list(zip(names, held, strict=False))
+    return 1 + max(kinds.index(kind) for kind in set(kinds))
 
 
 def _ask(port: Port, model: Any, step: _Step, slots: int, dtype: str) -> Check:

@@ -43,15 +43,16 @@ def prefill_and_decode(
     key_heads: int = 2,
     turned: int = HEAD_DIM,
     turn: Turn | None = None,
+    implementation: str = "sdpa",
     **attributes: Any,
 ) -> list[torch.Tensor]:
     """The outputs of a prefill of 7, of which up to 3 are padding, and of two steps of 1.
 
-    `key_heads` of keys and values; cos and sin of `turned` channels, by `turn`; `attributes` of the attention's `self`.
+    `key_heads` of keys and values; cos and sin of `turned` channels, by `turn`; masks of the source are made for
+    `implementation`; `attributes` of the attention's `self`.
     """
-    config = LlamaConfig(
-        num_attention_heads=HEADS, num_key_value_heads=key_heads, num_hidden_layers=1, attn_implementation="sdpa"
-    )
+    config = LlamaConfig(num_attention_heads=HEADS, num_key_value_heads=key_heads, num_hidden_layers=1)
+    config._attn_implementation = implementation
     config.sliding_window = window
     model = draw.module(config=config)
     groups = HEADS // key_heads

@@ -7,7 +7,8 @@ import pytest
 from porter.convert import inspect
 from tests.engine.sources import port, port_of, source_of, text_of, varied, why
 
-SOFTMAX, SIGMOID, PLAIN = "router_softmax", "router_sigmoid", "router_plain"
+SOFTMAX, BIASED = "router_softmax", "router_softmax_biased"
+SIGMOID, PLAIN = "router_sigmoid", "router_plain"
 TAKEN = [
     ("qwen3_moe", "Qwen3MoeExperts", "Qwen3MoeTopKRouter", SOFTMAX, "Qwen3MoeSparseMoeBlock"),
     ("qwen2_moe", "Qwen2MoeExperts", "Qwen2MoeTopKRouter", SOFTMAX, "Qwen2MoeSparseMoeBlock"),
@@ -24,6 +25,7 @@ TAKEN = [
     ("hy_v3", "HYV3Experts", "HYV3TopKRouter", SIGMOID, "HYV3MoE"),
     ("afmoe", "AfmoeExperts", "AfmoeTokenChoiceRouter", SIGMOID, "AfmoeSparseMoeBlock"),
     ("laguna", "LagunaExperts", "LagunaTopKRouter", SIGMOID, "LagunaSparseMoeBlock"),
+    ("ernie4_5_moe", "Ernie4_5_MoeExperts", "Ernie4_5_MoeTopKRouter", BIASED, "Ernie4_5_MoeSparseMoeBlock"),
     ("kolibri1", "Kolibri1Experts", "Kolibri1TopKRouter", PLAIN, "Kolibri1SparseMoeBlock"),
     ("phimoe", "PhimoeExperts", "PhimoeTopKRouter", PLAIN, "PhimoeSparseMoeBlock"),
 ]
@@ -38,8 +40,17 @@ def test_experts_routers_and_blocks_of_real_files(model, experts, router, rule, 
     assert (around.status, around.rules) == ("verdict", ("moe_plain",))
 
 
+def test_biased_and_clamped_experts_have_a_rule_of_their_own():
+    found = {site.name: site for site in inspect(source_of("gpt_oss")).sites}
+    assert found["GptOssExperts.forward"].rules == ("experts_clipped",)
+    assert found["GptOssTopKRouter.forward"].rules == (SOFTMAX,)
+    assert found["GptOssMLP.forward"].rules == ("moe_plain",)
+    code = port_of("gpt_oss").code
+    assert "npu_clipped_swiglu(gate_up, alpha=self.alpha, limit=self.limit)" in code
+    assert "use_experts_implementation" not in code
+
+
 LEFT = [
-    ("gpt_oss", "GptOssExperts"),  # a bias, gate and up interleaved, a clamp
     ("nemotron_h", "NemotronHExperts"),  # no gate
     ("longcat_flash", "LongcatFlashExperts"),  # experts that hand on what they get
     ("minimax_m3_vl", "MiniMaxM3VLExperts"),  # a gate of its own
@@ -107,7 +118,8 @@ UNSOUND = {
     "another class holds the router": (
         (
             "        self.hidden_size = config.hidden_size\n\n    def forward",
-            "        self.hidden_size = config.hidden_size\n        self.extra = Qwen3MoeTopKRouter(config)\n\n    def forward",
+            "        self.hidden_size = config.hidden_size\n"
+            "        self.extra = Qwen3MoeTopKRouter(config)\n\n    def forward",
         ),
         ("`Qwen3MoeDecoderLayer` holds it, and is none of experts, moe",),
     ),
@@ -126,7 +138,8 @@ def test_what_would_be_another_choice_or_another_output_is_left(case):
 @pytest.mark.parametrize("read", ["self.has_gate", "self.config.hidden_size", "self._apply_gate(x)"])
 def test_what_the_decorator_gives_the_class_keeps_the_rule_away(read):
     start = "\n\nclass Qwen3MoeTopKRouter(nn.Module):"
-    ported = port(varied((start, f"\n    def told(self, x):\n        return {read}\n{start}"), model="qwen3_moe"), "qwen3_moe")
+    told = varied((start, f"\n    def told(self, x):\n        return {read}\n{start}"), model="qwen3_moe")
+    ported = port(told, "qwen3_moe")
     assert "is what `@use_experts_implementation` gives the class" in why(ported)
     assert "@use_experts_implementation\nclass Qwen3MoeExperts" in ported.code
 
@@ -134,7 +147,8 @@ def test_what_the_decorator_gives_the_class_keeps_the_rule_away(read):
 def test_what_the_class_sets_itself_is_its_own():
     start = "\n\nclass Qwen3MoeTopKRouter(nn.Module):"
     own = varied(
-        ("        self.num_experts = config.num_experts\n        self.hidden_dim = config.hidden_size\n        self.inter",
+        ("        self.num_experts = config.num_experts\n"
+         "        self.hidden_dim = config.hidden_size\n        self.inter",
          "        self.config = config\n        self.num_experts = config.num_experts\n"
          "        self.hidden_dim = config.hidden_size\n        self.inter"),
         (start, f"\n    def told(self):\n        return self.config.hidden_size\n{start}"),
@@ -144,10 +158,25 @@ def test_what_the_class_sets_itself_is_its_own():
 
 
 def test_a_decorator_of_the_file_s_own_by_that_name_keeps_the_rule_away():
-    imported = "from ...integrations import use_experts_implementation, use_kernel_forward_from_hub, use_kernelized_func"
+    marked = "@use_experts_implementation\n"
     own = varied(
-        (imported, imported.replace("use_experts_implementation, ", "")),
-        ("@use_experts_implementation\n", "def use_experts_implementation(cls):\n    return cls\n\n\n@use_experts_implementation\n"),
+        ("integrations import use_experts_implementation, ", "integrations import "),
+        (marked, f"def use_experts_implementation(cls):\n    return cls\n\n\n{marked}"),
         model="qwen3_moe",
     )  # fmt: skip
     assert "may make another class of `Qwen3MoeExperts`" in why(port(own, "qwen3_moe"))
+
+
+def test_scores_and_shares_by_one_name_are_still_two_values():
+    code = port(varied(("topk_weights", "scores"), model="glm4_moe"), "glm4_moe").code
+    assert "        scores, topk_indices, plain = torch_npu.npu_moe_gating_top_k(\n" in code
+    assert "scores = plain.gather(1, topk_indices.long()) * self.routed_scaling_factor" in code
+
+
+ADDED = "return hidden_states + self.e_score_correction_bias.squeeze()"
+
+
+@pytest.mark.parametrize("other", [ADDED.replace("+", "*"), ADDED.replace("+ self", "+ 2 * self")])
+def test_a_module_that_does_not_just_add_its_bias_keeps_the_router_as_it_is(other):
+    code = port(varied((ADDED, other), model="ernie4_5_moe"), "ernie4_5_moe").code
+    assert "npu_moe_gating_top_k" not in code and "npu_grouped_matmul" in code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.sources import port, rules_of, varied
+from tests.engine.sources import port, rules_of, varied, why
 from tests.engine.variations import ACTIVATION, INIT, KEY, OUTPUT, QUERY, SUM, VALUE, before, behind, case
 
 CASES = [
@@ -127,6 +127,51 @@ CASES = [
         behind(ACTIVATION, "        self.gate_up = 2\n"),
     ),
 ]
+
+
+OVER_PARTS = [
+    case(
+        f"{read} in a forward",
+        "",
+        behind(SUM, f"        hidden_states = hidden_states + len(list(self.mlp.{read}))\n"),
+    )
+    for read in ("children()", "named_modules()", "parameters()", "state_dict()", "_modules")
+]
+OVER_PARTS += [
+    case(
+        "hooks on whatever there is",
+        "",
+        behind("        self.post_init()\n", "        for part in self.modules():\n            watch(part)\n"),
+    ),
+]
+NOT_OVER_PARTS = [
+    case("a dtype is asked for", "", behind(SUM, "        dtype = next(self.parameters()).dtype\n")),
+    case(
+        "weights are drawn",
+        "",
+        behind(
+            "class LlamaPreTrainedModel(PreTrainedModel):\n",
+            "    def _init_weights(self, module):\n        return dict(module.named_parameters())\n\n",
+        ),
+    ),
+    case(
+        "weights are frozen",
+        "",
+        behind("        self.post_init()\n", "        [each.requires_grad_(False) for each in self.parameters()]\n"),
+    ),
+]
+MERGES = {"merge_qkv", "swiglu"}
+
+
+@pytest.mark.parametrize(("_", "pairs"), OVER_PARTS)
+def test_code_that_goes_over_modules_sees_those_of_the_source(_, pairs):
+    ported = port(varied(*pairs))
+    assert not MERGES & set(rules_of(ported)) and "goes over modules or weights" in why(ported)
+
+
+@pytest.mark.parametrize(("_", "pairs"), NOT_OVER_PARTS)
+def test_what_asks_for_one_weight_or_sees_them_before_a_call_keeps_no_merge_away(_, pairs):
+    assert set(rules_of(port(varied(*pairs)))) >= MERGES
 
 
 @pytest.mark.parametrize(("rule", "pairs"), CASES)

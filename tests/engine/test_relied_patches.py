@@ -45,6 +45,7 @@ PATCHES = [
     change("a method of the table", "get_interface", at_the_end("ALL_ATTENTION_FUNCTIONS.get_interface = mine")),
     change("a function of torch", "softmax", at_the_end("nn.functional.softmax = mine")),
     change("a product of torch", "matmul", at_the_end("torch.matmul = mine")),
+    change("a function of torch by its namespace", "vars", at_the_end('vars(nn.functional)["softmax"] = mine')),
     change("the code of a function", "__code__", at_the_end("repeat_kv.__code__ = mine.__code__")),
     change("a method of the class", "LlamaAttention.forward = mine", at_the_end("LlamaAttention.forward = mine")),
     change("a method of the class by setattr", "setattr", at_the_end('setattr(LlamaAttention, "forward", mine)')),
@@ -149,6 +150,12 @@ def test_what_is_changed_from_elsewhere_keeps_the_fused_attention_away(says, pai
         ("sys.modules", 'import sys\n\nsetattr(sys.modules[__name__], "repeat_kv", mine)'),
         ("globals()", 'globals()["repeat_kv"] = mine'),
         ("exec", 'exec("repeat_kv = mine")'),
+        ("vars()", 'vars()["repeat_kv"] = mine'),
+        ("vars()", "vars().update(repeat_kv=mine)"),
+        ("locals()", 'locals()["repeat_kv"] = mine'),
+        ("builtins.globals()", 'import builtins\n\nbuiltins.globals()["repeat_kv"] = mine'),
+        ("__globals__", 'mine.__globals__["repeat_kv"] = mine'),
+        ("f_globals", 'import inspect\n\ninspect.currentframe().f_globals["repeat_kv"] = mine'),
     ],
 )
 def test_a_file_that_may_bind_any_of_its_names_is_refused(says, text):

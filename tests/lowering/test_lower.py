@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import CONFIG_MAPPING
 
 from porter.lowering.contribution import contributions
 from porter.lowering.lower import lower, traces_of
 from porter.lowering.process import ask
+from porter.lowering.steps import configuration
 from porter.report.lowering import contributions_data, lowering_data, of_lowering
 from porter.verify.port import open_to_compare
 from tests.lowering.conftest import LLAMA
@@ -123,3 +125,11 @@ def test_a_source_that_no_package_holds_is_lowered_from_where_it_lies(wheel, tmp
     assert str(code) in {file for node in whole["nodes"] for file, _ in node["frames"]}
     assert f"`{broken}`, which `{ports[1].directory}` was made from, does not load" in failed["failure"]["reason"]
     assert "No module named 'a_package_that_is_not_there'" in failed["failure"]["reason"]
+
+
+def test_lists_with_an_entry_for_each_layer_are_as_long_as_the_layers_that_are_lowered():
+    config_class = CONFIG_MAPPING["exaone_moe"]
+    for layers in (1, 2, 3):
+        config = configuration(config_class, layers)
+        assert config.num_hidden_layers == len(config.layer_types) == len(config.mlp_layer_types) == layers
+    assert config.mlp_layer_types == ["dense", "sparse", "dense"]

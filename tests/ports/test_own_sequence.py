@@ -20,7 +20,7 @@ from porter.verify.tiny import tiny_config
 from tests.engine.sources import convert_text, text_of
 
 KERNEL = "torch_npu.npu_fused_infer_attention_score("
-WHOLE = ["bart", "bigbird_pegasus", "biogpt", "gpt2", "marian", "pegasus"]
+WHOLE = ["bart", "bigbird_pegasus", "biogpt", "gpt2", "gpt_bigcode", "marian", "pegasus"]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,26 @@ def test_a_mask_of_an_encoders_states_is_none_of_the_own_sequence(opened):
         model.model.decoder.layers[0](torch.zeros(1, 3, 64), mask)
     with pytest.raises(ValueError, match="takes no states of an encoder"):
         npu_encoder_mask(torch.zeros(1, 4, 64))
+
+
+@pytest.mark.parametrize("settings", [{"multi_query": True}, {"multi_query": False}], ids=str)
+def test_one_head_of_keys_or_as_many_as_of_queries(tmp_path, settings):
+    source = load_source("transformers.models.gpt_bigcode")
+    assert not isinstance(source, Refused)
+    result = convert(source, name="gpt_bigcode")
+    assert isinstance(result, Ported)
+    emit(result, tmp_path / "gpt_bigcode")
+    found = open_to_compare(tmp_path / "gpt_bigcode")
+    assert not isinstance(found, Refused)
+    source, ported = found.load_source_class(), found.load_class()
+    config = tiny_config(source.config_class, **settings)
+    write_checkpoint(source, config, tmp_path / "checkpoint")
+    pair = Pair(load(source, tmp_path / "checkpoint"), load(ported, tmp_path / "checkpoint"), config, tmp_path)
+    one, other = pair.both(lambda model: model(**pair.padded((9, 4))).logits[:, -1])
+    torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-5)
+    states = torch.zeros(1, 4, config.hidden_size)
+    with pytest.raises(ValueError, match="takes no states of an encoder"):
+        pair.port(torch.tensor([[5, 6, 7]]), encoder_hidden_states=states)
 
 
 def test_a_decoder_of_more_layers_than_its_encoder_is_an_error_as_in_the_source(opened):

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from porter.parallel import CannotShard, shard
 from porter.runner import CannotRun, LlmModelRunner
 from tests.parallel import tiny
-from tests.runtime.adapter_kinds import KINDS, RARER, load_on, lora, put_on, write_adapter
+from tests.runtime.adapter_kinds import KINDS, RARER, SEVEN, load_on, lora, put_on, write_adapter
 
 PROMPTS = ["def parse(text):", "Where", "return the tree, and the positions of its nodes"]
 
@@ -192,8 +192,10 @@ def test_it_is_in_the_weights_before_they_are_split_over_ranks(runner, adapted, 
     assert torch.equal(seen[0], torch.cat(rows))
 
 
-def test_a_model_with_an_adapter_is_not_split_over_ranks():
+@pytest.mark.parametrize("targets", [SEVEN, ["o_proj"]], ids=["all seven", "o_proj"])
+@pytest.mark.parametrize("around", [False, True], ids=["on it", "around it"])
+def test_a_model_with_an_adapter_is_not_split_over_ranks(around, targets):
     port = tiny.port()
-    put_on(port, lora())
+    put_on(torch.nn.ModuleList([port]) if around else port, lora(targets))
     with pytest.raises(CannotShard, match="merge them into the weights first"):
         shard(port, "llama2", 2)

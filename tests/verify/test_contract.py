@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from porter.diagnostics import Refused
 from porter.verify.contract import contract, shipped_configs
 from tests.verify.conftest import port_to, write_checkpoint_code
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"model_type": "llama", "vocab_size": 1000, "hidden_size": 512, "intermediate_size": 1024,
          "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
          "max_position_embeddings": 256}  # fmt: skip
@@ -152,3 +154,18 @@ def test_a_port_that_nothing_says_how_to_split_fails_over_ranks(llama, sizes, tm
     assert all(check.passed for check in contract(port, sizes()))
     (failed,) = [check for check in contract(port, sizes(), tp=2) if check.failed]
     assert (failed.name, "no split points" in failed.detail) == ("divides over 2 ranks", True)
+
+
+EXPERTS = {"model_type": "glm4_moe", "vocab_size": 1000, "hidden_size": 512, "intermediate_size": 1024,
+           "moe_intermediate_size": 256, "num_hidden_layers": 6, "first_k_dense_replace": 3, "num_attention_heads": 4,
+           "num_key_value_heads": 2, "head_dim": 128, "n_routed_experts": 16, "n_group": 4, "topk_group": 2,
+           "num_experts_per_tok": 4, "max_position_embeddings": 256}  # fmt: skip
+
+
+@pytest.mark.parametrize("groups", [4, 8])
+def test_a_layer_with_experts_behind_dense_ones_is_asked_too(tmp_path, groups):
+    (tmp_path / "config.json").write_text(json.dumps({**EXPERTS, "n_group": groups}))
+    found = contract(ROOT / "generated_models" / "glm4_moe", tmp_path / "config.json")
+    limit = "npu_moe_gating_top_k: group_count must divide the experts of x (512, 16) into groups of more than two"
+    assert any(limit in check.detail for check in found) == (groups == 8)
+    assert all(check.passed for check in found) == (groups == 4)

@@ -13,6 +13,10 @@ from porter.tree.functions import methods
 from porter.tree.names import self_attribute
 from porter.tree.values import text_of_constant
 
+_OVER_MODULES = frozenset({"modules", "named_modules", "children", "named_children"})
+_OVER_WEIGHTS = frozenset({"parameters", "named_parameters", "state_dict"})
+_DRAWING = frozenset({"_init_weights", "init_weights"})  # of a model that is trained: its weights are loaded here
+
 
 def broken_merges(
     applications: Sequence[Application], tree: Tree, anatomy: Anatomy, converted: frozenset[str]
@@ -28,6 +32,9 @@ def broken_merges(
         made = [part for part in parts if any(part in name.split(".") for name in converted)]
         if made:
             yield f"the source library makes `{made[0]}` out of other tensors of a checkpoint", None
+        walk = _walk_over_parts(tree, anatomy)
+        if walk is not None:
+            yield f"`{tree.code(walk)}` goes over modules or weights, of which a merge makes others", walk
         stray = _stray_part(parts, owners, roots, tree, anatomy)
         if stray is not None:
             yield f"`{tree.code(stray)}` is used outside what the rule rewrites", stray
@@ -50,6 +57,32 @@ def _stray_part(
             if _name_of(node) in parts and self_attribute(node) not in own and not tree.within(node, roots):
                 return node
     return None
+
+
+def _walk_over_parts(tree: Tree, anatomy: Anatomy) -> Node | None:
+    """Code of the model that looks at whatever modules or weights there are: it would see other ones."""
+    for cls in (tree.classes[name] for name in anatomy.reached if name in tree.classes):
+        for method in methods(cls).values():
+            wanted = _OVER_MODULES if method.name.value == "__init__" else _OVER_MODULES | _OVER_WEIGHTS
+            for node in tree.nodes(method) if method.name.value not in _DRAWING else ():
+                if node.__class__ is cst.Attribute and node.attr.value == "_modules":
+                    return node
+                if _method_called(node) in wanted and not _is_first_of_all(node, tree):
+                    return node
+    return None
+
+
+def _method_called(node: Node) -> str | None:
+    if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute):
+        return None
+    return node.func.attr.value
+
+
+def _is_first_of_all(call: Node, tree: Tree) -> bool:
+    """`next(self.parameters())`, which is asked for a dtype or a device."""
+    argument = tree.parents.get(call)
+    outer = tree.parents.get(argument) if isinstance(argument, cst.Arg) else None
+    return isinstance(outer, cst.Call) and isinstance(outer.func, cst.Name) and outer.func.value == "next"
 
 
 def _parts_of_its_own(name: str, parts: tuple[str, ...], owners: set[str | None], anatomy: Anatomy) -> frozenset[str]:

@@ -5,7 +5,7 @@ A lambda that makes it holds it, as a name does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import libcst as cst
 
@@ -15,31 +15,56 @@ from porter.tree.functions import parameter_names, statements
 from porter.tree.names import dotted, is_variable, targets
 
 
-def looked_into(function: Function, sources: Sequence[Node], tree: Tree) -> Node | None:
-    """The first use of the values that `sources` (names of functions) make which is more than passing them on."""
-    return _follow(function, sources, tree)[1]
+def looked_into(
+    function: Function, sources: Sequence[Node], tree: Tree, gone: Collection[Node] = frozenset()
+) -> Node | None:
+    """The first use of the values that `sources` (names of functions) make which is more than passing them on.
+
+    What is `gone` after the rewrite may do with them what it likes, and only hands them on by the names it binds.
+    """
+    return _follow(function, sources, tree, gone)[1]
 
 
-def made_elsewhere(function: Function, sources: Sequence[Node], words: tuple[str, ...], tree: Tree) -> Node | None:
-    """A value that does not come from `sources` where one of theirs belongs.
+def made_elsewhere(
+    function: Function,
+    sources: Sequence[Node],
+    words: tuple[str, ...],
+    tree: Tree,
+    gone: Collection[Node] = frozenset(),
+) -> Node | None:
+    """A value that does not come from `sources` where one of theirs belongs, in code that is not `gone`.
 
     It is bound to a name that holds theirs too, or handed on by a keyword with one of the words in its name, or to a
     layer as an argument of such a name.
     """
-    names, _ = _follow(function, sources, tree)
+    names, _ = _follow(function, sources, tree, gone)
     makers = {tree.parents[source] for source in sources if isinstance(tree.parents[source], cst.Call)}
     incoming = parameter_names(function)  # what a caller hands in is prepared as this function would
     for value in _values_of(function, names, tree, _replaced(function, makers, tree)):
-        if not _comes_from(value, names | incoming, {*makers, *sources}) and not _makes(value, names):
+        known = value in gone or _comes_from(value, names | incoming, {*makers, *sources})
+        if not known and not _makes(value, names):
             return value
     layers = _loop_variables(function, tree) - names
+    names |= _bound_anew(function, tree, gone)
     for call in (node for node in tree.nodes(function) if isinstance(node, cst.Call)):
-        if call.func in sources or (isinstance(call.func, cst.Name) and call.func.value not in layers):
+        plain_function = isinstance(call.func, cst.Name) and call.func.value not in layers
+        if call in gone or call.func in sources or plain_function:
             continue  # what makes such values, and plain functions, take the source's own
         for name, value in _handed(call):
             if any(word in name for word in words) and not _comes_from(value, names, makers):
                 return value
     return None
+
+
+def _bound_anew(function: Function, tree: Tree, gone: Collection[Node]) -> set[str]:
+    """Names that only code binds which is gone: the rewrite binds them."""
+    binders = [node for node in tree.nodes(function) if isinstance(node, (cst.Assign, cst.AnnAssign, cst.AugAssign))]
+    bound = {
+        binder: {leaf.value for leaf in tree.nodes(binder) if isinstance(leaf, cst.Name) and leaf in tree.stored}
+        for binder in binders
+    }
+    stays = {name for binder, names in bound.items() if binder not in gone for name in names}
+    return {name for names in bound.values() for name in names} - stays
 
 
 def _handed(call: cst.Call) -> Iterator[tuple[str, cst.BaseExpression]]:
@@ -108,7 +133,9 @@ def _loop_variables(function: Function, tree: Tree) -> set[str]:
     return {leaf.value for loop in loops for leaf in targets(loop) if isinstance(leaf, cst.Name)}
 
 
-def _follow(function: Function, sources: Sequence[Node], tree: Tree) -> tuple[set[str], Node | None]:
+def _follow(
+    function: Function, sources: Sequence[Node], tree: Tree, gone: Collection[Node]
+) -> tuple[set[str], Node | None]:
     """Names that hold what `sources` make, and the first use of it that is more than passing it on."""
     names: set[str] = set()
     misuse: Node | None = None
@@ -120,7 +147,7 @@ def _follow(function: Function, sources: Sequence[Node], tree: Tree) -> tuple[se
             taker = _taker(use, layers, tree)
             if taker is not None:
                 bound |= _bound(taker)
-            elif misuse is None:
+            elif misuse is None and use not in gone:
                 misuse = _visible_parent(use, tree)
         if bound <= names:
             return names, misuse

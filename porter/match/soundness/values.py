@@ -102,8 +102,19 @@ def opened_value(case: Case) -> Found:
     sources = case.application.opaque[function]
     if hit.match.expressions[:1] != sources[:1]:
         return None  # it hangs on the function: the first hit in it has asked
-    foreign = made_elsewhere(function, sources, case.application.rule.declared.carried, tree)
+    gone = _gone(case)
+    foreign = made_elsewhere(function, sources, case.application.rule.declared.carried, tree, gone)
     if foreign is not None:
         return f"`{tree.code(foreign)}` is not made by what the rule replaces", foreign
-    node = looked_into(function, sources, tree)
+    node = looked_into(function, sources, tree, gone)
     return (f"`{tree.code(node)}` looks into a value whose meaning the rewrite changes", node) if node else None
+
+
+def _gone(case: Case) -> frozenset[Node]:
+    """The code of the function that other edits of the application replace, without what they keep of it."""
+    found: set[Node] = set()
+    for hit in case.application.hits:
+        if hit.match.function is case.hit.match.function and not hit.edit.opaque:
+            found.update(node for root in hit.roots for node in case.tree.nodes(root))
+            found.difference_update(node for hole in hit.holes for node in case.tree.nodes(hole))
+    return frozenset(found)
