@@ -20,10 +20,23 @@ from porter.runtime import StaticKVCache, load_model_class
 
 STEPS = 15
 SIZES = {
-    **{"vocab_size": 512, "hidden_size": 512, "intermediate_size": 1024, "moe_intermediate_size": 256},
-    **{"num_hidden_layers": 2, "first_k_dense_replace": 1, "n_routed_experts": 8, "n_group": 1, "topk_group": 1},
-    **{"num_experts_per_tok": 2, "num_attention_heads": 16, "num_key_value_heads": 16, "q_lora_rank": 256},
-    **{"kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128},
+    "vocab_size": 512,
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "moe_intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "first_k_dense_replace": 1,
+    "n_routed_experts": 8,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_experts_per_tok": 2,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "q_lora_rank": 256,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
     "max_position_embeddings": 8192,
 }
 
