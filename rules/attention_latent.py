@@ -3,7 +3,7 @@
 Why:      one kernel for scores, mask, softmax and values; no transposes; a cache that never moves, and that holds what
           the source's holds: the latent and the rope part that all heads share, before they are expanded. Of one token
           the projection from latents goes to the query and to what comes out: the cache is read as it is, where
-          expanding every slot costs a hundred times the reading.
+          every slot expanded is 71 times as large at the widths of DeepSeek-V3 (128 * 320 numbers for 576).
 Numerics: scores and softmax in fp32, as in the source. Zeros beside the narrower of keys and values change nothing.
           Absorbed, the query is rounded where the source rounds the keys, and what is attended where it rounds values.
 Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
