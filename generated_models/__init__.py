@@ -5,6 +5,7 @@ Two tables in the shape launchers know. They are plain literals: reading them im
 
 # name: (module, class)
 _MODELS = {
+    "deepseek_v3": ("modeling_deepseek_v3", "DeepseekV3ForCausalLM"),
     "gemma3": ("modeling_gemma3", "Gemma3ForCausalLM"),
     "glm4_moe": ("modeling_glm4_moe", "Glm4MoeForCausalLM"),
     "gpt_oss": ("modeling_gpt_oss", "GptOssForCausalLM"),
@@ -17,6 +18,7 @@ _MODELS = {
 
 # name: (module, layer class, outputs to sum over ranks)
 _MODEL_INJECTION_POLICY = {
+    "deepseek_v3": ("modeling_deepseek_v3", "DeepseekV3DecoderLayer", ("self_attn.o_proj", "mlp.down_proj")),
     "gemma3": ("modeling_gemma3", "Gemma3DecoderLayer", ("self_attn.o_proj", "mlp.down_proj")),
     "glm4_moe": ("modeling_glm4_moe", "Glm4MoeDecoderLayer", ("self_attn.o_proj", "mlp.down_proj")),
     "gpt_oss": ("modeling_gpt_oss", "GptOssDecoderLayer", ("self_attn.o_proj",)),

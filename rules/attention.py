@@ -36,6 +36,7 @@ from rules.shared.rotary import (
     given_apply_rotary_pos_emb__repeated,
     given_apply_rotary_pos_emb__repeated_wide,
     given_apply_rotary_pos_emb__wide,
+    given_get_llama_4_attn_scale,
     given_rotate_half,
     given_rotate_half__backwards,
     given_rotate_half__interleaved,
@@ -171,11 +172,6 @@ def after_kernel(
         input_layout="BSND",
     )
     weights = None
-
-
-def given_get_llama_4_attn_scale(positions, beta, length):
-    scaling = 1 + beta * torch.log(1 + torch.floor(positions / length))
-    return scaling[:, None, :, None]
 
 
 def not_kernel_with_softcap(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):

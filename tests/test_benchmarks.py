@@ -78,3 +78,13 @@ def test_prefill_parts(benchmark, monkeypatch, capsys):
         "port", "gate and up apart", "source's rounding", "both",
     ]  # fmt: skip
     assert set(asked) == {"apart", "source_s_rotary", "source_s_swiglu"}
+
+
+def test_latent_decode(benchmark, monkeypatch, capsys):
+    module = benchmark("latent_decode")
+    monkeypatch.setattr(module, "STEPS", 2)
+    module.main([8, 16])
+    printed = capsys.readouterr().out.splitlines()
+    heading = "bytes a token and layer, float32: cache 2304, expanded 20480"
+    rows = printed[printed.index(heading) + 2 :]
+    assert [int(row.split()[0]) for row in rows] == [8, 16] and all(float(row.split()[-1]) > 0 for row in rows)

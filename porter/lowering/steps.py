@@ -26,6 +26,10 @@ _SIZES = {
     **dict.fromkeys(("max_position_embeddings", "n_positions"), 256),
     "num_key_value_heads": 2,
     "head_dim": 128,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
     "vocab_size": 512,
 }
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers")
@@ -49,6 +53,9 @@ def configuration(config_class: Any, layers: int) -> Any:
     overrides: dict[str, Any] = {
         name: size for name, size in _SIZES.items() if name in fields and getattr(base, name, None)
     }
+    if getattr(base, "kv_lora_rank", None):  # all heads have keys of their own, expanded out of one latent
+        overrides |= {"num_key_value_heads": overrides["num_attention_heads"], "head_dim": _SIZES["qk_rope_head_dim"]}
+        overrides = {name: size for name, size in overrides.items() if name in fields}
     overrides |= {name: layers for name in _LAYERS if name in fields}
     total = getattr(base, "num_hidden_layers", None)
     for name in fields:  # `layer_types`, `mlp_layer_types`, ...: lists with an entry for each layer

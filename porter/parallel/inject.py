@@ -57,7 +57,7 @@ def shard(
     layers = [module for module in model.modules() if type(module).__name__ == layer_class]
     owned = list(merges_in(model, layers))
     _check_model(model)
-    _check_layers(model.config, layers, layer_class, outputs, {merge.name: merge.parts for merge, _ in owned})
+    check_layers(model.config, layers, layer_class, outputs, {merge.name: merge.parts for merge, _ in owned})
     check_merges(owned, world_size)
     if world_size != present:
         raise RuntimeError(f"{world_size} ranks are wanted, the process group has {present}: call init_ranks first")
@@ -120,7 +120,7 @@ def _check_model(model: Any) -> None:
         raise CannotShard(f"the weights are of {listed}: DeepSpeed casts all to one dtype, load them in one")
 
 
-def _check_layers(
+def check_layers(
     config: Any, layers: list[nn.Module], layer_class: str, outputs: Sequence[str], merges: dict[str, tuple[str, ...]]
 ) -> None:
     """Every linear of every layer is an output of the policy, or known to be cut by rows; nothing else is cut."""

@@ -14,17 +14,20 @@ import torch
 from torch import nn
 
 from porter.parallel.divide import CannotShard
+from porter.parallel.inject import check_layers
 from porter.parallel.rows import check_merges, keep_own_sizes, merges_in
 
 _COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "kv_n_heads")
 
 
 def cut_shapes(model: Any, layer_class: str, outputs: Sequence[str], world_size: int) -> None:
-    """Leave one rank's share of `model`, which is on the meta device. Raises CannotShard where a cut is not even."""
+    """Leave one rank's share of `model`, which is on the meta device. Raises CannotShard where a cut is not even,
+    or where nobody has shown that it would be right, as `shard` does."""
     layers = [module for module in model.modules() if type(module).__name__ == layer_class]
     if not layers:
         raise CannotShard(f"the model has no {layer_class}, which its injection policy names")
     owned = list(merges_in(model, layers))
+    check_layers(model.config, layers, layer_class, outputs, {merge.name: merge.parts for merge, _ in owned})
     check_merges(owned, world_size)
     for layer in layers:
         for path, module in layer.named_modules():

@@ -88,6 +88,9 @@ def _positions(config: Any) -> int | None:
 def _numbers_a_token(config: Any) -> int:
     """Of keys and values, in all layers, on one rank that holds every head; 0 where the configuration does not say."""
     text = config.get_text_config(decoder=True)
+    latent, rope = getattr(text, "kv_lora_rank", None), getattr(text, "qk_rope_head_dim", None)
+    if latent and rope:  # one latent for all heads, and one part that turns
+        return (getattr(text, "num_hidden_layers", None) or 0) * (latent + rope)
     heads = getattr(text, "num_key_value_heads", None) or getattr(text, "num_attention_heads", None) or 0
     head_dim = getattr(text, "head_dim", None)
     if not head_dim and heads:

@@ -20,10 +20,11 @@ from porter.runtime.arguments import actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
 from porter.runtime.docstrings import auto_docstring
+from porter.runtime.latent import absorbed_attention, absorbs, at_one_width
 from porter.runtime.made_from import PortedFrom
 from porter.runtime.masks import kernel_mask, npu_causal_mask, npu_encoder_mask, npu_sliding_window_causal_mask
 from porter.runtime.model import NpuPreTrainedModel, PortedPreTrainedModel
-from porter.runtime.neighbours import neighbour_rotation, neighbour_table
+from porter.runtime.neighbours import neighbour_rotation, neighbour_table, turn_neighbours_apart
 from porter.runtime.norms import NormAhead, add_norm, add_states, norm_states
 from porter.runtime.padding import left_pad, position_ids_from_mask
 from porter.runtime.parts import put_together
@@ -42,9 +43,12 @@ __all__ = [
     "RowMerge",
     "StaticKVCache",
     "UnknownModel",
+    "absorbed_attention",
+    "absorbs",
     "actual_seq_lengths",
     "add_norm",
     "add_states",
+    "at_one_width",
     "auto_docstring",
     "block_products",
     "folder_of",
@@ -63,4 +67,5 @@ __all__ = [
     "put_together",
     "registered",
     "tabulate_rotary",
+    "turn_neighbours_apart",
 ]

@@ -66,7 +66,7 @@ class StaticKVLayer(CacheLayerMixin):
             )
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        self._check_states(key_states)
+        self._check_states(key_states, value_states)
         slots = self.keys.shape[1]
         if eager and self.length > slots:
             self.resize(self.cursor.make_room(steps))
@@ -92,14 +92,14 @@ class StaticKVLayer(CacheLayerMixin):
             )
         return start
 
-    def _check_states(self, states: torch.Tensor) -> None:
-        batch, _, heads, head_dim = states.shape
-        held = self.keys.shape
-        if batch != held[0] or heads != held[2] or head_dim != held[3]:
-            raise ValueError(
-                f"this cache holds (B, S, N, D) states with B={held[0]}, N={held[2]}, D={held[3]}, "
-                f"not {tuple(states.shape)}"
-            )
+    def _check_states(self, *given: torch.Tensor) -> None:
+        for states, held in zip(given, (self.keys.shape, self.values.shape), strict=True):
+            batch, _, heads, head_dim = states.shape
+            if batch != held[0] or heads != held[2] or head_dim != held[3]:
+                raise ValueError(
+                    f"this cache holds (B, S, N, D) states with B={held[0]}, N={held[2]}, D={held[3]}, "
+                    f"not {tuple(states.shape)}"
+                )
 
     def resize(self, slots: int) -> None:
         """Reallocate to `slots` slots, keeping what is written."""

@@ -7,7 +7,6 @@ kind take part; where tensor parallelism does not divide, the whole model is ask
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import traceback
@@ -105,8 +104,12 @@ def _divides(model_class: Any, config: Any, tp: int, split: dict[str, Any] | Non
         if tp > 1 and split is None:
             raise CannotShard("the port has no split points: nothing says how to split it over ranks")
         if tp > 1 and issubclass(model_class, NpuPreTrainedModel):
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # a configuration that the port itself refuses
+            try:
                 _share(model_class, config, tp, torch.float16, split)
+            except CannotShard:
+                raise
+            except (ValueError, TypeError, KeyError):  # a configuration that the port itself refuses: said below
+                pass
     except CannotShard as error:
         return Check(name, variant, FAILED, detail=str(error))
     return Check(name, variant, PASSED)

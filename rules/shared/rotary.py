@@ -1,4 +1,4 @@
-"""How modeling files spell the rotation of q and k by their positions.
+"""How modeling files spell the rotation of q and k by their positions, and the scale of q by its own.
 
 Each `given_apply_rotary_pos_emb` looks at the last dimension of q and k only: the heads may stand anywhere.
 """
@@ -106,3 +106,18 @@ def given_apply_rotary_pos_emb__partial_repeated(q, k, cos, sin, *, unsqueeze_di
     q_embed = torch.cat([q_embed, q_pass], dim=-1)
     k_embed = torch.cat([k_embed, k_pass], dim=-1)
     return q_embed, k_embed
+
+
+def given_apply_rotary_pos_emb_interleave(q, k, cos, sin, *, unsqueeze_dim=1):
+    cos = cos[..., : cos.shape[-1] // 2].unsqueeze(unsqueeze_dim)
+    sin = sin[..., : sin.shape[-1] // 2].unsqueeze(unsqueeze_dim)
+    q1, q2 = q[..., 0::2], q[..., 1::2]
+    k1, k2 = k[..., 0::2], k[..., 1::2]
+    q_embed = torch.cat([q1 * cos - q2 * sin, q2 * cos + q1 * sin], dim=-1)
+    k_embed = torch.cat([k1 * cos - k2 * sin, k2 * cos + k1 * sin], dim=-1)
+    return q_embed, k_embed
+
+
+def given_get_llama_4_attn_scale(positions, beta, length):
+    scaling = 1 + beta * torch.log(1 + torch.floor(positions / length))
+    return scaling[:, None, :, None]

@@ -105,6 +105,7 @@ def test_no_weight_is_there_twice_and_each_has_its_own_name(pair):
 def test_a_product_with_another_expert_s_share_would_be_seen(pair):
     """The comparison can fail: shares handed out the other way round are another output."""
     experts = [module for module in pair.port.modules() if type(module).__name__.endswith("Experts")]
+
     def swapped(_, given):
         return given[0], given[1], given[2].flip(-1) + 0.1
 

@@ -30,7 +30,7 @@ def ported(module: str, name: str):
 
 
 def test_there_are_checked_in_ports():
-    there = ["gemma3", "glm4_moe", "gpt_oss", "llama2", "mixtral", "phi3", "qwen3", "qwen3_moe"]
+    there = ["deepseek_v3", "gemma3", "glm4_moe", "gpt_oss", "llama2", "mixtral", "phi3", "qwen3", "qwen3_moe"]
     assert [path.name for path in CHECKED_IN] == there
 
 

@@ -219,7 +219,8 @@ CONFIGURATIONS = {
     "a window that its masks lack": (config(sliding_window=3), "the source's cache keeps fewer tokens"),
     "chunks that its masks lack": (config(attention_chunk_size=3), "the source's cache keeps fewer tokens"),
     "a layer that keeps no states": (
-        config(layer_types=["linear_attention", "full_attention"]), "this model has linear_attention layers"
+        config(layer_types=["linear_attention", "full_attention"]),
+        "this model has linear_attention layers",
     ),
     "a window of no size": (config(layer_types=["sliding_attention", "full_attention"]), "attribute 'sliding_window'"),
 }

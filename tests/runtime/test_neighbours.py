@@ -4,9 +4,12 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers.models.deepseek_v3.modeling_deepseek_v3 import apply_rotary_pos_emb_interleave
 
 from porter.npu import torch_npu
-from porter.runtime import neighbour_rotation, neighbour_table
+from porter.runtime import neighbour_rotation, neighbour_table, turn_neighbours_apart
+from tests.error_rule import no_further
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -70,3 +73,35 @@ def test_what_is_made_of_fake_tensors_is_not_kept_for_others():
     assert torch.equal(x @ neighbour_rotation(x), rotate_half(x)) and type(neighbour_table(x)) is torch.Tensor
     with FakeTensorMode() as mode:
         assert isinstance(neighbour_table(mode.from_tensor(x)), FakeTensor)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("width", [64, 32])
+@pytest.mark.parametrize("heads_at", [1, 2])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_neighbours_that_come_out_apart_are_the_source_s(dtype, width, heads_at, rows):
+    torch.manual_seed(width + heads_at)
+    angle = torch.rand(rows, 5, width // 2).repeat(1, 1, 2)
+    cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
+    q, k = (torch.randn((2, n, 5, width) if heads_at == 1 else (2, 5, n, width)).to(dtype) for n in (3, 1))
+    found = turn_neighbours_apart(q, k, cos, sin, heads_at)
+    source = apply_rotary_pos_emb_interleave(q, k, cos, sin, unsqueeze_dim=heads_at)
+    wide = (tensor.double() for tensor in (q, k, cos, sin))
+    truth = apply_rotary_pos_emb_interleave(*wide, unsqueeze_dim=heads_at)
+    for one, other, right in zip(found, source, truth, strict=True):
+        no_further(one, other, right, 3)
+
+
+def test_one_kernel_turns_64_channels_of_16_bits_whatever_stands_between_them():
+    states = torch.randn(2, 5, 3, 96).bfloat16()
+    angle = torch.rand(1, 5, 64).bfloat16()
+    calls = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            calls.append(func.name())
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        turn_neighbours_apart(states[..., 32:], states[..., :1, 32:], angle.cos(), angle.sin(), 2)
+    assert [name for name in calls if name.startswith("npu::")] == ["npu::npu_interleave_rope"] * 2

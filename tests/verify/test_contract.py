@@ -169,3 +169,14 @@ def test_a_layer_with_experts_behind_dense_ones_is_asked_too(tmp_path, groups):
     limit = "npu_moe_gating_top_k: group_count must divide the experts of x (512, 16) into groups of more than two"
     assert any(limit in check.detail for check in found) == (groups == 8)
     assert all(check.passed for check in found) == (groups == 4)
+
+
+@pytest.mark.parametrize(("name", "changed"), [("deepseek_v3", {}), ("glm4_moe", {"head_dim": 128})])
+def test_what_ranks_would_refuse_fails_with_their_reason(name, changed, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"model_type": name, "num_hidden_layers": 2, **changed}))
+    port = ROOT / "generated_models" / name
+    (failed,) = [check for check in contract(port, file, tp=2) if check.failed]
+    assert failed.name == "divides over 2 ranks"
+    assert "`mlp.experts" in failed.detail and "is not done here" in failed.detail
+    assert all(check.passed for check in contract(port, file))
