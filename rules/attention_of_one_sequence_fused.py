@@ -212,9 +212,7 @@ def before_cache__and_mask(self, use_cache, cache, attention_mask, other, other_
 
 
 def after_cache__and_mask(self, use_cache, cache, attention_mask, other, other_mask, **kwargs):
-    cache = prepare_kv_cache(
-        self.config, cache, use_cache, attention_mask=attention_mask, **kwargs
-    )
+    cache = prepare_kv_cache(self.config, cache, use_cache, attention_mask=attention_mask, **kwargs)
     ...
     other_mask = npu_encoder_mask(other)
 

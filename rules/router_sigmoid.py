@@ -1,13 +1,12 @@
-"""Sigmoid of each expert, a bias on the choice, the best groups and the best in them -> npu_moe_gating_top_k
+"""Sigmoid of each expert, a bias on the choice, the best of all -> npu_moe_gating_top_k
 
-Why:      one kernel for up to eighteen small ones, and indices that the experts take without a cast.
+Why:      one kernel for up to eight small ones, and indices that the experts take without a cast.
 Numerics: all of it in fp32, as in the source. The op adds 1e-20 to the sum that it divides by: where the source adds
           nothing, fp32 shows that only where all shares are next to nothing (and the source divides by zero).
 Contract: torch_npu.npu_moe_gating_top_k always divides sigmoids by their sum: where the configuration asks for plain
-          ones, they are taken from the op's third result. bias in the dtype of the logits. A group counts by the sum
-          of its two best. Which of two equal scores comes first is not documented, as for torch.topk. Indices are
-          int32, so who takes them is changed with the router: the experts must be ported, and the block around must
-          do nothing else with them.
+          ones, they are taken from the op's third result. bias in the dtype of the logits. Which of two equal scores
+          comes first is not documented, as for torch.topk. Indices are int32, so who takes them is changed with the
+          router: the experts must be ported, and the block around must do nothing else with them.
 """
 
 import torch
@@ -16,13 +15,14 @@ from torch.nn import functional as F
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
+from porter.verify.routing import shares_by_expert, sigmoid_router
 
 rule = Rule(
     edits=(
         Edit(
             site="router.forward",
             unit="statements",
-            private=("scores", "biased", "groups", "picked", "mask", "allowed", "total"),
+            private=("scores", "biased", "total"),
             returned=("chosen",),
         ),
     ),
@@ -31,94 +31,7 @@ rule = Rule(
 )
 
 
-def before(self, x):
-    logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
-    scores = logits.sigmoid()
-    biased = scores + self.e_score_correction_bias
-    groups = (
-        biased.view(-1, self.num_group, self.num_experts // self.num_group)
-        .topk(2, dim=-1)[0]
-        .sum(dim=-1)
-    )
-    picked = torch.topk(groups, k=self.topk_group, dim=-1, sorted=False)[1]
-    mask = torch.zeros_like(groups)
-    mask.scatter_(1, picked, 1)
-    allowed = (
-        mask.unsqueeze(-1)
-        .expand(-1, self.num_group, self.num_experts // self.num_group)
-        .reshape(-1, self.num_experts)
-    )
-    biased = biased.masked_fill(~allowed.bool(), float("-inf"))
-    chosen = torch.topk(biased, k=self.top_k, dim=-1, sorted=False)[1]
-    shares = scores.gather(1, chosen)
-    if self.norm_topk_prob:
-        total = shares.sum(dim=-1, keepdim=True) + 1e-20
-        shares /= total
-    shares = shares * self.routed_scaling_factor
-    return logits, shares, chosen
-
-
-def after(self, x):
-    logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
-    shares, chosen, plain = torch_npu.npu_moe_gating_top_k(
-        logits,
-        self.top_k,
-        bias=self.e_score_correction_bias.to(logits.dtype),
-        k_group=self.topk_group,
-        group_count=self.num_group,
-        group_select_mode=1,
-        norm_type=1,
-        out_flag=not self.norm_topk_prob,
-        routed_scaling_factor=self.routed_scaling_factor,
-    )
-    if not self.norm_topk_prob:
-        shares = plain.gather(1, chosen.long()) * self.routed_scaling_factor
-    return logits, shares, chosen
-
-
-def before__unscaled(self, x):
-    logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
-    scores = logits.sigmoid()
-    biased = scores + self.e_score_correction_bias
-    groups = (
-        biased.view(-1, self.num_group, self.num_experts // self.num_group)
-        .topk(2, dim=-1)[0]
-        .sum(dim=-1)
-    )
-    picked = torch.topk(groups, k=self.topk_group, dim=-1, sorted=False)[1]
-    mask = torch.zeros_like(groups)
-    mask.scatter_(1, picked, 1)
-    allowed = (
-        mask.unsqueeze(-1)
-        .expand(-1, self.num_group, self.num_experts // self.num_group)
-        .reshape(-1, self.num_experts)
-    )
-    biased = biased.masked_fill(~allowed.bool(), float("-inf"))
-    chosen = torch.topk(biased, k=self.top_k, dim=-1, sorted=False)[1]
-    shares = scores.gather(1, chosen)
-    if self.norm_topk_prob:
-        shares /= shares.sum(dim=-1, keepdim=True) + 1e-20
-    return logits, shares, chosen
-
-
-def after__unscaled(self, x):
-    logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
-    shares, chosen, plain = torch_npu.npu_moe_gating_top_k(
-        logits,
-        self.top_k,
-        bias=self.e_score_correction_bias.to(logits.dtype),
-        k_group=self.topk_group,
-        group_count=self.num_group,
-        group_select_mode=1,
-        norm_type=1,
-        out_flag=not self.norm_topk_prob,
-    )
-    if not self.norm_topk_prob:
-        shares = plain.gather(1, chosen.long())
-    return logits, shares, chosen
-
-
-def before__of_one_group(self, x, bias):
+def before(self, x, bias):
     logits = F.linear(x, self.weight)
     scores = nn.functional.sigmoid(logits.to(torch.float32))
     biased = scores + bias
@@ -127,7 +40,7 @@ def before__of_one_group(self, x, bias):
     shares /= shares.sum(dim=-1, keepdim=True)
 
 
-def after__of_one_group(self, x, bias):
+def after(self, x, bias):
     logits = F.linear(x, self.weight)
     shares, chosen, _ = torch_npu.npu_moe_gating_top_k(
         logits.to(torch.float32),
@@ -230,34 +143,6 @@ def not_with_a_bias_on_the_logits(self, x):
     return logits, shares, chosen
 
 
-def not_by_the_best_of_a_group(self, x):
-    """A group counts by its two best."""
-    logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
-    scores = logits.sigmoid()
-    biased = scores + self.e_score_correction_bias
-    groups = (
-        biased.view(-1, self.num_group, self.num_experts // self.num_group)
-        .topk(1, dim=-1)[0]
-        .sum(dim=-1)
-    )
-    picked = torch.topk(groups, k=self.topk_group, dim=-1, sorted=False)[1]
-    mask = torch.zeros_like(groups)
-    mask.scatter_(1, picked, 1)
-    allowed = (
-        mask.unsqueeze(-1)
-        .expand(-1, self.num_group, self.num_experts // self.num_group)
-        .reshape(-1, self.num_experts)
-    )
-    biased = biased.masked_fill(~allowed.bool(), float("-inf"))
-    chosen = torch.topk(biased, k=self.top_k, dim=-1, sorted=False)[1]
-    shares = scores.gather(1, chosen)
-    if self.norm_topk_prob:
-        total = shares.sum(dim=-1, keepdim=True) + 1e-20
-        shares /= total
-    shares = shares * self.routed_scaling_factor
-    return logits, shares, chosen
-
-
 def not_with_shares_of_what_is_biased(self, x, bias, factor):
     """The bias is for the choice alone."""
     logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
@@ -270,66 +155,16 @@ def not_with_shares_of_what_is_biased(self, x, bias, factor):
     return logits, shares, chosen
 
 
-def _router(draw):
-    """Rows that pick the logits out of the input unrounded; sigmoids of 16 bits are seldom equal with a bias."""
-    groups = draw.choice((1, 2, 4))
-    self = draw.module(num_experts=16, num_group=groups, topk_group=draw.choice((1, 2)) if groups > 1 else 1, top_k=2)
-    self.norm_topk_prob, self.routed_scaling_factor = draw.choice((True, False)), draw.choice((1.0, 2.5))
-    self.router_logit_softcapping = draw.choice((0.0, 4.0))
-    self.weight = torch.eye(16, dtype=draw.dtype)
-    self.gate = nn.Identity()
-    self.e_score_correction_bias = draw.uniform(16, high=0.5)
-    return self, draw.normal(7, 16)
-
-
-def _runs(draw, grouped, unscaled, of_one_group, scaled, of_a_linear, capped):
-    self, x = _router(draw)
+def _runs(draw, of_one_group, scaled, of_a_linear, capped):
+    self, x = sigmoid_router(draw)
     bias, factor = self.e_score_correction_bias, self.routed_scaling_factor
-    return [
-        grouped(self, x),
-        unscaled(self, x),
-        of_one_group(self, x, bias),
-        scaled(self, x, bias, factor),
-        of_a_linear(self, x, bias, factor),
-        capped(self, x, torch.float32),
-    ]
-
-
-_NAMES = ("logits", "shares", "chosen")
-
-
-def _given(results):
-    """Shares by expert: the order of equal ones is nobody's promise, and the order of the best not asked for."""
-    found = []
-    for result in results:
-        logits, shares, chosen = (result[name] for name in _NAMES) if isinstance(result, dict) else result
-        found.append(torch.zeros_like(logits, dtype=shares.dtype).scatter(1, chosen.long(), shares))
-    return found
+    found = [of_one_group(self, x, bias), scaled(self, x, bias, factor), of_a_linear(self, x, bias, factor)]
+    return shares_by_expert([*found, capped(self, x, torch.float32)])
 
 
 def proof_before(draw):
-    return _given(
-        _runs(
-            draw,
-            before,
-            before__unscaled,
-            before__of_one_group,
-            before__scaled,
-            before__of_a_linear,
-            before__capped,
-        )
-    )
+    return _runs(draw, before, before__scaled, before__of_a_linear, before__capped)
 
 
 def proof_after(draw):
-    return _given(
-        _runs(
-            draw,
-            after,
-            after__unscaled,
-            after__of_one_group,
-            after__scaled,
-            after__of_a_linear,
-            after__capped,
-        )
-    )
+    return _runs(draw, after, after__scaled, after__of_a_linear, after__capped)
