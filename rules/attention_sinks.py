@@ -22,12 +22,12 @@ from porter.rule import Edit, Rule, maybe
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import given_repeat_kv
+from rules.shared.half_tables import given__apply_rotary_emb, given_apply_rotary_pos_emb__chunks
 from rules.shared.rotary import (
     given_apply_rotary_pos_emb,
     given_apply_rotary_pos_emb__partial,
     given_rotate_half,
 )
-from rules.shared.rotary_chunks import given__apply_rotary_emb, given_apply_rotary_pos_emb__chunks
 from rules.shared.static_cache import (
     after_cache,
     after_mask,

@@ -10,7 +10,7 @@ import torch
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.rotary_chunks import given__apply_rotary_emb
+from rules.shared.half_tables import given__apply_rotary_emb
 
 rule = Rule(edits=(Edit(site="function", unit="function"),), answers=("rotation",))
 

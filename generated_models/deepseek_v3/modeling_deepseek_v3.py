@@ -10,7 +10,7 @@
 #   from:       transformers.models.deepseek_v3.modeling_deepseek_v3 (transformers 5.23.0)
 #   sha256:     fac755282f38f17c127d91dbaad5488284dec9388277d4bed4a5c654a2df7262
 #   rules:      add_norm, add_norm_across, attention_latent, experts, norm_rms_residual, rotary_apart, rotary_half,
-#               rotary_scaling, router_sigmoid, swiglu
+#               rotary_scaling, router_sigmoid_grouped, swiglu
 #   regenerate: porter convert transformers.models.deepseek_v3.modeling_deepseek_v3 --out generated_models/deepseek_v3
 #
 # What every rule changed is in port.diff, what no rule took in port.json.

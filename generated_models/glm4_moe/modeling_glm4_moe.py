@@ -23,7 +23,7 @@
 #   from:       transformers.models.glm4_moe.modeling_glm4_moe (transformers 5.23.0)
 #   sha256:     0d65b619340d1287c04a51203170457d6a8e18aba92ca073b73c698fc4fcfb42
 #   rules:      add_norm, add_norm_across, attention, experts, merge_qkv, norm_rms_residual, rotary_half,
-#               rotary_scaling, router_sigmoid, swiglu
+#               rotary_scaling, router_sigmoid_grouped, swiglu
 #   regenerate: porter convert transformers.models.glm4_moe.modeling_glm4_moe --out generated_models/glm4_moe
 #
 # What every rule changed is in port.diff, what no rule took in port.json.

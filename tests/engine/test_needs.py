@@ -145,6 +145,6 @@ def test_an_edit_may_be_for_some_of_its_rules_needs(status):
     beside = 'Rule(edits=(Edit("attn", site="attention.forward"), Edit("layer", site="layer.forward"{})), answers={})'
     both, one = '("kernel", "qkv")', ', answers=("kernel",)'
     unmatched = BESIDE.replace("first", "elsewhere")
-    other = ("two", 'Rule(site="layer.forward", answers=("kernel",))', LAYER[2])
+    other = ("two", 'Rule(edits=(Edit(site="layer.forward"),), answers=("kernel",))', LAYER[2])
     assert status(("one", beside.format("", both), unmatched), other, site="Layer.forward")[0] == "partly"
     assert status(("one", beside.format(one, both), unmatched), other, site="Layer.forward")[0] == "ported"

@@ -10,7 +10,7 @@ import pytest
 
 import porter.cli
 
-MODELS = ("--models", "llama,granite_swa", "--models", "whisper")
+MODELS = ("--models", "llama,doge", "--models", "whisper")
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def test_rows_are_kept_in_a_file_as_they_come_and_found_once(matrix, quick):
     assert matrix("--models", "llama", "--json", "rows.json")[0] == 0
     before = rows_in("rows.json")["llama"]
     code, _, err = matrix(*MODELS, "--json", "rows.json")
-    assert code == 0 and "llama" not in err and "granite_swa" in err
-    assert list(rows_in("rows.json")) == ["granite_swa", "llama", "whisper"]
+    assert code == 0 and "llama" not in err and "doge" in err
+    assert list(rows_in("rows.json")) == ["doge", "llama", "whisper"]
     assert rows_in("rows.json")["llama"] == before
     code, _, err = matrix(*MODELS, "--json", "rows.json", "--fresh")
-    assert "llama" in err and "granite_swa" in err
+    assert "llama" in err and "doge" in err
 
 
 def test_an_interrupted_run_has_written_what_it_found(matrix, quick, monkeypatch):

@@ -15,8 +15,8 @@ from porter.matrix.row import LEVELS, worse
 
 def test_a_model_goes_through_the_levels(found):
     """The real ones, on a real model; what each claims has tests of its own."""
-    rows, began = found("llama", "granite_swa", "whisper", level="capture", jobs=2)
-    llama, gemma, whisper = rows["llama"], rows["granite_swa"], rows["whisper"]
+    rows, began = found("llama", "doge", "whisper", level="capture", jobs=2)
+    llama, gemma, whisper = rows["llama"], rows["doge"], rows["whisper"]
     assert llama.whole and llama.parity["outcome"] == "equal" and llama.parity["tokens"] == "8 equal"
     assert llama.parity["ops"]["npu_fused_infer_attention_score"] == 2
     assert llama.variants["outcome"] == "passed" and llama.variants["checks"] > 150
@@ -26,19 +26,19 @@ def test_a_model_goes_through_the_levels(found):
     assert whisper.outcome == "refused" and whisper.refusal["code"] == "P103" and whisper.parity is None
     assert set(began) == {
         *(("llama", level) for level in LEVELS[:4]),
-        *(("granite_swa", level) for level in LEVELS[:2]),
+        *(("doge", level) for level in LEVELS[:2]),
         ("whisper", "port"),
     }
 
 
 def test_a_level_includes_those_before_it_and_the_last_ones_are_for_whole_files(found, quick):
     for level in LEVELS:
-        rows, _ = found("llama", "granite_swa", level=level)
+        rows, _ = found("llama", "doge", level=level)
         asked = LEVELS[1 : LEVELS.index(level) + 1]
         assert [each for each in LEVELS[1:] if getattr(rows["llama"], each)] == list(asked)
-        assert [each for each in LEVELS[1:] if getattr(rows["granite_swa"], each)] == list(asked[:1])
-    rows, _ = found("granite_swa", level="lowering", everything=True)
-    assert rows["granite_swa"].lowering["outcome"] == "converts"
+        assert [each for each in LEVELS[1:] if getattr(rows["doge"], each)] == list(asked[:1])
+    rows, _ = found("doge", level="lowering", everything=True)
+    assert rows["doge"].lowering["outcome"] == "converts"
 
 
 def test_what_is_known_is_not_found_again(found, quick):
@@ -46,8 +46,8 @@ def test_what_is_known_is_not_found_again(found, quick):
     for level in LEVELS:
         again, began = found("llama", "whisper", level=level, known=rows)
         assert (again, began) == (rows, [])
-    more, began = found("llama", "granite_swa", "whisper", level="parity", known=rows)
-    assert began == [("granite_swa", "port"), ("granite_swa", "parity")] and more["llama"] is rows["llama"]
+    more, began = found("llama", "doge", "whisper", level="parity", known=rows)
+    assert began == [("doge", "port"), ("doge", "parity")] and more["llama"] is rows["llama"]
 
 
 def test_a_higher_level_is_found_without_the_lower_ones(found, quick):
@@ -116,12 +116,12 @@ def has_no_memory():
 )
 def test_one_bad_level_costs_that_level_of_that_model(found, quick, replaced, does, said):
     replaced("capture", does)
-    is_lost(found("llama", "granite_swa", level="lowering", jobs=2, limits=LIMITS), said)
+    is_lost(found("llama", "doge", level="lowering", jobs=2, limits=LIMITS), said)
 
 
 def test_a_level_that_hangs_costs_that_level_of_that_model(found, quick, replaced, hang):
     replaced("capture", hang)
-    is_lost(found("llama", "granite_swa", level="lowering", jobs=1, limits=LIMITS), "no answer in 1800 s")
+    is_lost(found("llama", "doge", level="lowering", jobs=1, limits=LIMITS), "no answer in 1800 s")
 
 
 def is_lost(found, said):
@@ -129,7 +129,7 @@ def is_lost(found, said):
     bad = rows["llama"]
     assert bad.failure["level"] == "capture" and said in bad.failure["what"], bad.failure
     assert bad.whole and bad.parity["outcome"] == "equal" and bad.lowering is None
-    assert rows["granite_swa"].parity["outcome"] == "equal" and rows["granite_swa"].failure is None
+    assert rows["doge"].parity["outcome"] == "equal" and rows["doge"].failure is None
 
 
 def test_what_gave_no_answer_is_asked_again(found, quick, replaced):
