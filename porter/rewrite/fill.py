@@ -85,6 +85,8 @@ class Filler:
             changes["expression"] = inside_string(changes["expression"], parent)
         if isinstance(node, cst.Attribute) and node.attr.value in self.attributes:
             changes["attr"] = cst.Name(self.attributes[node.attr.value])
+        if isinstance(node, cst.Param) and node.name.value in self._fresh:  # of a lambda
+            changes["name"] = cst.Name(self._fresh[node.name.value])
         return node.with_changes(**changes) if changes else node
 
     def _items(self, items: Sequence[Any], parent: Node) -> list[Any]:

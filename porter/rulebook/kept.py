@@ -31,10 +31,12 @@ from porter.tree.collector import paused_collector
 _KEPT = 4  # folders of rules, or states of one, that stay
 _CHECK = 4  # bytes of checksum before what is kept
 _LIGHT = tuple(field.name for field in fields(LoadedRule) if field.name != "fetch")  # what is known without the code
-_LAYOUT = (
-    *(libcst.BaseParenthesizableWhitespace, libcst.Newline, libcst.TrailingWhitespace, libcst.EmptyLine),
-    *(libcst.Comma, libcst.Dot, libcst.AssignEqual, libcst.Colon, libcst.LeftParen, libcst.RightParen),
-    *(libcst.LeftSquareBracket, libcst.RightSquareBracket),
+_SHARED = frozenset(  # classes are compared: `isinstance` is slow, for LibCST's are abstract
+    {
+        *(libcst.SimpleWhitespace, libcst.ParenthesizedWhitespace, libcst.Newline, libcst.TrailingWhitespace),
+        *(libcst.EmptyLine, libcst.Comma, libcst.Dot, libcst.AssignEqual, libcst.Colon, libcst.LeftParen),
+        *(libcst.RightParen, libcst.LeftSquareBracket, libcst.RightSquareBracket, Identities),
+    }
 )
 _READERS = ("rulebook", "tree", "diagnostics", "source")  # rooms whose classes are kept, or that make them
 
@@ -119,7 +121,7 @@ class _Common:
         return buffer.getvalue()
 
     def _place(self, thing: object) -> int | None:
-        if not isinstance(thing, (Identities, *_LAYOUT)):
+        if thing.__class__ not in _SHARED:
             return None
         place = self._places.setdefault(_content(thing), len(self.shared))
         if place == len(self.shared):

@@ -300,3 +300,14 @@ def test_docstrings_are_made_by_the_runtimes_decorator_which_prints_nothing():
     own = own.replace(theirs, "from x import auto_docstring\nfrom transformers.utils import TransformersKwargs,")
     code = accepted(convert(free_standing(own), name="llama")).code
     assert "from x import auto_docstring" in code  # somebody else's is kept
+
+
+def test_a_lambda_of_a_rule_beside_a_local_of_its_parameter_s_name():
+    """The parameter gets another name, where it stands and where it is read."""
+    text = text_of("llama").replace("decoder_layer", "layer")
+    assert "for layer in self.layers" in text
+    code = accepted(convert_text(text)).code
+    made = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Lambda)]
+    read = [node.body.value.id for node in made if isinstance(node.body, ast.Attribute)]
+    assert read and read == [node.args.args[0].arg for node in made if isinstance(node.body, ast.Attribute)]
+    assert "layer" not in read
