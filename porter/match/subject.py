@@ -104,8 +104,12 @@ class Subject:
 
     def is_worth_trying(self, rule: LoadedRule) -> bool:
         """Whether the rule's edits may match somewhere, as far as words tell."""
-        if self.every:
-            return True
+        found = self._worth.get(rule.name)
+        if found is None:
+            found = self._worth[rule.name] = self.every or self._may_match(rule)
+        return found
+
+    def _may_match(self, rule: LoadedRule) -> bool:
         edits = zip(rule.declared.edits, rule.words, strict=True)
         may = [[self.may_hold(words, place.function) for place in self.places(edit.site)] for edit, words in edits]
         if rule.declared.scope == "class":
@@ -123,6 +127,10 @@ class Subject:
         if found is None:
             found = self._words[function] = frozenset(_words(self.tree, function))
         return found
+
+    @cached_property
+    def _worth(self) -> dict[str, bool]:
+        return {}
 
     @cached_property
     def _words(self) -> dict[Function, frozenset[str]]:

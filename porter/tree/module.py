@@ -160,6 +160,15 @@ class Tree:
         return frozenset([*attributes, *(node.value for node in nodes if node.__class__ is cst.Name)])
 
     @cached_property
+    def calls(self) -> dict[str, list[cst.Call]]:
+        """The calls of what a plain name stands for, by that name, in the order of the text."""
+        found: dict[str, list[cst.Call]] = {}
+        for node in self.nodes(self.module):
+            if node.__class__ is cst.Call and node.func.__class__ is cst.Name:
+                found.setdefault(node.func.value, []).append(node)
+        return found
+
+    @cached_property
     def attribute_stores(self) -> dict[str, list[cst.Attribute]]:
         """Attributes that are set or deleted anywhere, by name."""
         found: dict[str, list[cst.Attribute]] = {}

@@ -21,13 +21,12 @@ def several_numbers(case: Case) -> Found:
     names = [parameter.name.value for parameter in positional(hit.match.function)]
     bound = (hit.match.bindings.metas.get(name) for name in hit.edit.parameters)
     wanted = {node.value for node in bound if isinstance(node, cst.Name) and node.value in names}
-    built = {hit.owner, *case.anatomy.subclasses(hit.owner)}
-    for node in tree.nodes(tree.module) if wanted else ():
-        if isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in built:
-            for name in sorted(wanted):
-                value = _given(node, name, names.index(name) - 1)  # without `self`
-                if isinstance(value, (cst.Tuple, cst.List)):
-                    return f"`{tree.code(node)}` is built with several numbers for `{name}`", node
+    built = (hit.owner, *case.anatomy.subclasses(hit.owner)) if wanted else ()
+    for node in (node for cls in built for node in tree.calls.get(cls, ())):
+        for name in sorted(wanted):
+            value = _given(node, name, names.index(name) - 1)  # without `self`
+            if isinstance(value, (cst.Tuple, cst.List)):
+                return f"`{tree.code(node)}` is built with several numbers for `{name}`", node
     return None
 
 
