@@ -8,7 +8,7 @@ from porter.convert import inspect
 from tests.engine.sources import port, port_of, source_of, text_of, varied, why
 
 SOFTMAX, BIASED = "router_softmax", "router_softmax_biased"
-SIGMOID, PLAIN = "router_sigmoid", "router_plain"
+SIGMOID, GROUPED, PLAIN = "router_sigmoid", "router_sigmoid_grouped", "router_plain"
 TAKEN = [
     ("qwen3_moe", "Qwen3MoeExperts", "Qwen3MoeTopKRouter", SOFTMAX, "Qwen3MoeSparseMoeBlock"),
     ("qwen2_moe", "Qwen2MoeExperts", "Qwen2MoeTopKRouter", SOFTMAX, "Qwen2MoeSparseMoeBlock"),
@@ -18,9 +18,9 @@ TAKEN = [
     ("granitemoe", "GraniteMoeExperts", "GraniteMoeTopKRouter", SOFTMAX, "GraniteMoeMoE"),
     ("aria", "AriaExperts", "AriaTextTopKRouter", SOFTMAX, "AriaTextMoELayer"),
     ("hunyuan_v1_moe", "HunYuanMoEV1Experts", "HunYuanMoEV1Gate", SOFTMAX, "HunYuanMoEV1Moe"),
-    ("deepseek_v3", "DeepseekV3Experts", "DeepseekV3TopkRouter", SIGMOID, "DeepseekV3MoE"),
-    ("glm4_moe", "Glm4MoeExperts", "Glm4MoeTopkRouter", SIGMOID, "Glm4MoeMoE"),
-    ("mimo_v2_flash", "MiMoV2FlashExperts", "MiMoV2FlashTopkRouter", SIGMOID, "MiMoV2FlashMoE"),
+    ("deepseek_v3", "DeepseekV3Experts", "DeepseekV3TopkRouter", GROUPED, "DeepseekV3MoE"),
+    ("glm4_moe", "Glm4MoeExperts", "Glm4MoeTopkRouter", GROUPED, "Glm4MoeMoE"),
+    ("mimo_v2_flash", "MiMoV2FlashExperts", "MiMoV2FlashTopkRouter", GROUPED, "MiMoV2FlashMoE"),
     ("minimax_m2", "MiniMaxM2Experts", "MiniMaxM2TopKRouter", SIGMOID, "MiniMaxM2SparseMoeBlock"),
     ("hy_v3", "HYV3Experts", "HYV3TopKRouter", SIGMOID, "HYV3MoE"),
     ("afmoe", "AfmoeExperts", "AfmoeTokenChoiceRouter", SIGMOID, "AfmoeSparseMoeBlock"),
