@@ -19,6 +19,25 @@ ROLES = ("norm", "rotary", "attention", "mlp", "experts", "router", "bias", "moe
 Merge = tuple[str, tuple[str, ...], "str | None"]
 # Fields of a configuration, and their values with which a source looks at later tokens: a port's masks refuse them.
 NOT_CAUSAL: dict[str, tuple[Any, ...]] = {"is_causal": (False,), "use_bidirectional_attention": (True, "all")}
+# What rules of attention have in common: names that make another computation of it, without those of an encoder and
+# with them; and what the attention interface does beside the function that is checked: sdpa is causal only where the
+# module is, and drops out whatever it is told to.
+OTHER_ATTENTION = (
+    *("create_chunked_causal_mask", "create_bidirectional_sliding_window_mask", "create_masks_for_generate"),
+    *("AttentionInterface", "AttentionMaskInterface", "ALL_MASK_ATTENTION_FUNCTIONS"),
+    *("update_conv_state", "update_recurrent_state", "update_indexer"),
+)
+OTHER_ATTENTION_OR_ENCODER = (*OTHER_ATTENTION, "create_bidirectional_mask", "EncoderDecoderCache")
+PLAIN_ATTENTION: dict[str, tuple[Any, ...]] = {
+    "dropout": (0.0, 0),
+    "self.is_causal": (True,),
+    "self.config._attn_implementation": ("eager", "sdpa"),
+}
+NAMED: dict[str, Any] = {  # the values that a declaration may give by name, imported from here
+    "OTHER_ATTENTION": OTHER_ATTENTION,
+    "OTHER_ATTENTION_OR_ENCODER": OTHER_ATTENTION_OR_ENCODER,
+    "PLAIN_ATTENTION": PLAIN_ATTENTION,
+}
 UNITS = ("expression", "expressions", "statements", "function")
 
 

@@ -13,7 +13,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule, maybe
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule, maybe
 from porter.runtime import (
     actual_seq_lengths,
     kernel_mask,
@@ -67,27 +67,9 @@ rule = Rule(
     answers=("kernel",),
     attributes=("q_norm", "k_norm"),
     requires={"q_norm": "norm", "k_norm": "norm"},  # over the last dimension, wherever the heads are
-    # What the interface does beside the function that is checked: sdpa is causal only where the module is, and drops
-    # out whatever it is told to.
-    guards={
-        "dropout": (0.0, 0),
-        "self.is_causal": (True,),
-        "self.config._attn_implementation": ("eager", "sdpa"),
-    },
+    guards=PLAIN_ATTENTION,
     carried=("mask",),
-    absent=(
-        "create_chunked_causal_mask",
-        "create_bidirectional_mask",
-        "create_bidirectional_sliding_window_mask",
-        "create_masks_for_generate",
-        "AttentionInterface",
-        "AttentionMaskInterface",
-        "ALL_MASK_ATTENTION_FUNCTIONS",
-        "EncoderDecoderCache",
-        "update_conv_state",
-        "update_recurrent_state",
-        "update_indexer",
-    ),
+    absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 

@@ -22,7 +22,7 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
 )
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule, maybe
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule, maybe
 from porter.runtime import absorbed_attention, absorbs, actual_seq_lengths, at_one_width, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import given_eager_attention_forward, given_repeat_kv
@@ -59,25 +59,9 @@ rule = Rule(
     ),
     scope="module",
     answers=("kernel",),
-    guards={
-        "dropout": (0.0, 0),
-        "self.is_causal": (True,),
-        "self.config._attn_implementation": ("eager", "sdpa"),
-    },
+    guards=PLAIN_ATTENTION,
     carried=("mask",),
-    absent=(
-        "create_chunked_causal_mask",
-        "create_bidirectional_mask",
-        "create_bidirectional_sliding_window_mask",
-        "create_masks_for_generate",
-        "AttentionInterface",
-        "AttentionMaskInterface",
-        "ALL_MASK_ATTENTION_FUNCTIONS",
-        "EncoderDecoderCache",
-        "update_conv_state",
-        "update_recurrent_state",
-        "update_indexer",
-    ),
+    absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 

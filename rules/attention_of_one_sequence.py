@@ -14,13 +14,14 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bart.modeling_bart import eager_attention_forward
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import OTHER_ATTENTION, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask, prepare_kv_cache
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import (
     given_eager_attention_forward__in_one_dtype,
     given_eager_attention_forward__in_one_dtype_of_values,
 )
+from rules.shared.merged_qkv import after_init, before_init__query_last
 from rules.shared.static_cache import (
     after_cache,
     after_mask,
@@ -56,17 +57,7 @@ rule = Rule(
     merges=(("qkv", ("q_proj", "k_proj", "v_proj"), "qkv_sizes"),),
     guards={"dropout": (0.0, 0), "self.config._attn_implementation": ("eager", "sdpa")},
     carried=("mask",),
-    absent=(
-        "create_chunked_causal_mask",
-        "create_bidirectional_sliding_window_mask",
-        "create_masks_for_generate",
-        "AttentionInterface",
-        "AttentionMaskInterface",
-        "ALL_MASK_ATTENTION_FUNCTIONS",
-        "update_conv_state",
-        "update_recurrent_state",
-        "update_indexer",
-    ),
+    absent=OTHER_ATTENTION,
 )
 
 
@@ -126,21 +117,6 @@ def after_kernel(self, hidden_states, other, mask, cache, **kwargs):
         input_layout="BSND",
     )
     weights = None
-
-
-def before_init(self, width, q_width, kv_width, bias):
-    self.k_proj = nn.Linear(width, kv_width, bias=bias)
-    self.v_proj = nn.Linear(width, kv_width, bias=bias)
-    self.q_proj = nn.Linear(width, q_width, bias=bias)
-
-
-def after_init(self, width, q_width, kv_width, bias):
-    self.qkv_sizes = [
-        q_width,
-        kv_width,
-        kv_width,
-    ]
-    self.qkv = nn.Linear(width, sum(self.qkv_sizes), bias=bias)
 
 
 def before_cache__of_two(self, use_cache, cache, other, attention_mask, **kwargs):

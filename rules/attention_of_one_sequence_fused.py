@@ -13,7 +13,7 @@ from transformers.models.gpt2.modeling_gpt2 import eager_attention_forward
 from transformers.utils.generic import is_flash_attention_requested
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import OTHER_ATTENTION, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask, npu_encoder_mask, prepare_kv_cache
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import (
@@ -48,14 +48,7 @@ rule = Rule(
     answers=("kernel", "qkv"),
     guards={"dropout": (0.0, 0), "self.config._attn_implementation": ("eager", "sdpa")},
     carried=("mask",),
-    absent=(
-        "create_chunked_causal_mask",
-        "create_bidirectional_sliding_window_mask",
-        "create_masks_for_generate",
-        "AttentionInterface", "AttentionMaskInterface",
-        "ALL_MASK_ATTENTION_FUNCTIONS",
-        "update_conv_state", "update_recurrent_state", "update_indexer",
-    ),
+    absent=OTHER_ATTENTION,
 )
 
 

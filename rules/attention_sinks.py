@@ -18,7 +18,7 @@ from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule, maybe
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule, maybe
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import given_repeat_kv
@@ -53,25 +53,9 @@ rule = Rule(
     ),
     scope="module",
     answers=("kernel",),
-    guards={
-        "dropout": (0.0, 0),
-        "self.is_causal": (True,),
-        "self.config._attn_implementation": ("eager", "sdpa"),
-    },
+    guards=PLAIN_ATTENTION,
     carried=("mask",),
-    absent=(
-        "create_chunked_causal_mask",
-        "create_bidirectional_mask",
-        "create_bidirectional_sliding_window_mask",
-        "create_masks_for_generate",
-        "AttentionInterface",
-        "AttentionMaskInterface",
-        "ALL_MASK_ATTENTION_FUNCTIONS",
-        "EncoderDecoderCache",
-        "update_conv_state",
-        "update_recurrent_state",
-        "update_indexer",
-    ),
+    absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 

@@ -15,7 +15,7 @@ from transformers.cache_utils import DynamicCache
 from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask, prepare_kv_cache
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.rotary import given_apply_rotary_pos_emb, given_rotate_half
@@ -34,16 +34,7 @@ rule = Rule(
     answers=("kernel", "qkv"),
     guards={"self.use_alibi": (False,)},
     carried=("mask",),
-    absent=(
-        "create_chunked_causal_mask",
-        "create_bidirectional_mask",
-        "create_bidirectional_sliding_window_mask",
-        "create_masks_for_generate",
-        "AttentionInterface", "AttentionMaskInterface",
-        "ALL_MASK_ATTENTION_FUNCTIONS",
-        "EncoderDecoderCache",
-        "update_conv_state", "update_recurrent_state", "update_indexer",
-    ),
+    absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 

@@ -10,7 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import (
@@ -44,25 +44,9 @@ rule = Rule(
     scope="module",
     answers=("kernel",),
     supersedes=("attention",),
-    guards={
-        "dropout": (0.0, 0),
-        "self.is_causal": (True,),
-        "self.config._attn_implementation": ("eager", "sdpa"),
-    },
+    guards=PLAIN_ATTENTION,
     carried=("mask",),
-    absent=(
-        "create_chunked_causal_mask",
-        "create_bidirectional_mask",
-        "create_bidirectional_sliding_window_mask",
-        "create_masks_for_generate",
-        "AttentionInterface",
-        "AttentionMaskInterface",
-        "ALL_MASK_ATTENTION_FUNCTIONS",
-        "EncoderDecoderCache",
-        "update_conv_state",
-        "update_recurrent_state",
-        "update_indexer",
-    ),
+    absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask, prepare_kv_cache
 from rules.shared.static_cache import after_mask, after_mask__window, before_mask, before_mask__window
 
@@ -33,19 +33,7 @@ rule = Rule(
     scope="module",
     answers=("kernel",),
     carried=("mask",),
-    absent=(
-        "create_chunked_causal_mask",
-        "create_bidirectional_mask",
-        "create_bidirectional_sliding_window_mask",
-        "create_masks_for_generate",
-        "AttentionInterface",
-        "AttentionMaskInterface",
-        "ALL_MASK_ATTENTION_FUNCTIONS",
-        "EncoderDecoderCache",
-        "update_conv_state",
-        "update_recurrent_state",
-        "update_indexer",
-    ),
+    absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 

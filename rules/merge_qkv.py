@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from porter.rule import Edit, Rule
+from rules.shared.merged_qkv import after_init, before_init, before_init__query_last
 
 rule = Rule(
     edits=(
@@ -33,27 +34,6 @@ def after_forward(self, x):
     query
     key
     value
-
-
-def before_init(self, width, q_width, kv_width, bias):
-    self.q_proj = nn.Linear(width, q_width, bias=bias)
-    self.k_proj = nn.Linear(width, kv_width, bias=bias)
-    self.v_proj = nn.Linear(width, kv_width, bias=bias)
-
-
-def after_init(self, width, q_width, kv_width, bias):
-    self.qkv_sizes = [
-        q_width,
-        kv_width,
-        kv_width,
-    ]
-    self.qkv = nn.Linear(width, sum(self.qkv_sizes), bias=bias)
-
-
-def before_init__query_last(self, width, q_width, kv_width, bias):
-    self.k_proj = nn.Linear(width, kv_width, bias=bias)
-    self.v_proj = nn.Linear(width, kv_width, bias=bias)
-    self.q_proj = nn.Linear(width, q_width, bias=bias)
 
 
 def not_forward_from_two_inputs(self, x, y):

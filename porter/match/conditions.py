@@ -34,15 +34,21 @@ def is_guarded(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match,
             node = match.bindings.metas.get(name)
             settings = (Setting(subject.tree.code(node), node, node),) if node is not None else ()
         for setting in settings:
-            value = value_in_eval(setting.value, subject.defaults) if setting.value is not None else None
-            if not any(type(value) is type(one) and value == one for one in allowed):
-                subject.fail(rule, place.site, _reason(setting, value, allowed), setting.node, guarded=True)
-                return False
-            if name.startswith("self.") and not _stays(name.rpartition(".")[2], setting, rule, subject):
-                reason = f"`{setting.text}`: another configuration sets another value, and the port would not notice"
+            reason = _fault(name, setting, allowed, rule, subject)
+            if reason is not None:
                 subject.fail(rule, place.site, reason, setting.node, guarded=True)
                 return False
     return True
+
+
+def _fault(name: str, setting: Setting, allowed: tuple[Any, ...], rule: LoadedRule, subject: Subject) -> str | None:
+    """Why a guarded name may have another value than the rule allows."""
+    value = value_in_eval(setting.value, subject.defaults) if setting.value is not None else None
+    if not any(type(value) is type(one) and value == one for one in allowed):
+        return _reason(setting, value, allowed)
+    if name.startswith("self.") and not _stays(name.rpartition(".")[2], setting, rule, subject):
+        return f"`{setting.text}`: another configuration sets another value, and the port would not notice"
+    return None
 
 
 def _stays(attribute: str, setting: Setting, rule: LoadedRule, subject: Subject) -> bool:

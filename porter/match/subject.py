@@ -110,12 +110,15 @@ class Subject:
         return found
 
     def _may_match(self, rule: LoadedRule) -> bool:
-        edits = zip(rule.declared.edits, rule.words, strict=True)
-        may = [[self.may_hold(words, place.function) for place in self.places(edit.site)] for edit, words in edits]
+        edits = rule.declared.edits
+        may = [
+            [self.may_hold(words, place.function) for place in self.places(edit.site)]
+            for edit, words in zip(edits, rule.words, strict=True)
+        ]
         if rule.declared.scope == "class":
             return all(map(any, may))
-        wanted = (there for edit, there in zip(rule.declared.edits, may, strict=True) if edit.unit != "expression")
-        return any(map(any, may)) and all(map(all, wanted))
+        is_sparse = (edit.unit == "expression" for edit in edits)  # it need not be everywhere
+        return any(map(any, may)) and all(sparse or all(there) for sparse, there in zip(is_sparse, may, strict=True))
 
     def may_hold(self, words: Iterable[frozenset[str]], function: Function) -> bool:
         """Whether all words of one of the patterns are in a function."""

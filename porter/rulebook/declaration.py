@@ -1,4 +1,5 @@
-"""`rule = Rule(...)` -> the `Rule` it declares: literals alone, each field of its kind; or what is wrong, and where."""
+"""`rule = Rule(...)` -> the `Rule` it declares: literals and `porter.rule`'s names of some, each field of its kind; or
+what is wrong, and where."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 import libcst as cst
 
 from porter.diagnostics import Refused, nearest
-from porter.rule import ROLES, UNITS, Edit, Rule
+from porter.rule import NAMED, ROLES, UNITS, Edit, Rule
 from porter.rulebook.shared import broken
 from porter.tree import Node, Tree
 from porter.tree.values import NotLiteral, literal
@@ -148,11 +149,17 @@ def _arguments(node: Node, tree: Tree, cls: type) -> dict[str, Node] | Refused:
     return given
 
 
+def _named(node: Node, tree: Tree) -> Any:
+    """The value of a name that the rule file imports from `porter.rule`; None for anything else."""
+    module, _, name = (tree.qualified(node.value) or "").rpartition(".") if isinstance(node, cst.Name) else ("", "", "")
+    return NAMED.get(name) if module == "porter.rule" else None
+
+
 def _value(name: str, node: Node, tree: Tree) -> Any:
     """The value of a field, or Refused."""
     value = None
     try:
-        value = literal(node)
+        value = _named(node, tree) or literal(node)
         fits = _KINDS[name].holds(value)
     except NotLiteral as error:
         return broken(tree, error.node, f"a rule is declared with literals only, found `{tree.code(error.node)}`")

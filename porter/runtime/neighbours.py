@@ -8,7 +8,9 @@ are constants of every graph. Under a mode (fake tensors, say) nothing is kept: 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any
 
 import torch
 
@@ -30,7 +32,7 @@ def neighbour_rotation(states: torch.Tensor, rotary_dim: int | None = None) -> t
 
 def neighbour_table(table: torch.Tensor) -> torch.Tensor:
     """Cos or sin (..., D) with each channel of its first half twice: (c0, c0, c1, c1, ...), by one kernel."""
-    return table.index_select(-1, _channels(table.shape[-1], table.device))
+    return table.index_select(-1, _twice(table.shape[-1], table.device))
 
 
 def turn_neighbours_apart(
@@ -41,7 +43,7 @@ def turn_neighbours_apart(
     q, k: BNSD with unsqueeze_dim 1, BSND with 2. cos, sin: (B or 1, S, D), of which the first halves count. The wider
     of their dtypes comes out. One kernel each where D is 64 in 16 bits, two elsewhere.
     """
-    cos, sin = (table.index_select(-1, _halves(table.shape[-1], table.device)) for table in (cos, sin))
+    cos, sin = (table.index_select(-1, _half_twice(table.shape[-1], table.device)) for table in (cos, sin))
     return _turned_apart(q, cos, sin, unsqueeze_dim), _turned_apart(k, cos, sin, unsqueeze_dim)
 
 
@@ -65,39 +67,31 @@ def _interleave_rope(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
     return torch_npu.npu_interleave_rope(rows, cos, sin).view(states.shape)
 
 
-@torch.compiler.assume_constant_result
+def _constant(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """`make`, whose result is made once for its arguments and is a constant of every graph; under a mode, made anew."""
+    kept = lru_cache(maxsize=16)(make)
+
+    @torch.compiler.assume_constant_result
+    @wraps(make)
+    def made(*given: Any) -> torch.Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            return (make if _modes() or _function_modes() else kept)(*given)
+
+    return made
+
+
+@_constant
 def _matrix(width: int, rotary_dim: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    make = _made.__wrapped__ if _modes() or _function_modes() else _made
-    return make(width, rotary_dim, dtype, device)
+    one = torch.eye(width, dtype=dtype, device=device)[:, :rotary_dim]
+    turned = torch.stack((-one[:, 1::2], one[:, 0::2]), dim=-1).flatten(-2)
+    return torch.nn.functional.pad(turned, (0, width - rotary_dim))
 
 
-@torch.compiler.assume_constant_result
-def _channels(width: int, device: torch.device) -> torch.Tensor:
-    make = _twice.__wrapped__ if _modes() or _function_modes() else _twice
-    return make(width, device)
-
-
-@torch.compiler.assume_constant_result
-def _halves(width: int, device: torch.device) -> torch.Tensor:
-    make = _half_twice.__wrapped__ if _modes() or _function_modes() else _half_twice
-    return make(width, device)
-
-
-@lru_cache(maxsize=16)
-def _made(width: int, rotary_dim: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    with torch.inference_mode(False), torch.no_grad():
-        one = torch.eye(width, dtype=dtype, device=device)[:, :rotary_dim]
-        turned = torch.stack((-one[:, 1::2], one[:, 0::2]), dim=-1).flatten(-2)
-        return torch.nn.functional.pad(turned, (0, width - rotary_dim))
-
-
-@lru_cache(maxsize=16)
+@_constant
 def _twice(width: int, device: torch.device) -> torch.Tensor:
-    with torch.inference_mode(False), torch.no_grad():
-        return torch.arange(width, device=device) // 2
+    return torch.arange(width, device=device) // 2
 
 
-@lru_cache(maxsize=16)
+@_constant
 def _half_twice(width: int, device: torch.device) -> torch.Tensor:
-    with torch.inference_mode(False), torch.no_grad():
-        return torch.arange(width, device=device) % (width // 2)
+    return torch.arange(width, device=device) % (width // 2)

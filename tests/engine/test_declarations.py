@@ -6,7 +6,8 @@ import pytest
 
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
-from porter.rulebook import load_rules
+from porter.rule import OTHER_ATTENTION
+from porter.rulebook import LoadedRule, load_rule, load_rules
 
 HEAD = '"""One rule"""\nrule = {}\n\n\n'
 BODY = "def before(self, x):\n    y = f(x)\n\n\ndef after(self, x):\n    y = g(x)\n"
@@ -57,6 +58,7 @@ FIELDS = {
     "beside={[]: 5}": "not kinds of classes and needs",
     "absent=5": "not a tuple of names",
     'absent="abc"': "not a tuple of names",
+    "absent=OTHER_ATTENTION": "literals only",
     "carried=5": "not a tuple of names",
     "attributes=5": "not a tuple of names",
     "merges=5": "not a tuple of (merged",
@@ -97,6 +99,21 @@ def refusal(tmp_path, text: str) -> tuple[str, int]:
 def test_a_field_of_the_wrong_kind(tmp_path, argument, says):
     message, line = refusal(tmp_path, HEAD.format(f"Rule({argument})") + BODY)
     assert says in message and line == 2, message
+
+
+NAMING = '"""One rule"""\nfrom porter.rule import {}, Edit, Rule\n\nrule = Rule(absent={})\n\n\n' + BODY
+
+
+def test_a_value_that_the_form_names(tmp_path):
+    (tmp_path / "trial.py").write_text(NAMING.format("OTHER_ATTENTION as others", "others"))
+    rule = load_rule(tmp_path / "trial.py")
+    assert isinstance(rule, LoadedRule) and rule.declared.absent == OTHER_ATTENTION
+
+
+@pytest.mark.parametrize(("name", "says"), [("PLAIN_ATTENTION", "not a tuple of names"), ("UNITS", "literals only")])
+def test_a_name_of_the_form_that_is_no_such_value(tmp_path, name, says):
+    message, line = refusal(tmp_path, NAMING.format(name, name))
+    assert says in message and line == 4, message
 
 
 @pytest.mark.parametrize(
