@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from porter.anatomy.conversions import converted_parameters
 from porter.diagnostics import Refused
 from porter.emit import render_port
 from porter.match import Subject, search
-from porter.plan import make_plan, report_sites
+from porter.plan import is_settled, make_plan, report_sites
 from porter.rewrite import Ported, rewrite
 from porter.rulebook import load_rules
 from porter.shipped import shipped
@@ -70,8 +71,11 @@ class Stages:
         defaults = stage("configuration and its defaults", defaults_of, *known)
         rules = stage("rules", load_rules, shipped("rules"))
         converted = stage("match", converted_parameters, source.path, source.package)
-        findings = stage("match", search, rules, Subject(tree, anatomy, defaults, (), converted))
-        plan = stage("plan", make_plan, findings, tree, anatomy, rules)
+        subject = Subject(tree, anatomy, defaults, (), converted, source.siblings, every=False)
+        plan = stage("plan", make_plan, stage("match", search, rules, subject), tree, anatomy, rules)
+        if not is_settled(plan):
+            every = replace(subject, every=True, failures=[], first_reasons={})
+            plan = stage("plan", make_plan, stage("match", search, rules, every), tree, anatomy, rules)
         sites = stage("plan", report_sites, plan)
         new = stage("rewrite and print", rewrite, plan, source)
         points = stage("split points", find_split_points, tree, anatomy, defaults, source.path.stem)
