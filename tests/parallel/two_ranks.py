@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from porter.parallel import init_ranks, kv_heads_of_rank, leave_ranks, shard
 from porter.runtime import StaticKVCache, left_pad, position_ids_from_mask
-from tests.parallel import tiny
+from tests.parallel import experts, tiny
 
 WORLD = 2
 SLOTS = 32
@@ -71,6 +71,21 @@ def eager(model):
                 model(step, attention_mask=mask, past_key_values=cache)
             sums.append((count.calls.get("c10d.allreduce_.default", 0), count.calls.get(SUMS[1], 0)))
     return results | {"kv": tuple(cache.layers[0].keys.shape), "nbytes": cache.nbytes, "sums": sums}
+
+
+def with_experts(model):
+    """What `eager` gives, and the shapes of what is no linear of DeepSpeed's."""
+    absorbing = [0]
+
+    def count(*arguments):
+        absorbing[0] += 1
+        return absorbed(*arguments)
+
+    absorbed = torch.bmm
+    with mock.patch.object(torch, "bmm", count):
+        results = eager(model)
+    named = model.model.layers[-1].named_parameters()
+    return results | {"shapes": {name: tuple(weight.shape) for name, weight in named}, "absorbing": absorbing[0]}
 
 
 @torch.no_grad()
@@ -157,6 +172,11 @@ def cases(rank):
     yield "bias before the reduce", lambda: swapped(bias_before_reduce)
     yield "rows not ordered", rows_not_ordered
     yield "bfloat16", in_bfloat16
+    for case in experts.SIZES:
+        yield case, lambda case=case: with_experts(experts.sharded(case))
+    yield "qwen3_moe captured", lambda: captured(experts.sharded("qwen3_moe"))
+    for control in experts.WRONG:
+        yield control, lambda control=control: experts.wrong(control)
     yield "save", save
     yield "op with bias", lambda: op_with_bias(rank)
 
