@@ -109,7 +109,8 @@ def layers_to_split(model: Any, layer_class: str, outputs: Sequence[str], world_
 
 def _check_plan(plan: dict[str, str], layers: Sequence[Layer], parts: dict[str, tuple[str, ...]]) -> None:
     """What the configuration's plan asks for, and layers have, is done here."""
-    known = {path for layer in layers for path in (*(held.path for held in layer.held), *layer.outputs)}
+    known = {path for layer in layers for held in layer.held for path in (held.path, parent(held.path))}
+    known.update(output for layer in layers for output in layer.outputs)
     names = {path for layer in layers for path in _names_in(layer, parts)}
     for path, style in plan.items():
         if style not in _PLANNED and path not in known and path in names:

@@ -20,7 +20,9 @@ SIZES = {
     "gpt_oss": {},
     "deepseek_v3": {"n_routed_experts": 8, "n_group": 2, "attention_bias": True},
     "deepseek_v3 without latents of queries": {"q_lora_rank": None, "num_hidden_layers": 1, "v_head_dim": 8},
+    "qwen3_moe in one graph": {"num_hidden_layers": 1, "mlp_only_layers": []},
 }
+IN_ONE_GRAPH = "qwen3_moe in one graph"
 
 
 def name_of(case):
