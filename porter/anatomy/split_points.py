@@ -64,12 +64,16 @@ def find_split_points(
 
 
 def _below(cls: str, anatomy: Anatomy, path: str = "", depth: int = 3) -> Iterator[tuple[str, str]]:
-    """Path and class of what a layer holds; in a list of modules nothing has one path."""
+    """Path and class of what a layer holds, and its blocks of experts; in a list of modules nothing has one path."""
     for name, member in anatomy.members.get(cls, {}).items() if depth else ():
         for held in () if member.is_list else member.classes:
             yield f"{path}{name}", held
-            if anatomy.roles.get(held) not in ("attention", "experts"):
+            if anatomy.roles.get(held) == "moe" or _holds_experts(held, anatomy):
                 yield from _below(held, anatomy, f"{path}{name}.", depth - 1)
+
+
+def _holds_experts(cls: str, anatomy: Anatomy) -> bool:
+    return any(anatomy.roles.get(c) == "experts" for m in anatomy.members.get(cls, {}).values() for c in m.classes)
 
 
 def _differences(outputs: tuple[str, ...], plan: dict[str, str]) -> Iterator[str]:
