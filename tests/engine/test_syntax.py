@@ -187,7 +187,7 @@ BODIES = {
 }
 
 
-ADDED = ("ported_from", "weight_merges", "weight_splits")
+ADDED = ("ported_from", "weight_merges")
 
 
 @pytest.mark.parametrize(("body", "said"), BODIES.values(), ids=BODIES)
