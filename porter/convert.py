@@ -86,7 +86,9 @@ def convert(
             changes=rewritten.changes,
             sites=sites,
             rules=tuple(sorted(used.items())),
-            split_points=find_split_points(read.tree, read.anatomy, read.defaults, source.path.stem),
+            split_points=find_split_points(
+                read.tree, read.anatomy, read.defaults, source.path.stem, frozenset(owner for owner, *_ in plan.splits)
+            ),
             options={"keep": list(keep), "without": list(without), "strict": strict, **consent},
         )
 

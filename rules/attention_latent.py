@@ -63,6 +63,15 @@ rule = Rule(
     guards=PLAIN_ATTENTION,
     carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
+    splits={  # what makes the latents and the rope part is on every rank, and so is the cache; heads are shared out
+        "q_a_proj": ("whole", 0),
+        "q_a_layernorm": ("whole", 0),
+        "kv_a_proj_with_mqa": ("whole", 0),
+        "kv_a_layernorm": ("whole", 0),
+        "q_proj": ("pieces", 0),
+        "q_b_proj": ("pieces", 0),
+        "kv_b_proj": ("pieces", 0),
+    },
 )
 
 

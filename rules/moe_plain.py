@@ -16,6 +16,7 @@ rule = Rule(
     edits=(Edit(site="moe.forward", unit="function", parameters=("x",)),),
     attributes=("router", "shared", "noise", "shared_gate", "factor", "bias", "wide"),
     answers=("moe",),
+    splits={"router": ("whole", 0), "shared_gate": ("whole", 0)},
 )
 
 

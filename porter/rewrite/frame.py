@@ -39,7 +39,7 @@ def collect_frame(plan: Plan, source: Source, edits: Edits, needed: dict[str, Ne
     base_class = BASE_CLASS_WITH_CACHE if STATIC_CACHE in needed else BASE_CLASS
     needed[base_class] = Needed(RUNTIME, base_class)
     attributes = _attributes(plan, source)
-    for name in ("PortedFrom", "RowMerge"):
+    for name in ("PortedFrom", "RowMerge", "WeightSplit"):
         if any(f"{name}(" in line for line in attributes):
             needed[name] = Needed(RUNTIME, name)
     for name in plan.anatomy.pretrained():
@@ -83,6 +83,12 @@ def _attributes(plan: Plan, source: Source) -> list[str]:
             listed = ", ".join(f'"{part}"' for part in parts)
             tail = f', sizes="{sizes}"' if sizes else ""
             lines.append(f'    RowMerge("{merged}", ({listed}){tail}),')
+        lines.append(")")
+    splits = plan.splits
+    if splits:
+        lines.append("weight_splits = (")
+        for owner, attribute, (how, dimension) in splits:
+            lines.append(f'    WeightSplit("{owner}", "{attribute}", "{how}", {dimension}),')
         lines.append(")")
     return lines
 

@@ -31,6 +31,7 @@ from porter.runtime.parts import put_together
 from porter.runtime.products import block_products
 from porter.runtime.registry import UnknownModel, folder_of, injection_policy, load_model_class, registered
 from porter.runtime.rotary import tabulate_rotary
+from porter.runtime.splits import WeightSplit
 from porter.runtime.weights import RowMerge
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "RowMerge",
     "StaticKVCache",
     "UnknownModel",
+    "WeightSplit",
     "absorbed_attention",
     "absorbs",
     "actual_seq_lengths",

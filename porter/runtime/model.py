@@ -21,6 +21,7 @@ from porter.runtime.capabilities import InferenceOnly, OneAttention
 from porter.runtime.leftovers import refuse_parts
 from porter.runtime.made_from import PortedFrom, check_installed
 from porter.runtime.quantized import QuantizedCheckpoint
+from porter.runtime.splits import WeightSplit
 from porter.runtime.stored import check_converted, check_stored, refuse_quantized, stored_in, unpickled
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict, without_merges
 
@@ -28,7 +29,8 @@ _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 
 class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
-    """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged.
+    """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged,
+    `weight_splits` how ranks share the weights that are no linears of the configuration's plan.
 
     `source_is_custom_code`: the class it was made from is none of transformers' own. `ported_from`: the installed
     module it was made from, if it was one. Raises OtherRelease, when a class is defined and when a model is built,
@@ -38,6 +40,7 @@ class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
     source_is_custom_code: bool = False
     ported_from: PortedFrom | None = None
     weight_merges: tuple[RowMerge, ...] = ()
+    weight_splits: tuple[WeightSplit, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
