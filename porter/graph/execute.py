@@ -22,6 +22,7 @@ from porter.graph.values import Graph, Node, graph_of
 from porter.lowering.count import Place, place_of, unconverted
 from porter.lowering.installation import Progress
 from porter.lowering.lower import SOC, file_of
+from porter.lowering.named import STEPS
 from porter.lowering.process import ask
 from porter.verify.pair import load, write_checkpoint
 from porter.verify.parity import quiet
@@ -109,17 +110,19 @@ def ask_for_graphs(
     return ask("graphs", {**job, "unchecked": unchecked}, progress)
 
 
-def ran(source: Any, model: Any, graphs: dict[str, Graph], file: str) -> tuple[tuple[Ran, ...], Stop | None]:
+def ran(
+    source: Any, model: Any, graphs: dict[str, Graph], file: str, *, steps: int = STEPS
+) -> tuple[tuple[Ran, ...], Stop | None]:
     """Both phases, as far as they could be executed; `file` is the port's own, whose lines are named."""
     found: dict[str, list[tuple[float, int]]] = {phase: [] for phase in graphs}
     stop = None
     try:
-        for phase, error, differ in compared(source, model, graphs):
+        for phase, error, differ in compared(source, model, graphs, steps):
             found[phase].append((error, differ))
     except CannotCompute as fault:
         phase = next(phase for phase, graph in graphs.items() if fault.node in graph.nodes)
         stop = Stop(phase, fault.reason, _place(fault.node, file))
-    phases = [_summed(phase, steps, graphs[phase]) for phase, steps in found.items() if steps]
+    phases = [_summed(phase, figures, graphs[phase]) for phase, figures in found.items() if figures]
     return tuple(phases), stop
 
 

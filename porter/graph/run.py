@@ -7,14 +7,13 @@ as a device has it; a tensor of the caller's that is not is read before and writ
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 
 import torch
 
 from porter.graph.call import CannotCompute, compute
 from porter.graph.kernels import KERNELS
-from porter.graph.types import NAMED
+from porter.graph.types import NAMED, tensor_of
 from porter.graph.values import Graph, Node
 
 
@@ -56,11 +55,7 @@ def _input(node: Node, memory: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _constant(node: Node) -> torch.Tensor:
-    value = node.attributes.get("value", {})
-    dtype = NAMED.get(value.get("dtype", ""))
-    if dtype is None or "data" not in value:
-        raise CannotCompute(node, f"the constant {node.name} has no value that is read here")
-    data = bytearray(base64.b64decode(value["data"]))
-    if not data:
-        return torch.empty(value["shape"], dtype=dtype)
-    return torch.frombuffer(data, dtype=dtype).reshape(value["shape"])
+    try:
+        return tensor_of(node.attributes.get("value", {}))
+    except (ValueError, RuntimeError) as error:
+        raise CannotCompute(node, f"the constant {node.name}: {error}") from error

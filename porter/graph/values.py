@@ -35,11 +35,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """`inputs`: names of the tensors by the `index` of Data nodes; `assigned`: (output, input whose memory it is);
-    `logits`: which output they are."""
+    """`inputs`: names of the tensors by the `index` of Data nodes; `constants`: values of those that only the port's
+    code keeps; `assigned`: (output, input whose memory it is); `logits`: which output they are."""
 
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
+    constants: Mapping[str, Any] = field(default_factory=dict)
     assigned: tuple[tuple[int, int], ...] = ()
     logits: int = 0
 
@@ -48,6 +49,7 @@ def graph_of(plain: Mapping[str, Any]) -> Graph:
     return Graph(
         in_order(map(_node, plain["nodes"])),
         tuple(plain["inputs"]),
+        plain["constants"],
         tuple((output, place) for output, place in plain["assigned"]),
         plain["logits"],
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torchair._ge_concrete_graph.ge_ir_pb2 import DataType
+from torchair.ge._ge_graph import torch_type_to_ge_proto_type
 
 from porter.lowering.named import PROMPT, held, prompt
 from porter.lowering.record import Recorder
@@ -58,26 +59,31 @@ class Handing(Recorder):
 
     def handed(self, named: dict[str, torch.Tensor], logits: torch.Tensor) -> Graph:
         """The graph that ran last, which read tensors of `named` and returned `logits`."""
-        graph = self._concrete.graph
+        inputs, constants = self._inputs(named)
         return {
-            "nodes": [{**_node(op), "frames": self.frames_of(op)} for op in graph.op],
-            "inputs": self._inputs(named),
-            "written": sorted({*self._concrete._ref_data_idx, *self._concrete._graph_output_ref_input.values()}),
+            "nodes": [{**_node(op), "frames": self.frames_of(op)} for op in self._concrete.graph.op],
+            "inputs": inputs,
+            "constants": constants,
             "assigned": sorted(map(list, self._concrete._graph_output_ref_input.items())),
             "logits": self._place_of(logits),
         }
 
-    def _inputs(self, named: dict[str, torch.Tensor]) -> list[str]:
-        """By the `index` of the graph's Data nodes: names of the tensors."""
+    def _inputs(self, named: dict[str, torch.Tensor]) -> tuple[list[str], dict[str, Any]]:
+        """By the `index` of the graph's Data nodes: names of the tensors; and values of those that only the port's code
+        keeps, which are constants of its graphs."""
         names = {_memory(tensor): name for name, tensor in named.items()}
-        found = []
+        found: list[str] = []
+        constants: dict[str, Any] = {}
         for info in self._concrete._input_info_list:
             place = getattr(info.func, "fx_input_idx", None)
             tensor = None if place is None else self._given[place]
-            if not isinstance(tensor, torch.Tensor) or _memory(tensor) not in names:
-                raise CannotHand(f"the graph takes {tuple(info.shape)} as an input, which is no tensor of the port's")
+            if not isinstance(tensor, torch.Tensor):
+                raise CannotHand(f"the graph takes {tuple(info.shape)} as an input, which is no tensor")
+            if _memory(tensor) not in names:
+                name = names[_memory(tensor)] = f"constant.{len(constants)}"
+                constants[name] = _tensor(tensor)
             found.append(names[_memory(tensor)])
-        return found
+        return found, constants
 
     def _place_of(self, logits: torch.Tensor) -> int:
         """Which output of the graph the logits are."""
@@ -110,6 +116,13 @@ def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
+def _tensor(tensor: torch.Tensor) -> dict[str, Any]:
+    """As a constant of the graph has it."""
+    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    dtype = DataType.Name(torch_type_to_ge_proto_type(tensor.dtype))
+    return {"name": "", "dtype": dtype, "shape": list(tensor.shape), "data": base64.b64encode(data).decode()}
+
+
 def _node(op: Any) -> dict[str, Any]:
     inputs = [name for name in op.input if not name.endswith(":-1")]
     described = list(op.input_desc)
@@ -119,12 +132,18 @@ def _node(op: Any) -> dict[str, Any]:
         "after": [name.rpartition(":")[0] for name in op.input if name.endswith(":-1")],  # control edges
         "inputs": [[each.name, name] for each, name in zip(described, inputs, strict=False)],
         "attributes": {name: _value(value) for name, value in op.attr.items() if not name.startswith("_")},
-        "outputs": [_described(each) for each in op.output_desc],
+        "outputs": [_output(op, each) for each in op.output_desc],
     }
 
 
 def _described(tensor: Any) -> dict[str, Any]:
     return {"name": tensor.name, "dtype": DataType.Name(tensor.dtype), "shape": list(tensor.shape.dim)}
+
+
+def _output(op: Any, tensor: Any) -> dict[str, Any]:
+    """A node in the middle of a conversion declares no data type: what stands there is a default."""
+    declares = op.type in ("Data", "Const", "ConstPlaceHolder") or "_meta" in tensor.attr
+    return _described(tensor) if declares else {**_described(tensor), "dtype": "DT_UNDEFINED"}
 
 
 def _value(attribute: Any) -> Any:

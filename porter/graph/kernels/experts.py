@@ -83,10 +83,10 @@ def moe_finalize_routing_v2(
     expert_idx: Tensor | None = None,
     *,
     drop_pad_mode: int = 0,
-    K: int = 1,
+    k: int = 1,
 ) -> Tensor:
     """`x1 + x2 + ` the weighed sum of each token's rows."""
-    return npu_moe_finalize_routing(expanded_x, x1, x2, bias, scales, expanded_row_idx, expert_idx, drop_pad_mode, K)
+    return npu_moe_finalize_routing(expanded_x, x1, x2, bias, scales, expanded_row_idx, expert_idx, drop_pad_mode, k)
 
 
 KERNELS = {

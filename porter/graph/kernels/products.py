@@ -44,8 +44,10 @@ def grouped_matmul(
     group_type: int = -1,
     group_list_type: int = 0,
     transpose_weight: bool = False,
+    dtype: int = 0,
 ) -> Tensors:
-    """Rows of x in groups, each times its matrix of weight. A list of one empty tensor is a list that was left out."""
+    """Rows of x in groups, each times its matrix of weight. A list of one empty tensor is a list that was left out;
+    `dtype` is for quantized products."""
     quantized = (scale, offset, antiquant_scale, antiquant_offset)
     if any(tensor.numel() for tensors in quantized for tensor in tensors):
         raise ValueError("quantized products are not computed here")
@@ -65,5 +67,5 @@ KERNELS = {
     "MatMulV2": Kernel(mat_mul, {"offset_x": 0}),
     "BatchMatMul": Kernel(batch_mat_mul),
     "BatchMatMulV2": Kernel(batch_mat_mul, {"offset_x": 0}),
-    "GroupedMatmul": Kernel(grouped_matmul, {"dtype": 0, "transpose_x": False, "act_type": 0, "tuning_config": [0]}),
+    "GroupedMatmul": Kernel(grouped_matmul, {"transpose_x": False, "act_type": 0, "tuning_config": [0]}),
 }
