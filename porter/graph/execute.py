@@ -22,14 +22,18 @@ from porter.graph.values import Graph, Node, graph_of
 from porter.lowering.count import Place, place_of, unconverted
 from porter.lowering.installation import Progress
 from porter.lowering.lower import SOC, file_of
-from porter.lowering.named import STEPS
+from porter.lowering.named import STEPS, held
 from porter.lowering.process import ask
+from porter.npu import CHIPS, chip, current_chip
+from porter.runtime import NpuPreTrainedModel
 from porter.verify.pair import load, write_checkpoint
 from porter.verify.parity import quiet
 from porter.verify.port import Port, open_to_compare
 from porter.verify.tiny import tiny_config
 
 LIMIT = 1e-5  # of the logits' scale, as for parity
+
+_NO_CACHE = "this port keeps the attention and the cache of its source, which no graph writes in place"
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ def execute(
         source_class = port.load_source_class()
         if isinstance(source_class, Refused):
             return source_class
+        if not issubclass(port.load_class(), NpuPreTrainedModel):
+            return Execution(port.name, soc, "", "", (), Stop("prefill", _NO_CACHE))
         config = tiny_config(source_class.config_class, port.origin.configuration())
         write_checkpoint(source_class, config, Path(name))
         answer = ask_for_graphs(port, Path(name), soc, progress or (lambda *step: None))
@@ -99,7 +105,7 @@ def execute(
             return Execution(*made_with, (), Stop(answer["phase"], found.reason, found.place))
         graphs = {phase: graph_of(plain) for phase, plain in answer["graphs"].items()}
         source, model = (load(kind, Path(name)) for kind in (source_class, port.load_class()))
-        return Execution(*made_with, *ran(source, model, graphs, file_of(port)))
+        return Execution(*made_with, *ran(source, model, graphs, file_of(port), soc=soc))
 
 
 def ask_for_graphs(
@@ -111,19 +117,25 @@ def ask_for_graphs(
 
 
 def ran(
-    source: Any, model: Any, graphs: dict[str, Graph], file: str, *, steps: int = STEPS
+    source: Any, model: Any, graphs: dict[str, Graph], file: str, *, soc: str = SOC, steps: int = STEPS
 ) -> tuple[tuple[Ran, ...], Stop | None]:
     """Both phases, as far as they could be executed; `file` is the port's own, whose lines are named."""
     found: dict[str, list[tuple[float, int]]] = {phase: [] for phase in graphs}
-    stop = None
+    stop, lent = None, held(model)
     try:
-        for phase, error, differ in compared(source, model, graphs, steps):
-            found[phase].append((error, differ))
+        with chip(_chip_of(soc)):
+            for phase, error, differ in compared(source, lent, graphs, steps):
+                found[phase].append((error, differ))
     except CannotCompute as fault:
-        phase = next(phase for phase, graph in graphs.items() if fault.node in graph.nodes)
+        phase = next(name for name, graph in graphs.items() if any(node is fault.node for node in graph.nodes))
         stop = Stop(phase, fault.reason, _place(fault.node, file))
     phases = [_summed(phase, figures, graphs[phase]) for phase, figures in found.items() if figures]
     return tuple(phases), stop
+
+
+def _chip_of(soc: str) -> str:
+    """The chip whose limits and roundings count, by the name that a driver gives it."""
+    return next((name for name in CHIPS if soc.startswith(name)), current_chip())
 
 
 def _summed(phase: str, steps: list[tuple[float, int]], graph: Graph) -> Ran:

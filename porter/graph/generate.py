@@ -15,14 +15,14 @@ import torch
 from porter.graph.run import run
 from porter.graph.types import tensor_of
 from porter.graph.values import Graph
-from porter.lowering.named import PROMPT, Held, arguments, held, mask_to, prompt
+from porter.lowering.named import PROMPT, Held, arguments, mask_to, prompt
 from porter.verify.pair import relative
 
 
-def compared(source: Any, port: Any, graphs: Mapping[str, Graph], steps: int) -> Iterator[tuple[str, float, int]]:
+def compared(source: Any, lent: Held, graphs: Mapping[str, Graph], steps: int) -> Iterator[tuple[str, float, int]]:
     """(phase, largest error of the logits as a share of their scale, tokens that differ), prefill and then `steps` of
     decode. CannotCompute where a graph is not computed here."""
-    lent, past, start = held(port), None, 0
+    past, start = None, 0
     kept = {
         phase: {name: tensor_of(value) for name, value in graph.constants.items()} for phase, graph in graphs.items()
     }
