@@ -107,7 +107,8 @@ def graphs(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         try:
             made[phase] = hand_over(port.load_class(), Path(job["checkpoint"]), phase, recorder)
         except Exception as error:  # a model's code and a converter may raise anything
-            failed = _failed(f"{type(error).__name__}: {error}", recorder.unconverted)
+            cause = getattr(error, "inner_exception", error)  # of a backend's failure
+            failed = _failed(f"{type(cause).__name__}: {cause}", recorder.unconverted)
             return {"graphs": None, "phase": phase, "failure": failed["failure"]}
     return {"graphs": made, "failure": None}
 

@@ -8,8 +8,8 @@ import torch
 from tests.graph.test_kernels import call, ints
 
 TESTED = {
-    "MatMul", "MatMulV2", "BatchMatMul", "BatchMatMulV2", "GroupedMatmul", "Scatter", "RmsNorm", "AddRmsNorm",
-    "AddRmsNormCast", "RotaryMul", "RotaryPositionEmbedding", "InterleaveRope", "FusedInferAttentionScore", "SwiGlu",
+    "MatMul", "MatMulV2", "BatchMatMul", "BatchMatMulV2", "GroupedMatmul", "Scatter", "LayerNormV4", "RmsNorm",
+    "AddRmsNorm", "AddRmsNormCast", "RotaryMul", "RotaryPositionEmbedding", "InterleaveRope", "FusedInferAttentionScore", "SwiGlu",
     "GeGluV2", "ClippedSwiglu", "MoeGatingTopKSoftmax", "MoeGatingTopK", "MoeInitRoutingV3", "MoeFinalizeRoutingV2",
 }  # fmt: skip
 
@@ -36,6 +36,15 @@ def test_norms():
     y, _, total = call("AddRmsNorm", {"x1": x, "x2": other, "gamma": gamma}, {"epsilon": 1e-2}, [x, x, x])
     close(total, x.double() + other.double())
     close(y, normed(x.double() + other.double(), gamma, 1e-2))
+    beta, last = drawn(8, seed=2), ints(8)
+    fed = {"x": x, "normalized_shape": last, "gamma": gamma, "beta": beta}
+    y, mean, rstd = call("LayerNormV4", fed, {"epsilon": 1e-2}, [x, x, x])
+    centred = x.double() - x.double().mean(-1, keepdim=True)
+    close(mean, x.double().mean(-1, keepdim=True))
+    close(rstd, 1 / (centred.pow(2).sum(-1, keepdim=True) / 8 + 1e-2).sqrt())
+    close(y, normed(centred, gamma, 1e-2) + beta)
+    plain, _, _ = call("LayerNormV4", {"x": x, "normalized_shape": last}, {"epsilon": 1e-2}, [x, x, x])
+    close(plain, normed(centred, torch.ones(8), 1e-2))
     half = [tensor.half() for tensor in (x, other, gamma)]
     fed = dict(zip(("x1", "x2", "gamma"), half, strict=True))
     wide, narrow, _, total = call("AddRmsNormCast", fed, {"epsilon": 1e-2}, [x, half[0], x, half[0]])

@@ -52,6 +52,20 @@ def swish(x: Tensor, *, scale: float = 1.0) -> Tensor:
     return x * torch.sigmoid(scale * x)
 
 
+def gelu(x: Tensor) -> Tensor:
+    """`x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, the form by tanh alone, as the operator's public page
+    has it: TorchAir makes it of aten's gelu by erf too."""
+    return torch.nn.functional.gelu(x, approximate="tanh")
+
+
+def muls(x: Tensor, *, value: float) -> Tensor:
+    return (x * value).to(x.dtype)
+
+
+def adds(x: Tensor, *, value: float) -> Tensor:
+    return (x + value).to(x.dtype)
+
+
 def masked_fill(x: Tensor, mask: Tensor, value: Tensor) -> Tensor:
     """`value` where mask is True."""
     _same_type(x, value)
@@ -79,6 +93,7 @@ KERNELS = {
     "Mul": _of_two(torch.mul),
     "RealDiv": _of_two(_divided),
     "FloorDiv": _of_two(torch.floor_divide),
+    "FloorMod": _of_two(torch.remainder),
     "Pow": _of_two(torch.pow),
     "Maximum": _of_two(torch.maximum),
     "Minimum": _of_two(torch.minimum),
@@ -100,6 +115,13 @@ KERNELS = {
     "Tanh": _of_one(torch.tanh),
     "Sigmoid": _of_one(torch.sigmoid),
     "Log": _of_one(torch.log),
+    "Erf": _of_one(torch.erf),
+    "Relu": _of_one(torch.relu),
+    "Square": _of_one(torch.square),
+    "Reciprocal": _of_one(torch.reciprocal),
+    "Gelu": Kernel(gelu),
+    "Muls": Kernel(muls),
+    "Adds": Kernel(adds),
     "Cast": Kernel(cast),
     "Exp": Kernel(exp),
     "Swish": Kernel(swish),

@@ -12,6 +12,7 @@ from porter.npu.attention import npu_fused_infer_attention_score
 from porter.npu.norm import npu_add_rms_norm, npu_add_rms_norm_cast, npu_rms_norm
 from porter.npu.rotary import npu_rotary_mul
 from porter.npu.rotary_interleaved import npu_interleave_rope
+from porter.npu.rounding import rounded, widened
 
 _MODES = ("half", "interleave")
 _WHOLE = 2147483647
@@ -30,6 +31,26 @@ def add_rms_norm_cast(x1: Tensor, x2: Tensor, gamma: Tensor, *, epsilon: float =
     """y in float32, y, rstd and the sum."""
     y1, y2, rstd, total = npu_add_rms_norm_cast(x1, x2, gamma, epsilon)
     return y1, y2, rstd, total
+
+
+def layer_norm_v4(
+    x: Tensor,
+    normalized_shape: Tensor,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    *,
+    epsilon: float = 1e-5,
+) -> tuple[Tensor, ...]:
+    """y, mean and rstd, both float32, with ones for the normed dimensions."""
+    sizes = ints(normalized_shape)
+    wide, axes = widened(x), list(range(-len(sizes), 0))
+    if list(x.shape[-len(sizes) :]) != sizes:
+        raise ValueError(f"normalized_shape {sizes} is not the last of {tuple(x.shape)}")
+    mean = wide.mean(axes, keepdim=True)
+    rstd = ((wide - mean).square().mean(axes, keepdim=True) + epsilon).rsqrt()
+    y = (wide - mean) * rstd
+    y = y if gamma is None else y * widened(gamma)
+    return rounded(y if beta is None else y + widened(beta), x.dtype), mean, rstd
 
 
 def rotary_mul(x: Tensor, r1: Tensor, r2: Tensor) -> Tensor:
@@ -136,6 +157,7 @@ KERNELS = {
     "RmsNorm": Kernel(rms_norm),
     "AddRmsNorm": Kernel(add_rms_norm),
     "AddRmsNormCast": Kernel(add_rms_norm_cast),
+    "LayerNormV4": Kernel(layer_norm_v4),
     "RotaryMul": Kernel(rotary_mul),
     "RotaryPositionEmbedding": Kernel(rotary_position_embedding),
     "InterleaveRope": Kernel(interleave_rope),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -32,12 +34,19 @@ def gather_elements(x: Tensor, index: Tensor, *, dim: int = 0) -> Tensor:
 
 def index(x: Tensor, indexed_sizes: Tensor, indexed_strides: Tensor, indices: Tensors) -> Tensor:
     """`x[indices]`, element by element, of the axes whose entry in indexed_sizes is 1; `indices` broadcast."""
-    chosen: list[Tensor | None] = [None] * len(ints(indexed_sizes))
+    return _indexed(x, ints(indexed_sizes), indices)
+
+
+def index_by_tensor(x: Tensor, indices: Tensors, *, indices_mask: Sequence[int]) -> Tensor:
+    """As Index, of the axes whose entry in indices_mask is 1."""
+    return _indexed(x, indices_mask, indices)
+
+
+def _indexed(x: Tensor, axes: Sequence[int], indices: Tensors) -> Tensor:
+    if len(indices) != sum(1 for indexed in axes if indexed):
+        raise ValueError(f"{len(indices)} tensors of indices for axes {list(axes)}")
     given = iter(indices)
-    for place, indexed in enumerate(ints(indexed_sizes)):
-        if indexed:
-            chosen[place] = next(given).long()
-    return torch.ops.aten.index(x, chosen)
+    return torch.ops.aten.index(x, [next(given) if indexed else None for indexed in axes])
 
 
 def scatter(var: Tensor, indices: Tensor, updates: Tensor, *, reduce: str, axis: int = 0) -> Tensor:
@@ -66,6 +75,7 @@ KERNELS = {
     "GatherV2": Kernel(gather_v2, {"is_preprocessed": False}),
     "GatherElements": Kernel(gather_elements),
     "Index": Kernel(index),
+    "IndexByTensor": Kernel(index_by_tensor),
     "Scatter": Kernel(scatter),
     "ScatterNdUpdate": Kernel(scatter_nd_update, {"use_locking": False}),
     "ScatterElements": Kernel(scatter_elements, {"reduction": "none"}),

@@ -88,6 +88,13 @@ def pack(x: Tensors, *, N: int, axis: int = 0) -> Tensor:
     return torch.stack(x, axis)
 
 
+def unpack(x: Tensor, *, num: int, axis: int = 0) -> Sequence[Tensor]:
+    """The slices along an axis, without it."""
+    if x.shape[axis] != num:
+        raise ValueError(f"num is {num}, axis {axis} of {tuple(x.shape)}")
+    return x.unbind(axis)
+
+
 def strided_slice_v2(
     x: Tensor,
     begin: Tensor,
@@ -185,6 +192,7 @@ KERNELS = {
     "ConcatD": Kernel(concat_d),
     "ConcatV2D": Kernel(concat_d),
     "Pack": Kernel(pack),
+    "Unpack": Kernel(unpack),
     "StridedSliceV2": Kernel(strided_slice_v2, _NO_OTHER_MASK),
     "StridedSlice": Kernel(strided_slice, _NO_OTHER_MASK),
     "Slice": Kernel(slice_),
