@@ -108,7 +108,8 @@ def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
     for warning in written.warnings:
         say(render(warning))
     if written.registry is None:
-        say(f"note: not registered, since the folder is `{_folder_name(out)}` and the port `{ported.name}`: loaders want one")
+        folder = _folder_name(out)
+        say(f"note: not registered, since the folder is `{folder}` and the port `{ported.name}`: loaders want one")
     return code
 
 
