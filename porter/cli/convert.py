@@ -61,7 +61,7 @@ def convert(
     loaded = load_source(source)
     if isinstance(loaded, Refused):
         return refuse(loaded, as_json=as_json)
-    name = name or (out.name if out and out.name else None) or default_name(loaded)
+    name = name or (_folder_name(out) if out and out.name else None) or default_name(loaded)
     if not name.isidentifier() or keyword.iskeyword(name):
         raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
     out = out or FOLDER / name
@@ -78,6 +78,11 @@ def convert(
 
 def default_name(source: Source) -> str:
     return source.path.stem.removeprefix("modeling_")
+
+
+def _folder_name(out: Path) -> str:
+    """Of the folder that is written: a link leads to another."""
+    return Path(os.path.realpath(out)).name
 
 
 def _taken(out: Path, force: bool) -> Refused | None:
@@ -103,7 +108,8 @@ def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
     for warning in written.warnings:
         say(render(warning))
     if written.registry is None:
-        say(f"note: not registered, since the folder is `{out.name}` and the port `{ported.name}`: loaders want one")
+        folder = _folder_name(out)
+        say(f"note: not registered, since the folder is `{folder}` and the port `{ported.name}`: loaders want one")
     return code
 
 

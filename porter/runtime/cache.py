@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer, get_layer_types_and_kwargs
 
-from porter.runtime.cursor import CacheFull, Cursor
+from porter.runtime.cursor import CacheFull, Cursor, lasting
 
 try:
     import torch_npu
@@ -47,8 +47,9 @@ class StaticKVLayer(CacheLayerMixin):
         self.batch_size = batch
         begun = torch.compiler.is_compiling() or self.cursor.seen()  # or else the states fill the beginning
         written = 0 if begun else steps
-        self.keys, self.values = (_memory_of(states, slots, written) for states in (key_states, value_states))
-        self.cursor.allocate(batch, key_states.device)
+        with lasting():
+            self.keys, self.values = (_memory_of(states, slots, written) for states in (key_states, value_states))
+            self.cursor.allocate(batch, key_states.device)
         self.is_initialized = True
 
     def update(
@@ -106,11 +107,12 @@ class StaticKVLayer(CacheLayerMixin):
         present = self.slots()
         if not self.is_initialized or slots <= present:
             return
-        for name in ("keys", "values"):
-            old = getattr(self, name)
-            new = _memory_of(old, slots, present)
-            new[:, :present] = old
-            setattr(self, name, new)
+        with lasting():
+            for name in ("keys", "values"):
+                old = getattr(self, name)
+                new = _memory_of(old, slots, present)
+                new[:, :present] = old
+                setattr(self, name, new)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.cursor.capacity(query_length), 0
@@ -138,8 +140,9 @@ class StaticKVLayer(CacheLayerMixin):
 
     def select_batch(self, indices: torch.Tensor) -> None:
         if self.is_initialized:
-            self.keys = self.keys.index_select(0, indices.to(self.keys.device))
-            self.values = self.values.index_select(0, indices.to(self.values.device))
+            with lasting():
+                self.keys = self.keys.index_select(0, indices.to(self.keys.device))
+                self.values = self.values.index_select(0, indices.to(self.values.device))
             self.batch_size = self.keys.shape[0]
 
 
@@ -272,7 +275,8 @@ class StaticKVCache(Cache):
         for layer in self._kv_layers():
             layer.select_batch(indices)
         if self.cursor.positions is not None:
-            self.cursor.positions = self.cursor.positions.index_select(0, indices.to(self.cursor.positions.device))
+            with lasting():
+                self.cursor.positions = self.cursor.positions.index_select(0, indices.to(self.cursor.positions.device))
 
 
 def check_kv_cache(past_key_values: Any) -> StaticKVCache | None:

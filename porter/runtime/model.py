@@ -7,6 +7,8 @@ does; a checkpoint never shows that projections are merged. What a port cannot d
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,11 +20,12 @@ from transformers.core_model_loading import PrefixChange, WeightConverter
 from porter.runtime.adapters import TakesAdapters
 from porter.runtime.cache import StaticKVCache, check_kv_cache
 from porter.runtime.capabilities import InferenceOnly, OneAttention
+from porter.runtime.changed import note_built, refuse_changed
 from porter.runtime.leftovers import refuse_parts
 from porter.runtime.made_from import PortedFrom, check_installed
 from porter.runtime.quantized import QuantizedCheckpoint
 from porter.runtime.splits import WeightSplit
-from porter.runtime.stored import check_converted, check_stored, refuse_quantized, stored_in, unpickled
+from porter.runtime.stored import check_converted, check_given, check_stored, refuse_quantized, stored_in, unpickled
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict, without_merges
 
 _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
@@ -49,6 +52,16 @@ class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
     def __init__(self, *inputs: Any, **kwargs: Any) -> None:
         check_installed(type(self).__name__, self.ported_from)
         super().__init__(*inputs, **kwargs)
+
+    def post_init(self) -> None:
+        super().post_init()
+        note_built(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module. OtherComputation where a change to one of its modules would be passed by, in eager."""
+        if not torch.compiler.is_compiling() and self.base_model is self:
+            refuse_changed(self, self.weight_merges)
+        return super().__call__(*args, **kwargs)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -105,15 +118,32 @@ class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
         self._weight_conversions = [*without_merges(own), *merge_converters(self)]
         return super().save_pretrained(save_directory, *args, **kwargs)
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module. ValueError where accelerate would fill it by these names from an original checkpoint."""
+        if "accelerate" in sys.modules and self.weight_merges:
+            _refuse_filling_by_name(sys._getframe(1))
+        return super().state_dict(*args, **kwargs)
+
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Takes the source model's state dict too: its q, k, v, gate and up are merged on the way.
 
-        ValueError, also if not `strict`, for one part of a merge without the others: it would be dropped.
+        ValueError, also if not `strict`, for one part of a merge without the others, which would be dropped, and for
+        quantized weights.
         """
+        check_given(self, state_dict)
         merged = merged_state_dict(self, state_dict)
         if not strict:
             refuse_parts(self.lost_parts(merged))
         return super().load_state_dict(merged, strict=strict, assign=assign)
+
+
+def _refuse_filling_by_name(caller: types.FrameType) -> None:
+    """ValueError for accelerate's loading with a device map: it passes by every name that the model does not have."""
+    if caller.f_code.co_name == "load_checkpoint_in_model" and caller.f_locals.get("device_map") is not None:
+        raise ValueError(
+            "accelerate fills a model by the names of its parameters, and would pass q, k, v, gate and up of the "
+            "checkpoint by, which a port has merged: use from_pretrained(folder, device_map=...)"
+        )
 
 
 def _check_conversions(own: Any, merges: list[WeightConverter]) -> None:

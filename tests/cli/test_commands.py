@@ -71,6 +71,16 @@ def test_a_name_unlike_its_folder_is_not_registered_and_says_so(porter_here, tmp
     assert not (tmp_path / "x" / "__init__.py").exists()
 
 
+def test_a_link_to_a_port_does_not_rename_it(porter_here, tmp_path):
+    place, link = tmp_path / "models" / "llama2", tmp_path / "link"
+    assert porter_here("convert", LLAMA, "--out", place).code == 0
+    before = (place / "port.json").read_text(), (tmp_path / "models" / "__init__.py").read_text()
+    link.symlink_to(place)
+    done = porter_here("convert", LLAMA, "--out", link, "--force")
+    assert (done.code, done.err) == (0, "")
+    assert before == ((place / "port.json").read_text(), (tmp_path / "models" / "__init__.py").read_text())
+
+
 @pytest.mark.parametrize("name", ["llama-2", "2llama", "class", "a.b", "../x"])
 def test_a_name_is_an_identifier(porter_here, tmp_path, name):
     done = porter_here("convert", LLAMA, "--out", tmp_path / "x", "--name", name)
