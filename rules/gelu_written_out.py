@@ -10,26 +10,45 @@ import torch
 
 from porter.rule import Edit, Rule
 
-rule = Rule(edits=(Edit(site="function", unit="function"),), answers=("gelu",))
+rule = Rule(
+    edits=(
+        Edit("formula", site="function", unit="function"),
+        Edit("forward", site="activation.forward", unit="function", parameters=("x",)),
+    ),
+    scope="module",
+    answers=("activation",),
+)
 
 
-def before(x):
+def before_formula(x):
     return x * 0.5 * (1.0 + torch.tanh(0.79788456 * x * (1 + 0.044715 * x * x)))
 
 
-def after(x):
+def after_formula(x):
     return torch.nn.functional.gelu(x, approximate="tanh")
 
 
-def not_of_the_error_function(x):
+def before_forward(self, x):
+    return GeLUFunction.apply(x)  # noqa: F821
+
+
+def after_forward(self, x):
+    return GeLUFunction.apply(x)  # noqa: F821
+
+
+def not_formula_of_the_error_function(x):
     """GELU itself: the op's other formula."""
     return x * 0.5 * (1.0 + torch.erf(x * 0.70710678))
 
 
-def not_of_a_sigmoid(x):
+def not_formula_of_a_sigmoid(x):
     """Another approximation."""
     return x * torch.sigmoid(1.702 * x)
 
 
-def proof(draw):
-    return dict(x=draw.normal(2, 7, 64))
+def proof_before(draw):
+    return before_formula(draw.normal(2, 7, 64))
+
+
+def proof_after(draw):
+    return after_formula(draw.normal(2, 7, 64))

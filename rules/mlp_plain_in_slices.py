@@ -2,7 +2,7 @@
 
 Why:      as `mlp_plain`. Summed over slices of its weight, the second product is a loop that one configuration asks for.
 Numerics: the source's own.
-Contract: as `mlp_plain`. The activation is a class of the file, and a rule takes it.
+Contract: as `mlp_plain`. The activation is a class of the file, a site of its own.
 """
 
 import torch
@@ -15,7 +15,6 @@ rule = Rule(
     edits=(Edit(site="mlp.forward", unit="function", parameters=("x",)),),
     attributes=("up", "down", "act", "share"),
     answers=("gate",),
-    requires={"act": "activation"},
 )
 
 
