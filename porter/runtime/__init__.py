@@ -16,6 +16,7 @@ from porter.release import require_tested_release
 require_tested_release()
 
 from porter.emit.model_file import CannotLoad
+from porter.runtime.alibi import alibi_shift
 from porter.runtime.arguments import actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
@@ -50,6 +51,7 @@ __all__ = [
     "actual_seq_lengths",
     "add_norm",
     "add_states",
+    "alibi_shift",
     "at_one_width",
     "auto_docstring",
     "block_products",
