@@ -10,6 +10,7 @@ import click
 
 from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, other_release_installed, say_if_edited
+from porter.cli.rulebook import recorded_rules, rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, refuse, say, steps
 from porter.diagnostics import Diagnostic, Refused
 
@@ -20,6 +21,7 @@ from porter.diagnostics import Diagnostic, Refused
 @click.option("--baseline", is_flag=True, help="The source model too, side by side.")
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
 @click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
+@rules_option
 @edited_option
 @trust_option
 @as_json
@@ -29,6 +31,7 @@ def lower(
     baseline: bool,
     by_rule: bool,
     dump: Path | None,
+    folders: tuple[Path, ...],
     edited: bool,
     trust_remote_code: bool,
     as_json: bool,
@@ -45,6 +48,8 @@ def lower(
     """
     if by_rule and (baseline or dump):
         raise click.UsageError("--by-rule makes a table of its own: leave out --baseline and --dump")
+    if folders and not by_rule:
+        raise click.UsageError("--rules is for --by-rule: what a port was made with is in it")
     from porter.verify.port import open_port, open_to_compare
 
     fault = other_release_installed()
@@ -56,7 +61,7 @@ def lower(
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
     if by_rule:
-        return _by_rule(directory, soc, trust_remote_code, as_json)
+        return _by_rule(directory, soc, folders, trust_remote_code, as_json)
     changed = say_if_edited(directory) if edited else ()
     return _lower(directory, soc, baseline, dump, may_be, changed, as_json)
 
@@ -88,12 +93,15 @@ def _lower(
     return answer(found.converts, lambda: of_lowering(found), lambda: data, as_json=as_json)
 
 
-def _by_rule(directory: Path, soc: str, trusted: bool, as_json: bool) -> int:
+def _by_rule(directory: Path, soc: str, folders: tuple[Path, ...], trusted: bool, as_json: bool) -> int:
     from porter.lowering.contribution import contributions
     from porter.report.lowering import contributions_data, of_contributions
 
+    book = rulebook(folders) if folders else recorded_rules(directory)
+    if isinstance(book, Refused):
+        return refuse(book, as_json=as_json)
     with steps(f"lowering {directory} by rule") as progress:
-        found = contributions(directory, soc=soc, progress=progress, trust_remote_code=trusted)
+        found = contributions(directory, soc=soc, book=book, progress=progress, trust_remote_code=trusted)
     if isinstance(found, Refused):
         return refuse(found, as_json=as_json)
     data = {"folder": str(directory), "soc": soc, "kernels_run": False}
