@@ -65,7 +65,7 @@ def convert(
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
         if isinstance(read, Refused):
             return read
-        fault = _check_importable(source, read.tree) or clash(source, name)
+        fault = _check_importable(source, read.tree) or clash(source, name, read.rules)
         fault = fault or unknown_names(keep, without, read.anatomy, read.rules)
         if fault is not None:
             return fault

@@ -18,7 +18,7 @@ from porter.emit.entries import FORMAT, fault_of
 from porter.emit.templated import regenerate_command
 from porter.plan import SiteReport
 from porter.rewrite import Ported
-from porter.rulebook import LoadedRule
+from porter.rulebook import LoadedRule, ops_without_kernel
 from porter.source import Source
 
 FILE = "port.json"
@@ -57,6 +57,7 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
         "regenerate": regenerate_command(ported, place),
         "options": {key: _option(key, ported.options[key], place) for key in sorted(ported.options)},
         "rules": [{"rule": rule, "sha256": sha256, **_origin(own.get(rule), place)} for rule, sha256 in ported.rules],
+        **_ops(ported),
         "sites": [_site(site, changed.get(site.name, [])) for site in ported.sites],
         "changes": [
             {"rule": change.rule, "site": change.site, "lines": [change.start, change.end]} for change in ported.changes
@@ -95,6 +96,13 @@ def _origin(rule: LoadedRule | None, place: Path) -> dict[str, Any]:
     folder = rule.folder
     where = f"package {folder.package}" if folder.package else _seen_from(place, folder.path.resolve())
     return {"from": where, **({"unproved": True} if rule.lacks else {})}
+
+
+def _ops(ported: Ported) -> dict[str, Any]:
+    """The ops that go along, and those that the port needs and nothing here computes."""
+    files = [{"file": f"{file.module}.py", "ops": list(file.ops), "sha256": file.sha256} for file in ported.ops]
+    asked = sorted({op for rule in ported.own for op in ops_without_kernel(rule)})
+    return {**({"ops": files} if files else {}), **({"ops_needed": asked} if asked else {})}
 
 
 def _site(site: SiteReport, changed_lines: list[list[int]]) -> dict[str, Any]:

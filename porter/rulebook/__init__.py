@@ -10,6 +10,7 @@ from porter.rulebook.load import load_rule, load_rules
 from porter.rulebook.loaded import IDENTITIES, LoadedEdit, LoadedRule, names_to_prove, unknown_rule
 from porter.rulebook.ops import OpFile
 from porter.rulebook.pattern import Pattern
+from porter.rulebook.unproved import ops_without_kernel
 
 __all__ = [
     "IDENTITIES",
@@ -21,6 +22,7 @@ __all__ = [
     "load_rule",
     "load_rules",
     "names_to_prove",
+    "ops_without_kernel",
     "package_folders",
     "unknown_rule",
 ]

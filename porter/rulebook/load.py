@@ -154,7 +154,7 @@ def load_rule(
 
     ops: what the folder of a rule brings that did not come with porter: it is asked what it lacks to be proved.
     """
-    tree = read_rule_file(path, f"{path.parent.name}/{path.name}", proving=proving)
+    tree = read_rule_file(path, f"{path.parent.name}/{path.name}", proving=proving, whole=ops is not None)
     if isinstance(tree, Refused):
         return tree
     declaration = next((node for node in tree.statements if _declares_rule(node)), None)

@@ -66,7 +66,7 @@ def load_ops(folder: Path) -> tuple[OpFile, ...] | Refused:
     known = dict.fromkeys(ops_of_porter(), "porter")
     for path in sorted(path for path in (folder / OPS).glob("*.py") if is_rule_file(path)):
         display = f"{folder.name}/{OPS}/{path.name}"
-        tree = read_rule_file(path, display, proving=True)
+        tree = read_rule_file(path, display, whole=True)
         if isinstance(tree, Refused):
             return tree
         ops = _declared(tree, path.stem)

@@ -98,8 +98,9 @@ def is_of_rules(module: str, level: int) -> bool:
     return level > 0 or module.split(".")[0] == RULES
 
 
-def read_rule_file(path: Path, display: str, *, proving: bool = False) -> Tree | Refused:
-    """Read and parse one file: `proving` with the `not_*` at its end. Errors have their place in it."""
+def read_rule_file(path: Path, display: str, *, proving: bool = False, whole: bool = False) -> Tree | Refused:
+    """Read and parse one file: `proving` with the `not_*` at its end, `whole` with its proof too. Errors have their
+    place in it."""
     try:
         if not path.is_file():  # a pipe would be waited for
             raise OSError(errno.EINVAL, "it is no regular file")
@@ -113,7 +114,8 @@ def read_rule_file(path: Path, display: str, *, proving: bool = False) -> Tree |
     except UnicodeDecodeError as error:
         place = Span(display, data.count(b"\n", 0, error.start) + 1, 0, 1, 1)
         return Refused((Diagnostic("P030", "broken rule: not UTF-8 text", place, help="mend the rule file"),))
-    return parse(text, display, path, unread=_PROOF if proving else (*_PROOF, _CASES))
+    unread = () if whole else _PROOF if proving else (*_PROOF, _CASES)
+    return parse(text, display, path, unread=unread)
 
 
 def identity(rule: Tree, taken: tuple[Taken, ...], *more: str) -> str:
