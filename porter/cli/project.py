@@ -51,7 +51,7 @@ def find_project(start: Path | None = None) -> Project | Refused:
             text = file.read_bytes().decode("utf-8")
             table = tomllib.loads(text).get("tool", {}).get("porter")
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            return _refused(file, f"`{_shown(file)}` cannot be read: {error}", _line_said(error), "mend that file")
+            return _refused(file, f"`{_shown(file)}` cannot be read: {error}", _line_said(error, file), "mend that file")
         if table is not None:
             return _project(file, table, text)
     return Project()
@@ -90,10 +90,13 @@ def _line_of(text: str, name: str) -> int:
     return next((number for number, line in below if line.partition("=")[0].strip().strip("\"'") == name), head)
 
 
-def _line_said(error: Exception) -> int:
-    """The line that a message about broken TOML ends with: "(at line 3, column 1)"."""
-    number = str(error).rpartition("(at line ")[2].partition(",")[0]
-    return int(number) if number.isdecimal() else 1
+def _line_said(error: Exception, file: Path) -> int:
+    """The line that a message about broken TOML ends with: "(at line 3, column 1)", or "(at end of document)"."""
+    said = str(error)
+    number = said.rpartition("(at line ")[2].partition(",")[0]
+    if number.isdecimal():
+        return int(number)
+    return max(1, file.read_bytes().count(b"\n")) if said.endswith("(at end of document)") else 1
 
 
 def _shown(file: Path) -> str:
