@@ -102,11 +102,13 @@ def _own(rules: Rules) -> dict[str, list[str]]:
     return {"rules": sorted(folders)} if folders else {}
 
 
-def inspect(source: Source, *, rules_directory: Path | None = None, rules: Rules | None = None) -> Inspection | Refused:
-    """Anatomy and plan of a source."""
+def inspect(
+    source: Source, *, rules_directory: Path | None = None, rules: Rules | None = None, every: bool = False
+) -> Inspection | Refused:
+    """Anatomy and plan of a source; with `every` rule tried, where no site is left too."""
     with room_to_recurse(), paused_collector():
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
-        plan = read if isinstance(read, Refused) else _plan(source, read)
+        plan = read if isinstance(read, Refused) else _plan(source, read, every=every)
         return plan if isinstance(plan, Refused) else Inspection(source, plan, report_sites(plan))
 
 
@@ -137,15 +139,17 @@ def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
     return defaults if isinstance(defaults, Refused) else _Read(tree, anatomy, defaults, rules)
 
 
-def _plan(source: Source, read: _Read, keep: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Plan | Refused:
+def _plan(
+    source: Source, read: _Read, keep: tuple[str, ...] = (), without: tuple[str, ...] = (), *, every: bool = False
+) -> Plan | Refused:
     converted = converted_parameters(source.path, source.package)
     rules = tuple(rule for rule in read.rules if rule.name not in without)
     subject = Subject(read.tree, read.anatomy, read.defaults, keep, converted, source.siblings, every=False)
     plan = make_plan(search(rules, subject), read.tree, read.anatomy, rules, keep)
-    if isinstance(plan, Refused) or is_settled(plan):
+    if isinstance(plan, Refused) or (is_settled(plan) and not every):
         return plan
-    every = replace(subject, every=True, failures=[], first_reasons={})  # to say why, no rule may be passed over
-    return make_plan(search(rules, every), read.tree, read.anatomy, rules, keep)
+    subject = replace(subject, every=True, failures=[], first_reasons={})  # to say why, no rule may be passed over
+    return make_plan(search(rules, subject), read.tree, read.anatomy, rules, keep)
 
 
 def _check_importable(source: Source, tree: Tree) -> Refused | None:

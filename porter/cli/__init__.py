@@ -24,8 +24,10 @@ from porter.cli.inspect import inspect, rules
 from porter.cli.lower import lower
 from porter.cli.matrix import matrix
 from porter.cli.prove import prove, verify
+from porter.cli.rule import rule
 from porter.cli.run import run
 from porter.cli.talk import FAILED, ReaderGone, ResultLost, refuse, say, to_stdout, was_interrupted
+from porter.cli.why import why
 from porter.diagnostics import Diagnostic, Refused
 from porter.release import OtherRelease
 
@@ -45,7 +47,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix):
+for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix, rule, why):
     commands.add_command(command)
 
 

@@ -51,7 +51,9 @@ def find_project(start: Path | None = None) -> Project | Refused:
             text = file.read_bytes().decode("utf-8")
             table = tomllib.loads(text).get("tool", {}).get("porter")
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            return _refused(file, f"`{_shown(file)}` cannot be read: {error}", _line_said(error, file), "mend that file")
+            return _refused(
+                file, f"`{_shown(file)}` cannot be read: {error}", _line_said(error, file), "mend that file"
+            )
         if table is not None:
             return _project(file, table, text)
     return Project()
