@@ -23,6 +23,7 @@ from porter.cli.convert import convert
 from porter.cli.inspect import inspect, rules
 from porter.cli.lower import lower
 from porter.cli.matrix import matrix
+from porter.cli.new_rule import new_rule
 from porter.cli.prove import prove, verify
 from porter.cli.rule import rule
 from porter.cli.run import run
@@ -47,7 +48,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix, rule, why):
+for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix, rule, why, new_rule):
     commands.add_command(command)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import libcst as cst
+
 from porter.diagnostics import Diagnostic
 from porter.rulebook.loaded import Code, LoadedRule
 from porter.rulebook.ops import OpFile, ops_of_porter, used_ops
@@ -23,6 +25,9 @@ def lacks_of(name: str, code: Code, declaration: Node, ops: Sequence[OpFile]) ->
     help = _HELP.format(name)
     missing = [*_missing_proofs(code), *([] if code.negatives or not _patterns(code) else ["a `not_*` case"])]
     found = [Diagnostic("P033", f"rule `{name}` is not proved: it has no {lack}", place, help=help) for lack in missing]
+    if _changes_nothing(code):
+        message = f"rule `{name}` ports nothing: its `after` is its `before`"
+        found.append(Diagnostic("P033", message, place, help="write what the op computes into its `after`"))
     known = ops_of_porter().union(*(file.ops for file in ops))
     for used in (used for pattern in _patterns(code) for used in used_ops(pattern)):
         if used.op not in known:
@@ -31,6 +36,15 @@ def lacks_of(name: str, code: Code, declaration: Node, ops: Sequence[OpFile]) ->
             found.append(Diagnostic("P034", message, used.place, help=help))
             known |= {used.op}
     return tuple(found)
+
+
+def _changes_nothing(code: Code) -> bool:
+    """Whether every `after` is the code of its `before`."""
+    patterns = _patterns(code)
+    if code.is_verdict or not patterns:
+        return False
+    print_of = cst.Module([]).code_for_node
+    return all(p.after is not None and print_of(p.before.body) == print_of(p.after.body) for p in patterns)
 
 
 def ops_without_kernel(rule: LoadedRule) -> tuple[str, ...]:

@@ -85,7 +85,9 @@ PROJECTS = {
 def test_a_fault_of_the_project_is_one_error_with_its_line(run, tmp_path, line, number, says):
     (tmp_path / "pyproject.toml").write_text(f"[tool.porter]\n{line}\n")
     code, out, err = run("rules")
-    assert (code, out) == (1, "") and says in err and f"--> pyproject.toml:{number}:" in err and err.count("error[") == 1
+    assert (
+        (code, out) == (1, "") and says in err and f"--> pyproject.toml:{number}:" in err and err.count("error[") == 1
+    )
 
 
 def test_a_package_brings_rules_by_an_entry_point(run, rules, tmp_path, monkeypatch):
