@@ -20,6 +20,7 @@ import click
 from porter import __version__
 from porter.cli.bench import bench
 from porter.cli.convert import convert
+from porter.cli.explain import explain
 from porter.cli.inspect import inspect, rules
 from porter.cli.lower import lower
 from porter.cli.matrix import matrix
@@ -48,7 +49,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix, rule, why, new_rule):
+for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix, rule, why, new_rule, explain):
     commands.add_command(command)
 
 
