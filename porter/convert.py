@@ -17,7 +17,7 @@ from porter.diagnostics import Diagnostic, Refused
 from porter.emit.render import clash
 from porter.match import Subject, search
 from porter.plan import Plan, SiteReport, is_settled, make_plan, report_sites
-from porter.plan.refusals import nothing_to_port, sites_left, unknown_names
+from porter.plan.refusals import nothing_to_port, rules_unproved, sites_left, unknown_names
 from porter.rewrite import Ported, rewrite
 from porter.rulebook import LoadedRule, load_rules
 from porter.shipped import shipped
@@ -49,6 +49,7 @@ def convert(
     strict: bool = False,
     rules_directory: Path | None = None,
     rules: Rules | None = None,
+    unproved: bool = False,
     trust_remote_code: bool = False,
 ) -> Ported | Refused:
     """Port one source.
@@ -57,13 +58,14 @@ def convert(
     without: rules not used.
     strict:  refuse when any site is left that no rule takes.
     rules:   loaded before, for many files; else those of `rules_directory`, else those that come with porter.
+    unproved: let rules port that did not come with porter and lack a proof, or a kernel for an op; recorded.
     trust_remote_code: recorded: the port of code out of a folder may be run. Nothing of it is run here.
     """
     with room_to_recurse(), paused_collector():
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
         if isinstance(read, Refused):
             return read
-        fault = _check_importable(source, read.tree) or clash(source, name)
+        fault = _check_importable(source, read.tree) or clash(source, name, read.rules)
         fault = fault or unknown_names(keep, without, read.anatomy, read.rules)
         if fault is not None:
             return fault
@@ -72,11 +74,12 @@ def convert(
             return plan
         sites = report_sites(plan)
         fault = nothing_to_port(plan) or (sites_left(plan, sites) if strict else None)
+        used = {application.rule.name: application.rule for application in plan.applications}
+        fault = fault or (None if unproved else rules_unproved(used.values()))
         if fault is not None:
             return fault
         rewritten = rewrite(plan, source)
         consent = {"trust_remote_code": True} if trust_remote_code and not source.installed else {}
-        used = {application.rule.name: application.rule.sha256 for application in plan.applications}
         return Ported(
             source=source,
             name=name,
@@ -85,19 +88,29 @@ def convert(
             exports=rewritten.exports,
             changes=rewritten.changes,
             sites=sites,
-            rules=tuple(sorted(used.items())),
+            rules=tuple(sorted((rule.name, rule.sha256) for rule in used.values())),
             split_points=find_split_points(
                 read.tree, read.anatomy, read.defaults, source.path.stem, frozenset(owner for owner, *_ in plan.splits)
             ),
-            options={"keep": list(keep), "without": list(without), "strict": strict, **consent},
+            options={"keep": list(keep), "without": list(without), "strict": strict, **consent, **_own(read.rules)}
+            | ({"unproved": True} if unproved and any(rule.lacks for rule in used.values()) else {}),
+            own=tuple(sorted((rule for rule in used.values() if rule.folder), key=lambda rule: rule.name)),
         )
 
 
-def inspect(source: Source, *, rules_directory: Path | None = None, rules: Rules | None = None) -> Inspection | Refused:
-    """Anatomy and plan of a source."""
+def _own(rules: Rules) -> dict[str, list[str]]:
+    """The folders of the user's own that rules are from, by their full paths, as an option that is recorded."""
+    folders = {str(rule.folder.path.resolve()) for rule in rules if rule.folder and not rule.folder.package}
+    return {"rules": sorted(folders)} if folders else {}
+
+
+def inspect(
+    source: Source, *, rules_directory: Path | None = None, rules: Rules | None = None, every: bool = False
+) -> Inspection | Refused:
+    """Anatomy and plan of a source; with `every` rule tried, where no site is left too."""
     with room_to_recurse(), paused_collector():
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
-        plan = read if isinstance(read, Refused) else _plan(source, read)
+        plan = read if isinstance(read, Refused) else _plan(source, read, every=every)
         return plan if isinstance(plan, Refused) else Inspection(source, plan, report_sites(plan))
 
 
@@ -128,15 +141,17 @@ def _read(source: Source, rules: Rules | Refused) -> _Read | Refused:
     return defaults if isinstance(defaults, Refused) else _Read(tree, anatomy, defaults, rules)
 
 
-def _plan(source: Source, read: _Read, keep: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Plan | Refused:
+def _plan(
+    source: Source, read: _Read, keep: tuple[str, ...] = (), without: tuple[str, ...] = (), *, every: bool = False
+) -> Plan | Refused:
     converted = converted_parameters(source.path, source.package)
     rules = tuple(rule for rule in read.rules if rule.name not in without)
     subject = Subject(read.tree, read.anatomy, read.defaults, keep, converted, source.siblings, every=False)
     plan = make_plan(search(rules, subject), read.tree, read.anatomy, rules, keep)
-    if isinstance(plan, Refused) or is_settled(plan):
+    if isinstance(plan, Refused) or (is_settled(plan) and not every):
         return plan
-    every = replace(subject, every=True, failures=[], first_reasons={})  # to say why, no rule may be passed over
-    return make_plan(search(rules, every), read.tree, read.anatomy, rules, keep)
+    subject = replace(subject, every=True, failures=[], first_reasons={})  # to say why, no rule may be passed over
+    return make_plan(search(rules, subject), read.tree, read.anatomy, rules, keep)
 
 
 def _check_importable(source: Source, tree: Tree) -> Refused | None:

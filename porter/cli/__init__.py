@@ -20,12 +20,16 @@ import click
 from porter import __version__
 from porter.cli.bench import bench
 from porter.cli.convert import convert
+from porter.cli.explain import explain
 from porter.cli.inspect import inspect, rules
 from porter.cli.lower import lower
 from porter.cli.matrix import matrix
+from porter.cli.new_rule import new_rule
 from porter.cli.prove import prove, verify
+from porter.cli.rule import rule
 from porter.cli.run import run
 from porter.cli.talk import FAILED, ReaderGone, ResultLost, refuse, say, to_stdout, was_interrupted
+from porter.cli.why import why
 from porter.diagnostics import Diagnostic, Refused
 from porter.release import OtherRelease
 
@@ -45,7 +49,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix):
+for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix, rule, why, new_rule, explain):
     commands.add_command(command)
 
 

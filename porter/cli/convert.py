@@ -11,6 +11,8 @@ import click
 
 from porter.cli.consent import consent_option
 from porter.cli.models import FOLDER
+from porter.cli.project import Project, find_project
+from porter.cli.rulebook import recorded_rules, rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, refuse, say
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 @click.option("--name", help="The port's name, as launchers will say it [the last folder of --out].")
 @click.option("--keep", metavar="SITE", multiple=True, help="Leave this site as the source has it; may be repeated.")
 @click.option("--without", metavar="RULE", multiple=True, help="Do not use this rule; may be repeated.")
+@rules_option
+@click.option(
+    "--unproved", is_flag=True, help="Let rules of your own port that have no proof, or write an op unknown here."
+)
 @click.option("--strict", is_flag=True, help="Refuse when any site is left that no rule takes.")
 @click.option("--check", is_flag=True, help="Write nothing: convert again and compare with DIR byte for byte.")
 @click.option("--force", is_flag=True, help="Replace DIR if it holds a port or nothing.")
@@ -37,6 +43,8 @@ def convert(
     name: str | None,
     keep: tuple[str, ...],
     without: tuple[str, ...],
+    folders: tuple[Path, ...],
+    unproved: bool,
     strict: bool,
     check: bool,
     force: bool,
@@ -51,6 +59,7 @@ def convert(
     Examples:
       porter convert transformers.models.llama --out generated_models/llama2
       porter convert ./checkpoint --name mymodel --keep MyRMSNorm.forward
+      porter convert transformers.models.vaultgemma --rules ./rules
       porter convert transformers.models.llama --out generated_models/llama2 --check
     """
     if check and force:
@@ -58,22 +67,40 @@ def convert(
     from porter.convert import convert as convert_source
     from porter.source import load_source
 
-    loaded = load_source(source)
-    if isinstance(loaded, Refused):
-        return refuse(loaded, as_json=as_json)
+    loaded, project = load_source(source), find_project()
+    if isinstance(loaded, Refused) or isinstance(project, Refused):
+        return refuse(loaded if isinstance(loaded, Refused) else project, as_json=as_json)  # type: ignore[arg-type]
     name = name or (_folder_name(out) if out and out.name else None) or default_name(loaded)
     if not name.isidentifier() or keyword.iskeyword(name):
         raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
-    out = out or FOLDER / name
+    out = out or (project.models or FOLDER) / name
     taken = None if check else _taken(out, force)
     if taken is not None:
         return refuse(taken, as_json=as_json)
+    rules = recorded_rules(out) if check and not folders else rulebook(folders)
+    if isinstance(rules, Refused):
+        return refuse(rules, as_json=as_json)
     ported = convert_source(
-        loaded, name=name, keep=keep, without=without, strict=strict, trust_remote_code=trust_remote_code
+        loaded,
+        name=name,
+        keep=tuple(dict.fromkeys((*keep, *_kept_here(project, loaded)))),
+        without=tuple(dict.fromkeys((*without, *project.without))),
+        strict=strict,
+        rules=rules,
+        unproved=unproved,
+        trust_remote_code=trust_remote_code,
     )
     if isinstance(ported, Refused):
         return refuse(ported, as_json=as_json, source=loaded)
     return _compare(ported, out, as_json=as_json) if check else _write(ported, out, force=force, as_json=as_json)
+
+
+def _kept_here(project: Project, source: Source) -> list[str]:
+    """Sites that the project keeps; it may name those of other sources too."""
+    here = [name for name in project.keep if name.split(".")[0] in source.text]
+    if len(here) < len(project.keep):
+        say(f"note: kept elsewhere, by `{project.file}`: {', '.join(n for n in project.keep if n not in here)}")
+    return here
 
 
 def default_name(source: Source) -> str:
@@ -105,6 +132,8 @@ def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
         lambda: conversion_data(ported, written, out),
         as_json=as_json,
     )
+    for rule in (rule for rule in ported.own if rule.lacks):
+        say(f"note: taken unproved, rule `{rule.name}`: {'; '.join(lack.message for lack in rule.lacks)}")
     for warning in written.warnings:
         say(render(warning))
     if written.registry is None:

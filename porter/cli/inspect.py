@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from porter.cli.rulebook import rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, put, refuse, text_of
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
@@ -12,14 +15,16 @@ from porter.report.diagnostic import render
 @click.command(cls=Command)
 @click.argument("source")
 @click.option("--why", is_flag=True, help="Show for each site left alone where the closest rule and the source part.")
+@rules_option
 @as_json
-def inspect(source: str, why: bool, as_json: bool) -> int:
+def inspect(source: str, why: bool, folders: tuple[Path, ...], as_json: bool) -> int:
     """Show every site of SOURCE, the rule that takes it, or why none does. Writes nothing, runs nothing of SOURCE.
 
     \b
     Examples:
       porter inspect transformers.models.llama
       porter inspect transformers.models.nemotron --why
+      porter inspect transformers.models.vaultgemma --rules ./rules
     """
     from porter.convert import inspect as inspect_source
     from porter.report.known import inspection_data, of_inspection
@@ -28,7 +33,10 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
     loaded = load_source(source)
     if isinstance(loaded, Refused):
         return refuse(loaded, as_json=as_json)
-    seen = inspect_source(loaded)
+    book = rulebook(folders)
+    if isinstance(book, Refused):
+        return refuse(book, as_json=as_json)
+    seen = inspect_source(loaded, rules=book)
     if isinstance(seen, Refused):
         return refuse(seen, as_json=as_json, source=loaded)
     code = answer(True, lambda: of_inspection(seen), lambda: inspection_data(seen), as_json=as_json)
@@ -44,14 +52,19 @@ def inspect(source: str, why: bool, as_json: bool) -> int:
 
 
 @click.command(cls=Command)
+@rules_option
 @as_json
-def rules(as_json: bool) -> int:
-    """List the rules there are: where each applies and what it does."""
-    from porter.report.known import of_rules, rules_data
-    from porter.rulebook import load_rules
-    from porter.shipped import shipped
+def rules(folders: tuple[Path, ...], as_json: bool) -> int:
+    """List the rules there are: where each applies and what it does.
 
-    loaded = load_rules(shipped("rules"))
+    \b
+    Examples:
+      porter rules
+      porter rules --rules ./rules --json
+    """
+    from porter.report.known import of_rules, rules_data
+
+    loaded = rulebook(folders)
     if isinstance(loaded, Refused):
         return refuse(loaded, as_json=as_json)
     return answer(True, lambda: of_rules(loaded), lambda: {"rules": rules_data(loaded)}, as_json=as_json)

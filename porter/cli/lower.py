@@ -10,6 +10,7 @@ import click
 
 from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, other_release_installed, say_if_edited
+from porter.cli.rulebook import recorded_rules, rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, refuse, say, steps
 from porter.diagnostics import Diagnostic, Refused
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
 @click.option("--execute", is_flag=True, help="The graphs executed on the CPU too, beside the source.")
 @click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
+@rules_option
 @edited_option
 @trust_option
 @as_json
@@ -34,6 +36,7 @@ def lower(
     by_rule: bool,
     execute: bool,
     dump: Path | None,
+    folders: tuple[Path, ...],
     edited: bool,
     trust_remote_code: bool,
     as_json: bool,
@@ -51,6 +54,8 @@ def lower(
     """
     if by_rule and (baseline or dump or execute):
         raise click.UsageError("--by-rule makes a table of its own: leave out --baseline, --execute and --dump")
+    if folders and not by_rule:
+        raise click.UsageError("--rules is for --by-rule: what a port was made with is in it")
     from porter.verify.port import open_port, open_to_compare
 
     fault = other_release_installed()
@@ -62,7 +67,7 @@ def lower(
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
     if by_rule:
-        return _by_rule(directory, soc, trust_remote_code, as_json)
+        return _by_rule(directory, soc, folders, trust_remote_code, as_json)
     changed = say_if_edited(directory) if edited else ()
     return _lower(directory, soc, baseline, execute, dump, may_be, changed, as_json)
 
@@ -109,12 +114,15 @@ def _executed(directory: Path, soc: str, may_be: dict[str, Any]) -> Execution | 
         return execute(directory, soc=soc, progress=progress, **may_be)
 
 
-def _by_rule(directory: Path, soc: str, trusted: bool, as_json: bool) -> int:
+def _by_rule(directory: Path, soc: str, folders: tuple[Path, ...], trusted: bool, as_json: bool) -> int:
     from porter.lowering.contribution import contributions
     from porter.report.lowering import contributions_data, of_contributions
 
+    book = rulebook(folders) if folders else recorded_rules(directory)
+    if isinstance(book, Refused):
+        return refuse(book, as_json=as_json)
     with steps(f"lowering {directory} by rule") as progress:
-        found = contributions(directory, soc=soc, progress=progress, trust_remote_code=trusted)
+        found = contributions(directory, soc=soc, book=book, progress=progress, trust_remote_code=trusted)
     if isinstance(found, Refused):
         return refuse(found, as_json=as_json)
     data = {"folder": str(directory), "soc": soc, "kernels_run": False}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from porter.cli.models import other_release_installed
+from porter.cli.rulebook import rulebook, rules_option
 from porter.cli.talk import DONE, FAILED, Command, on_terminal, put, refuse, say, steps
 from porter.diagnostics import Diagnostic, Refused
 from porter.matrix.row import LEVELS, Row, is_wrong, lacks, worse
@@ -25,6 +26,7 @@ JOBS = max(1, (os.cpu_count() or 1) // 2)
 @click.command(cls=Command)
 @click.option("--models", metavar="NAME,...", multiple=True, help="Only these, say llama,qwen3 [all].")
 @click.option("--level", type=click.Choice(LEVELS), default="parity", show_default=True, help="Up to which one.")
+@rules_option
 @click.option("--all", "everything", is_flag=True, help="Capture and lower files that are not whole, too.")
 @click.option("--jobs", type=click.IntRange(1), default=JOBS, help="Models at once [half of the cores].")
 @click.option("--timeout", type=click.FloatRange(1), default=300, show_default=True, help="Seconds for a level.")
@@ -34,6 +36,7 @@ JOBS = max(1, (os.cpu_count() or 1) // 2)
 def matrix(
     models: tuple[str, ...],
     level: str,
+    folders: tuple[Path, ...],
     everything: bool,
     jobs: int,
     timeout: float,
@@ -55,9 +58,10 @@ def matrix(
     Examples:
       porter matrix --models llama,qwen3 --level lowering
       porter matrix --jobs 2 --json matrix.json
+      porter matrix --models vaultgemma --rules ./rules
     """
     names = [name for words in models for name in words.replace(",", " ").split()]
-    asked = _asked(names, level, file)
+    asked = _asked(names, level, file, folders)
     if isinstance(asked, Refused):
         return refuse(asked, as_json=False)
     modules, rules, there = asked
@@ -81,13 +85,11 @@ def matrix(
 
 
 def _asked(
-    names: list[str], level: str, file: Path | None
+    names: list[str], level: str, file: Path | None, folders: tuple[Path, ...]
 ) -> tuple[tuple[str, ...], tuple[LoadedRule, ...], dict[str, Row]] | Refused:
     """The modules, the rules and the rows that are there."""
     from porter.matrix.library import chosen
     from porter.matrix.record import read_record
-    from porter.rulebook import load_rules
-    from porter.shipped import shipped
 
     modules = (other_release_installed() if level != "port" else None) or chosen(names)
     if isinstance(modules, Refused):
@@ -95,7 +97,7 @@ def _asked(
     there = {} if file is None else read_record(file)
     if isinstance(there, Refused):
         return there
-    rules = load_rules(shipped("rules"))
+    rules = rulebook(folders)
     return rules if isinstance(rules, Refused) else (modules, rules, there)
 
 

@@ -8,17 +8,30 @@ from pathlib import Path
 
 import click
 
-from porter.cli.talk import say
+from porter.cli.project import find_project
+from porter.cli.talk import refuse, say
 from porter.diagnostics import Diagnostic, Refused
 from porter.release import other_release
 
 FOLDER = Path("generated_models")  # where `porter convert` writes to
 
+
+def _of_project(context: click.Context, parameter: click.Parameter, given: Path | None) -> Path | None:
+    """The folder that was given, or the one that the project names."""
+    if given is not None:
+        return given
+    project = find_project()
+    if isinstance(project, Refused):
+        context.exit(refuse(project, as_json=bool(context.params.get("as_json"))))
+    return project.models
+
+
 models_option = click.option(
     "--models",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="The folder of ports that NAME is in [generated_models here, or else the one beside porter].",
+    callback=_of_project,
+    help="The folder of ports that NAME is in [the project's, generated_models here, or else the one beside porter].",
 )
 
 edited_option = click.option("--edited", is_flag=True, help="Execute a port whose files were changed by hand.")

@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from porter.cli.consent import trust_option
 from porter.cli.models import edited_option, other_release_installed, say_if_edited
+from porter.cli.rulebook import rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, refuse, steps
 from porter.diagnostics import Refused
+
+if TYPE_CHECKING:
+    from porter.rulebook import LoadedRule
 
 LEVELS = ("parity", "capture", "contract")
 
 
 @click.command(cls=Command)
 @click.argument("rules", metavar="[RULE]...", nargs=-1)
+@rules_option
 @as_json
-def prove(rules: tuple[str, ...], as_json: bool) -> int:
-    """Prove rules by random draws: what a rule writes computes what it replaces. Without RULE, all of them.
+def prove(rules: tuple[str, ...], folders: tuple[Path, ...], as_json: bool) -> int:
+    """Prove rules by random draws: what a rule writes computes what it replaces.
+
+    Without RULE, all of them; those of the folders, where --rules names some.
 
     \b
     Examples:
       porter prove
       porter prove norm_rms swiglu
+      porter prove --rules ./rules
     """
-    unknown = _unknown_rules(rules)
-    if unknown is not None:
-        return refuse(unknown, as_json=as_json)
+    book = _asked(rules, folders)
+    if isinstance(book, Refused):
+        return refuse(book, as_json=as_json)
+    if not rules and folders:
+        given = {folder.resolve() for folder in folders}
+        rules = tuple(rule.name for rule in book if rule.folder and rule.folder.path.resolve() in given)
     from porter.report.claims import of_proofs, proofs_data
     from porter.verify.prove import prove as prove_rules
 
     with steps("proving") as progress:
-        proofs = prove_rules(rules, progress=progress)
+        proofs = prove_rules(rules, rules=book, progress=progress)
     if isinstance(proofs, Refused):
         return refuse(proofs, as_json=as_json)
     passed = all(proof.passed for proof in proofs)
@@ -107,10 +118,9 @@ def verify(
     )
 
 
-def _unknown_rules(names: tuple[str, ...]) -> Refused | None:
-    """A misspelt rule is found before torch is loaded; so is a broken one."""
-    from porter.rulebook import load_rules, unknown_rule
-    from porter.shipped import shipped
+def _asked(names: tuple[str, ...], folders: tuple[Path, ...]) -> tuple[LoadedRule, ...] | Refused:
+    """The rules, to be proved. A misspelt one is found before torch is loaded; so is a broken one."""
+    from porter.rulebook import unknown_rule
 
-    loaded = load_rules(shipped("rules"), proving=True)
-    return loaded if isinstance(loaded, Refused) else unknown_rule(names, loaded)
+    loaded = rulebook(folders, proving=True)
+    return loaded if isinstance(loaded, Refused) else unknown_rule(names, loaded) or loaded

@@ -18,6 +18,7 @@ from porter.emit.entries import FORMAT, fault_of
 from porter.emit.templated import regenerate_command
 from porter.plan import SiteReport
 from porter.rewrite import Ported
+from porter.rulebook import LoadedRule, ops_without_kernel
 from porter.source import Source
 
 FILE = "port.json"
@@ -33,6 +34,7 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
     """The data of `port.json`; `files` are the others of the folder `place`, by name."""
     source, split = ported.source, ported.split_points
     configuration = source.configuration
+    own = {rule.name: rule for rule in ported.own}
     changed: dict[str, list[list[int]]] = {}
     for change in ported.changes:
         changed.setdefault(change.site, []).append([change.start, change.end])
@@ -53,8 +55,9 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
             "siblings": [{"file": sibling.name, "sha256": sibling.sha256} for sibling in source.siblings],
         },
         "regenerate": regenerate_command(ported, place),
-        "options": {key: ported.options[key] for key in sorted(ported.options)},
-        "rules": [{"rule": rule, "sha256": sha256} for rule, sha256 in ported.rules],
+        "options": {key: _option(key, ported.options[key], place) for key in sorted(ported.options)},
+        "rules": [{"rule": rule, "sha256": sha256, **_origin(own.get(rule), place)} for rule, sha256 in ported.rules],
+        **_ops(ported),
         "sites": [_site(site, changed.get(site.name, [])) for site in ported.sites],
         "changes": [
             {"rule": change.rule, "site": change.site, "lines": [change.start, change.end]} for change in ported.changes
@@ -75,7 +78,31 @@ def _where(source: Source, place: Path) -> dict[str, str]:
 
     Not absolute: a repository that holds both has the same bytes on every machine, and may be moved.
     """
-    return {} if source.module and source.installed else {"path": Path(os.path.relpath(source.path, place)).as_posix()}
+    return {} if source.module and source.installed else {"path": _seen_from(place, source.path)}
+
+
+def _seen_from(place: Path, path: Path | str) -> str:
+    return Path(os.path.relpath(path, place)).as_posix()
+
+
+def _option(key: str, value: Any, place: Path) -> Any:
+    return [_seen_from(place, folder) for folder in value] if key == "rules" else value
+
+
+def _origin(rule: LoadedRule | None, place: Path) -> dict[str, Any]:
+    """Where a rule comes from that did not come with porter: its folder, seen from the port's, or its package."""
+    if rule is None or rule.folder is None:
+        return {}
+    folder = rule.folder
+    where = f"package {folder.package}" if folder.package else _seen_from(place, folder.path.resolve())
+    return {"from": where, **({"unproved": True} if rule.lacks else {})}
+
+
+def _ops(ported: Ported) -> dict[str, Any]:
+    """The ops that go along, and those that the port needs and nothing here computes."""
+    files = [{"file": f"{file.module}.py", "ops": list(file.ops), "sha256": file.sha256} for file in ported.ops]
+    asked = sorted({op for rule in ported.own for op in ops_without_kernel(rule)})
+    return {**({"ops": files} if files else {}), **({"ops_needed": asked} if asked else {})}
 
 
 def _site(site: SiteReport, changed_lines: list[list[int]]) -> dict[str, Any]:

@@ -53,10 +53,10 @@ def _fault_of_options(options: Any) -> str | None:
     if options is not None and not isinstance(options, dict):
         return _no("options", options, "an object")
     options = options or {}
-    for name in ("keep", "without"):
+    for name in ("keep", "without", "rules"):
         if not _is_texts(options.get(name) or []):
             return _no(f"options.{name}", options[name], "a list of names")
-    for name in ("strict", "trust_remote_code"):
+    for name in ("strict", "trust_remote_code", "unproved"):
         if not isinstance(options.get(name, False), bool):
             return _no(f"options.{name}", options[name], "true or false")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from porter.emit.diff import diff
 from porter.emit.templated import package_file, run_script, with_header
 from porter.rewrite import Ported
 from porter.rewrite.imports import led_beside
+from porter.rulebook import LoadedRule
 from porter.source import Source
 from porter.source.beside import modules_beside
 
@@ -38,6 +40,7 @@ def render_port(ported: Ported, place: Path) -> Rendered:
         f"{module}.py": code,
         "__init__.py": package_file(ported, module, ported.exports),
         f"run_{ported.name}.py": run_script(ported),
+        **{f"{file.module}.py": file.text for file in ported.ops},
         "port.diff": diff(ported.source.text, code, ported.changes, ported.source.display),
     }
     files = {name: _encoded(text, _encoding(name, module, ported)) for name, text in texts.items()}
@@ -56,10 +59,14 @@ def module_name(source: Source) -> str:
     return stem if is_imported or named in beside else named
 
 
-def clash(source: Source, name: str) -> Refused | None:
+def clash(source: Source, name: str, rules: Iterable[LoadedRule] = ()) -> Refused | None:
     """P143 where a file beside the source would go along under a name that a port needs for a file of its own."""
     module = module_name(source)
     taken = {*(sibling.name for sibling in source.siblings), f"{module}.py"}
+    ops = next((file for rule in rules for file in rule.ops if f"{file.module}.py" in taken), None)
+    if ops is not None:
+        message = f"`{ops.module}.py` would stand in the port twice: the source's own, and ops of the rules"
+        return Refused((Diagnostic("P143", message, help=f"give `ops/{ops.name}.py` another name"),))
     if f"run_{name}.py" in taken:
         message = f"`run_{name}.py` would stand in the port twice: the source's own, and the script that runs the port"
         return Refused((Diagnostic("P143", message, help="give the port another name with `--name` or `--out`"),))

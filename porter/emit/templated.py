@@ -76,16 +76,19 @@ def regenerate_command(ported: Ported, place: Path) -> str:
     A file is named as seen from the folder two above the port's, `place`: where `generated_models` stands.
     """
     source = ported.source.module or os.path.relpath(ported.source.path, place.parent.parent)
-    return convert_command(source, f"generated_models/{ported.name}", ported.options)
+    folders = [os.path.relpath(folder, place.parent.parent) for folder in ported.options.get("rules") or ()]
+    return convert_command(source, f"generated_models/{ported.name}", {**ported.options, "rules": folders})
 
 
 def convert_command(source: str, out: str, options: dict[str, Any]) -> str:
     words = ["porter", "convert", source, "--out", out]
-    for option in ("keep", "without"):
+    for option in ("keep", "without", "rules"):
         for value in options.get(option) or ():
             words += [f"--{option}", value]
     if options.get("strict"):
         words.append("--strict")
+    if options.get("unproved"):
+        words.append("--unproved")
     if options.get("trust_remote_code"):
         words.append("--trust-remote-code")
     return " ".join(shlex.quote(word) for word in words)

@@ -19,6 +19,7 @@ from porter.lowering.count import Phase
 from porter.lowering.installation import Progress
 from porter.lowering.lower import SOC, file_of, phases_of, traces_of
 from porter.lowering.process import ask
+from porter.rulebook import LoadedRule
 from porter.source import Source, load_source
 from porter.verify.port import Port, open_port, open_to_compare
 
@@ -39,10 +40,14 @@ def contributions(
     *,
     soc: str = SOC,
     rules: tuple[str, ...] = (),
+    book: tuple[LoadedRule, ...] | None = None,
     progress: Progress | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[Contribution, ...] | Refused:
-    """All rules first, then without each of `rules`, or of those the port was made with."""
+    """All rules first, then without each of `rules`, or of those the port was made with.
+
+    book: the rules to make it again by; without them those that come with porter.
+    """
     account = read_account(directory)
     # it is converted again: its own files are not run
     port = open_to_compare(directory, edited=True, trust_remote_code=trust_remote_code)
@@ -54,7 +59,7 @@ def contributions(
         return source
     used = tuple(rule["rule"] for rule in account["rules"])
     with tempfile.TemporaryDirectory(prefix="porter-by-rule-") as name:
-        made = [_convert(source, account, Path(name), without, used) for without in ("", *(rules or used))]
+        made = [_convert(source, account, Path(name), without, used, book) for without in ("", *(rules or used))]
         traces = [trace for _, there in made if there for trace in traces_of(there, "port", None, "growing", (1, 2))]
         answer = ask("lower", {"soc": soc, "traces": traces, "text": False}, progress or (lambda *step: None))
         if isinstance(answer, Refused):
@@ -64,11 +69,17 @@ def contributions(
 
 
 def _convert(
-    source: Source, account: dict[str, Any], root: Path, without: str, used: tuple[str, ...]
+    source: Source,
+    account: dict[str, Any],
+    root: Path,
+    without: str,
+    used: tuple[str, ...],
+    book: tuple[LoadedRule, ...] | None,
 ) -> tuple[Contribution, Port | None]:
     options = account.get("options") or {}
     dropped = (*options.get("without", ()), *((without,) if without else ()))
-    ported = convert(source, name=account["name"], keep=tuple(options.get("keep", ())), without=dropped)
+    keep, unproved = tuple(options.get("keep", ())), bool(options.get("unproved"))
+    ported = convert(source, name=account["name"], keep=keep, without=dropped, rules=book, unproved=unproved)
     folder = root / (without or "all")
     written = ported if isinstance(ported, Refused) else emit(ported, folder / account["name"])
     if isinstance(ported, Refused) or isinstance(written, Refused):

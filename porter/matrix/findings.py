@@ -64,7 +64,7 @@ def port(task: Task) -> Found:
     source = load_source(task.module)
     if isinstance(source, Refused):
         return _refused(source)
-    identity = {"port": identities().of_port(source)}
+    identity = {"port": identities().of_port(source, task.rules)}
     ported = convert(source, name=task.model, rules=task.rules)
     if isinstance(ported, Refused):
         return {**_refused(ported), "identity": identity}

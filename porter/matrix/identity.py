@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from porter.rulebook import LoadedRule
 from porter.shipped import shipped
 from porter.source import Source
 from porter.source.installed import version_of
@@ -35,10 +36,11 @@ class Identities:
     porting: str
     running: dict[str, str]  # by level
 
-    def of_port(self, source: Source) -> str:
-        """Of what converting a source gives."""
+    def of_port(self, source: Source, rules: Iterable[LoadedRule] = ()) -> str:
+        """Of what converting a source gives by some rules."""
         configuration = source.configuration.sha256 if source.configuration else ""
-        return _digest((self.porting, source.sha256, configuration))
+        own = [f"{rule.name} {rule.sha256}" for rule in rules if rule.folder is not None]
+        return _digest((self.porting, source.sha256, configuration, *own))
 
     def of_level(self, level: str, text: str) -> str:
         """Of what running a port shows; `text` is what `text_of` says of it."""

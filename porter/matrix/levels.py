@@ -17,6 +17,7 @@ from typing import Any
 from porter.matrix.findings import FIND, NoAnswer, Task
 from porter.matrix.identity import TEXT, identities
 from porter.matrix.row import LEVELS, Row
+from porter.rulebook import LoadedRule
 from porter.source import Source
 
 _OF_WHOLE_FILES = ("variants", "capture", "lowering", "graph")
@@ -32,9 +33,9 @@ def preload(level: str) -> None:
         import porter.graph.execute  # noqa: F401
 
 
-def is_known(row: Row, source: Source, level: str, everything: bool) -> bool:
+def is_known(row: Row, source: Source, level: str, everything: bool, rules: tuple[LoadedRule, ...] = ()) -> bool:
     """Whether nothing of a row has to be found again."""
-    if row.failure is not None or row.identity.get("port") != identities().of_port(source):
+    if row.failure is not None or row.identity.get("port") != identities().of_port(source, rules):
         return False
     return all(_stays(row, row, each) for each in LEVELS[1:] if _is_asked(each, row, level, everything))
 

@@ -48,7 +48,7 @@ def run(
     asked = []
     for module in modules:
         row = known.get(model_of(module))
-        if row is not None and _is_known(row, module, level, everything):
+        if row is not None and _is_known(row, module, level, everything, rules):
             yield row
         else:
             asked.append(module)
@@ -64,9 +64,9 @@ def run(
         yield from _found(tasks, jobs, limits)
 
 
-def _is_known(row: Row, module: str, level: str, everything: bool) -> bool:
+def _is_known(row: Row, module: str, level: str, everything: bool, rules: tuple[LoadedRule, ...]) -> bool:
     source = load_source(module)
-    return not isinstance(source, Refused) and is_known(row, source, level, everything)
+    return not isinstance(source, Refused) and is_known(row, source, level, everything, rules)
 
 
 def _found(tasks: Sequence[Task], jobs: int, limits: Limits) -> Iterator[Began | Row]:

@@ -1,4 +1,5 @@
-"""Puts ops under `torch.ops.npu`: schema, kernel, fake kernel, and how an in-place op becomes a pure one.
+"""Puts ops under `torch.ops.npu`, or the namespace of a schema: schema, kernel, fake kernel, and how an in-place op
+becomes a pure one. Ops of one's own (`porter.npu.own`) are put there by the same call.
 
 A kernel is PyTorch code, so one serves the CPU and CUDA; on CUDA it waits for no value, and none has been run there.
 
@@ -16,7 +17,8 @@ import torch
 from porter.npu.direct import direct
 from porter.npu.no_gradient import refuse_backward
 
-_LIBRARY = torch.library.Library("npu", "FRAGMENT")  # kernels live as long as this object
+_NPU = "npu"
+_libraries: dict[str, torch.library.Library] = {}  # kernels live as long as these objects
 _calls: dict[str, Callable[..., Any]] = {}
 
 
@@ -36,7 +38,12 @@ class Op:
 
     @property
     def name(self) -> str:
-        return self.schema.partition("(")[0]
+        return self.schema.partition("(")[0].rpartition("::")[2].strip()
+
+    @property
+    def namespace(self) -> str:
+        """What is before `::` in the schema, by default `npu`."""
+        return self.schema.partition("(")[0].rpartition("::")[0].strip() or _NPU
 
 
 def implemented() -> tuple[str, ...]:
@@ -51,20 +58,28 @@ def call_of(name: str) -> Callable[..., Any]:
 
 def register(ops: Iterable[Op]) -> None:
     for op in ops:
-        from_wheel = hasattr(torch.ops.npu, op.name)
-        if not from_wheel:
-            _LIBRARY.define(op.schema)
-        for key in ("CPU", "CUDA"):
-            _LIBRARY.impl(op.name, _below_autograd(op.kernel), key)
-        overload = getattr(torch.ops.npu, op.name).default
-        if not from_wheel:
-            torch.library.register_fake(f"npu::{op.name}", op.fake, lib=_LIBRARY)
-            if op.pure is not None:
-                _functionalize(overload, getattr(torch.ops.npu, op.pure).default)
-            else:
-                refuse_backward(overload, _LIBRARY)
-        overload.__doc__ = op.kernel.__doc__
-        _calls[op.name] = direct(overload, op.kernel, op.plain or op.kernel)
+        _calls[op.name] = put(op)
+
+
+def put(op: Op) -> Callable[..., Any]:
+    """Put one op under its namespace; the op as a function. A library that has it keeps its schema and its kernels."""
+    namespace = getattr(torch.ops, op.namespace)
+    library = _libraries.setdefault(op.namespace, torch.library.Library(op.namespace, "FRAGMENT"))
+    from_wheel = hasattr(namespace, op.name)
+    if not from_wheel:
+        library.define(op.schema.strip().removeprefix(f"{op.namespace}::"))
+    for key in ("CPU", "CUDA"):
+        if not torch._C._dispatch_has_kernel_for_dispatch_key(f"{op.namespace}::{op.name}", key):
+            library.impl(op.name, _below_autograd(op.kernel), key)
+    overload = getattr(namespace, op.name).default
+    if not from_wheel:
+        torch.library.register_fake(f"{op.namespace}::{op.name}", op.fake, lib=library)
+        if op.pure is not None:
+            _functionalize(overload, getattr(namespace, op.pure).default)
+        else:
+            refuse_backward(overload, library)
+    overload.__doc__ = op.kernel.__doc__
+    return direct(overload, op.kernel, op.plain or op.kernel)
 
 
 def _below_autograd(kernel: Callable[..., Any]) -> Callable[..., Any]:

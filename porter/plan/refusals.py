@@ -37,6 +37,12 @@ def sites_left(plan: Plan, sites: Iterable[SiteReport]) -> Refused | None:
     return Refused(tuple(explain(plan, site) for site in plan.anatomy.sites if site.name in left)) if left else None
 
 
+def rules_unproved(rules: Iterable[LoadedRule]) -> Refused | None:
+    """P033, P034: what rules of the user's own lack before their word is taken."""
+    lacks = tuple(lack for rule in rules for lack in rule.lacks)
+    return Refused(lacks) if lacks else None
+
+
 def unknown_names(
     keep: Iterable[str], without: Iterable[str], anatomy: Anatomy, rules: Sequence[LoadedRule]
 ) -> Refused | None:

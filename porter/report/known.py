@@ -48,7 +48,11 @@ def inspection_data(inspection: Inspection) -> dict[str, Any]:
 
 
 def of_rules(rules: Iterable[LoadedRule]) -> str:
-    return table(("rule", "sites", "what it does"), [(rule.name, _places(rule), rule.summary) for rule in rules])
+    rules = tuple(rules)
+    shown = table(("rule", "sites", "what it does"), [(rule.name, _places(rule), rule.summary) for rule in rules])
+    own = [(rule, rule.folder) for rule in rules if rule.folder is not None]
+    lines = [f"{rule.name}: of {folder.origin}{'; not proved' if rule.lacks else ''}" for rule, folder in own]
+    return "\n".join([shown, *([""] if lines else []), *lines])
 
 
 def _places(rule: LoadedRule) -> str:
@@ -62,6 +66,8 @@ def rules_data(rules: Iterable[LoadedRule]) -> list[dict[str, Any]]:
             "summary": rule.summary,
             "file": rule.path,
             "sha256": rule.sha256,
+            "from": None if rule.folder is None else rule.folder.package or str(rule.folder.path),
+            "lacks": [to_json(lack) for lack in rule.lacks],
             "edits": [{"name": edit.name, "site": edit.site, "unit": edit.unit} for edit in rule.declared.edits],
             "document": rule.document,
         }

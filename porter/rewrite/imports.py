@@ -111,10 +111,12 @@ def _from_module(name: str, node: cst.ImportFrom) -> cst.ImportFrom:
     )
 
 
-def add_imports(edits: Edits, needed: dict[str, Needed], replaced: dict[str, Needed]) -> None:
+def add_imports(
+    edits: Edits, needed: dict[str, Needed], replaced: dict[str, Needed], own: tuple[str, ...] = ()
+) -> None:
     """Import what is needed, behind the file's last import that stands before any definition.
 
-    What is `replaced` is imported although the file imports a thing of that name.
+    What is `replaced` is imported although the file imports a thing of that name. `own` are statements behind them.
     """
     by_module: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -128,6 +130,7 @@ def add_imports(edits: Edits, needed: dict[str, Needed], replaced: dict[str, Nee
     blocks = [TORCH_NPU] if "torch_npu" in by_module.pop("porter.npu", []) else []
     lines += [from_import(module, names) for module, names in sorted(by_module.items())]
     blocks += ["\n".join(lines) + "\n"] if lines else []
+    blocks += ["\n".join(own) + "\n"] if own else []
     if blocks:
         edits.transform(edits.tree.module, partial(_with_block, "\n" + "\n".join(blocks)))
 

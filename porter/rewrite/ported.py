@@ -7,6 +7,7 @@ from typing import Any
 
 from porter.anatomy import SplitPoints
 from porter.plan import SiteReport
+from porter.rulebook import LoadedRule, OpFile
 from porter.source import Source
 
 FRAME = "frame"  # the "rule" of what no rule changed: imports, helpers swept because nothing uses them any more
@@ -36,3 +37,9 @@ class Ported:
     rules: tuple[tuple[str, str], ...]  # rule, sha256 of its file and of what it takes from shared ones
     split_points: SplitPoints | None
     options: dict[str, Any]  # keep, without, strict: as given
+    own: tuple[LoadedRule, ...] = ()  # of the rules, those that did not come with porter
+
+    @property
+    def ops(self) -> tuple[OpFile, ...]:
+        """The files of ops that those rules need: they go along."""
+        return tuple({file.name: file for rule in self.own for file in rule.ops}.values())

@@ -18,6 +18,7 @@ from porter.rewrite.exports import exported_names
 from porter.rewrite.frame import collect_frame, replaced_imports
 from porter.rewrite.imports import add_imports, drop_imports, lead_beside, make_absolute
 from porter.rewrite.needed import Needed, needed_by
+from porter.rewrite.own_ops import statements_for
 from porter.rewrite.ported import FRAME, Change
 from porter.rewrite.rebuild import Rebuilder
 from porter.rewrite.sweep import definition, drop_definitions, find_dead
@@ -51,7 +52,8 @@ def rewrite(plan: Plan, source: Source) -> Rewritten:
     rebuilder = Rebuilder(edits)
     later.rebuilder = rebuilder
     new = Tree(plan.tree.display, "", rebuilder.module(), plan.tree.package)
-    module, swept = _finished(plan.tree, new, needed)
+    own = statements_for({application.rule.name: application.rule for application in plan.applications}.values())
+    module, swept = _finished(plan.tree, new, needed, own)
     changes = {*edits.changes, *_changes_of(swept, plan.tree)}
     ordered = sorted(changes, key=lambda change: (change.start, change.end, change.rule, change.site))
     code = module.code
@@ -73,14 +75,16 @@ class _Later:
         return any(map(self.rebuilder.changes, nodes))
 
 
-def _finished(source: Tree, new: Tree, needed: dict[str, Needed]) -> tuple[cst.Module, tuple[str, ...]]:
+def _finished(
+    source: Tree, new: Tree, needed: dict[str, Needed], own: tuple[str, ...]
+) -> tuple[cst.Module, tuple[str, ...]]:
     """Sweep what is dead now, add the imports that the rewrites need."""
     dead = find_dead(source, new, set(needed))
     edits = Edits(new)
     drop_definitions(edits, dead.definitions)
     replaced = {name: item for name, item in replaced_imports(new).items() if name not in dead.imports}
     drop_imports(edits, dead.imports | replaced.keys())
-    add_imports(edits, needed, replaced)
+    add_imports(edits, needed, replaced, own)
     return Rebuilder(edits).module(), dead.definitions
 
 

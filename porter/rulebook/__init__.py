@@ -5,17 +5,24 @@ Gives:    `LoadedRule`s in the order of their names, with their patterns and con
 Imported: by `match` and all further on, and by what proves rules. It needs `tree`.
 """
 
+from porter.rulebook.folders import RuleFolder, package_folders
 from porter.rulebook.load import load_rule, load_rules
 from porter.rulebook.loaded import IDENTITIES, LoadedEdit, LoadedRule, names_to_prove, unknown_rule
+from porter.rulebook.ops import OpFile
 from porter.rulebook.pattern import Pattern
+from porter.rulebook.unproved import ops_without_kernel
 
 __all__ = [
     "IDENTITIES",
     "LoadedEdit",
     "LoadedRule",
+    "OpFile",
     "Pattern",
+    "RuleFolder",
     "load_rule",
     "load_rules",
     "names_to_prove",
+    "ops_without_kernel",
+    "package_folders",
     "unknown_rule",
 ]

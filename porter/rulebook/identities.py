@@ -75,8 +75,19 @@ class Identities:
         return frozenset(found)
 
 
-def load_identities(rules: Path) -> Identities | Refused:
-    """The identities of a folder of rules; none where it has no such file. Errors are P030, located in it."""
+def load_identities(rules: Path, base: Path | None = None) -> Identities | Refused:
+    """The identities of a folder of rules, behind those of porter's own, `base`; none where it has no such file.
+
+    Errors are P030, located in it.
+    """
+    known = load_identities(base) if base is not None else Identities()
+    own = known if isinstance(known, Refused) else _load(rules)
+    if isinstance(known, Refused) or isinstance(own, Refused):
+        return own
+    return Identities((*known.spellings, *own.spellings))
+
+
+def _load(rules: Path) -> Identities | Refused:
     path = rules / SHARED / FILE
     if not path.is_file():
         return Identities()

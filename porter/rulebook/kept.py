@@ -30,7 +30,8 @@ from porter.tree.collector import paused_collector
 
 _KEPT = 4  # folders of rules, or states of one, that stay
 _CHECK = 4  # bytes of checksum before what is kept
-_LIGHT = tuple(field.name for field in fields(LoadedRule) if field.name != "fetch")  # what is known without the code
+# What is known without the code, wherever the folder lies.
+_LIGHT = tuple(field.name for field in fields(LoadedRule) if field.name not in ("fetch", "folder"))
 _SHARED = frozenset(  # classes are compared: `isinstance` is slow, for LibCST's are abstract
     {
         *(libcst.SimpleWhitespace, libcst.ParenthesizedWhitespace, libcst.Newline, libcst.TrailingWhitespace),
@@ -41,8 +42,11 @@ _SHARED = frozenset(  # classes are compared: `isinstance` is slow, for LibCST's
 _READERS = ("rulebook", "tree", "diagnostics", "source")  # rooms whose classes are kept, or that make them
 
 
-def name_of_kept(rules: Path) -> str | None:
-    """The name under which the rules of a folder are kept; None where a file of it cannot be read."""
+def name_of_kept(rules: Path, base: Path | None = None) -> str | None:
+    """The name under which the rules of a folder are kept; None where a file of it cannot be read.
+
+    base: porter's own rules, whose shared files a folder beside them takes from.
+    """
     digest = hashlib.sha256(f"{sys.implementation.cache_tag} {LIBCST_VERSION} {rules.name}".encode())
     package = Path(__file__).parents[1]
     try:
@@ -52,11 +56,14 @@ def name_of_kept(rules: Path) -> str | None:
         ]:
             known = file.stat()
             digest.update(f"{file} {known.st_mtime_ns} {known.st_size}\n".encode())
-        for path in sorted([*rules.glob("*.py"), *rules.glob("*/*.py")]):
+        read = [(rules, path) for path in sorted([*rules.glob("*.py"), *rules.glob("*/*.py")])]
+        if base is not None:
+            read += [(base, path) for path in (package / "npu" / "torch_npu.py", *sorted(base.glob("shared/*.py")))]
+        for folder, path in read:
             if not path.is_file():  # a pipe would be waited for
                 return None
             data = path.read_bytes()
-            digest.update(f"{path.relative_to(rules)} {len(data)}\n".encode() + data)
+            digest.update(f"{os.path.relpath(path, folder)} {len(data)}\n".encode() + data)
     except OSError:
         return None
     return digest.hexdigest()
@@ -71,6 +78,8 @@ def kept(name: str) -> tuple[LoadedRule, ...] | None:
         data = path.read_bytes()
         if _check(data[_CHECK:]) != data[:_CHECK]:
             return None
+        with suppress(OSError):
+            os.utime(path)  # what is used is not the oldest
         with room_to_recurse():
             shared, known, codes = pickle.loads(data[_CHECK:])
         fetchers = (partial(_read_code, code, shared) for code in codes)

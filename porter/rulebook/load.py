@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import libcst as cst
 
-from porter.diagnostics import Refused
+from porter.diagnostics import Diagnostic, Refused, Span
 from porter.rule import Rule
 from porter.rulebook.declaration import declared
 from porter.rulebook.faults import (
@@ -19,57 +22,125 @@ from porter.rulebook.faults import (
     fault_of_splits,
     is_of_pytorch,
 )
+from porter.rulebook.folders import RuleFolder, distinct, fault_of_folder, is_rule_file
 from porter.rulebook.identities import Identities, load_identities
 from porter.rulebook.kept import keep, kept, name_of_kept
 from porter.rulebook.loaded import Code, LoadedEdit, LoadedRule
+from porter.rulebook.ops import OpFile, load_ops, used_ops
 from porter.rulebook.optional import spellings, without
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
+from porter.rulebook.unproved import lacks_of
 from porter.rulebook.words import words_of
 from porter.tree import Function, Node, Tree
 from porter.tree.collector import paused_collector
 
 
-def load_rules(directory: Path, *, proving: bool = False) -> tuple[LoadedRule, ...] | Refused:
-    """Load every `*.py` of a folder, by name: `proving` with what each must not match. Errors are P030, located.
+def load_rules(
+    directory: Path, *, beside: Sequence[RuleFolder] = (), proving: bool = False
+) -> tuple[LoadedRule, ...] | Refused:
+    """Load every `*.py` of a folder, and of those `beside` it, by name: `proving` with what each must not match.
 
+    Errors are P030, located; P031 for a folder without rules, P032 for one name of two rules, P034 for broken ops.
     Rules that were sound once are kept, and not read again while they stay as they are; those to be proved are not.
     """
     with paused_collector():
-        name = None if proving else name_of_kept(directory)
-        known = kept(name) if name else None
-        if known is not None:
-            return known
-        loaded = _load_rules(directory, proving)
-        if name and not isinstance(loaded, Refused):
-            keep(name, loaded)
-        return loaded
+        loaded = _known_or_loaded(directory, None, proving)
+        if isinstance(loaded, Refused):
+            return loaded
+        own: list[LoadedRule] = []
+        for folder in distinct(beside):
+            more = fault_of_folder(folder) or _loaded_beside(folder, directory, proving)
+            if isinstance(more, Refused):
+                return more
+            own += more
+        rules = tuple(sorted((*loaded, *own), key=lambda rule: rule.name)) if own else loaded
+        return _clash(loaded, own) or _unknown_names(rules) or rules
 
 
-def _load_rules(directory: Path, proving: bool) -> tuple[LoadedRule, ...] | Refused:
+def _loaded_beside(folder: RuleFolder, base: Path, proving: bool) -> tuple[LoadedRule, ...] | Refused:
+    """The rules of a folder of the user's own: each says where it is from, errors name files as the user does."""
+    place = Path(os.path.abspath(folder.path))
+    loaded = _known_or_loaded(place, base, proving)
+    if isinstance(loaded, Refused):
+        return Refused(tuple(_opened(diagnostic, place, folder) for diagnostic in loaded.diagnostics))
+    return tuple(
+        replace(rule, folder=folder, lacks=tuple(_opened(lack, place, folder) for lack in rule.lacks))
+        for rule in loaded
+    )
+
+
+def _opened(diagnostic: Diagnostic, place: Path, folder: RuleFolder) -> Diagnostic:
+    """The diagnostic with its place by a path that can be opened."""
+    span = diagnostic.span
+    name = span.path.removeprefix(f"{place.name}/") if span is not None else ""
+    if span is None or not (place / name).is_file():
+        return diagnostic
+    return replace(diagnostic, span=replace(span, path=folder.file(os.path.relpath(place / name, place))))
+
+
+def _known_or_loaded(directory: Path, base: Path | None, proving: bool) -> tuple[LoadedRule, ...] | Refused:
+    name = None if proving else name_of_kept(directory, base)
+    known = kept(name) if name else None
+    if known is not None:
+        return known
+    loaded = _load_folder(directory, base, proving)
+    if name and not isinstance(loaded, Refused):
+        keep(name, loaded)
+    return loaded
+
+
+def _load_folder(directory: Path, base: Path | None, proving: bool) -> tuple[LoadedRule, ...] | Refused:
+    """A folder by itself; beside porter's own, `base`, with its ops and with what it lacks to be proved."""
+    whole = proving or base is not None  # cases and proofs are looked at
     loaded: list[LoadedRule] = []
-    shared = SharedFiles(directory, proving=proving)
-    identities = load_identities(directory)
-    if isinstance(identities, Refused):
-        return identities
+    shared = SharedFiles(directory, proving=whole, base=base)
+    identities = load_identities(directory, base)
+    ops = load_ops(directory) if base is not None else ()
+    if isinstance(identities, Refused) or isinstance(ops, Refused):
+        return identities if isinstance(identities, Refused) else ops  # type: ignore[return-value]
     for path in sorted(directory.glob("*.py")):
-        if path.name.startswith("_"):
+        if not is_rule_file(path):
             continue
-        rule = load_rule(path, shared, identities, proving=proving)
+        rule = load_rule(path, shared, identities, proving=whole, ops=ops if base is not None else None)
         if isinstance(rule, Refused):
             return rule
         loaded.append(rule)
-    names = {rule.name for rule in loaded}
-    needs = {need for rule in loaded for need in rule.needs}
-    for rule in loaded:
+    return tuple(loaded)
+
+
+def _clash(shipped: Sequence[LoadedRule], own: Sequence[LoadedRule]) -> Refused | None:
+    """P032 for two rules of one name."""
+    known = {rule.name: rule.path for rule in shipped}
+    for rule in own:
+        assert rule.folder is not None
+        place = rule.folder.file(f"{rule.name}.py")
+        if rule.name in known:
+            message = f"there are two rules `{rule.name}`"
+            notes = (f"the other is `{known[rule.name]}`", f"this one is of {rule.folder.origin}")
+            help = "name the file otherwise; to take the other's place, say `supersedes`"
+            return Refused((Diagnostic("P032", message, Span(place, 1, 0, 1, 1), notes=notes, help=help),))
+        known[rule.name] = place
+    return None
+
+
+def _unknown_names(rules: Sequence[LoadedRule]) -> Refused | None:
+    """P030 for a rule that names itself, or what is none."""
+    names = {rule.name for rule in rules}
+    needs = {need for rule in rules for need in rule.needs}
+    for rule in rules:
         asked = [(other, names) for other in rule.declared.supersedes]
         asked += [(other, names | needs) for other in rule.declared.requires.values()]
         for other, known in asked:
-            if other == rule.name:
-                return broken(rule.tree, rule.tree.statements[0], f"rule `{rule.name}` names itself")
-            if other not in known:
-                return broken(rule.tree, rule.tree.statements[0], f"rule `{rule.name}` names no rule `{other}`")
-    return tuple(loaded)
+            says = f"rule `{rule.name}` names itself" if other == rule.name else None
+            says = says or (None if other in known else f"rule `{rule.name}` names no rule `{other}`")
+            if says is not None:
+                refused = broken(rule.tree, rule.tree.statements[0], says)
+                place = Path(os.path.abspath(rule.folder.path)) if rule.folder else None
+                if rule.folder is None or place is None:
+                    return refused
+                return Refused(tuple(_opened(diagnostic, place, rule.folder) for diagnostic in refused.diagnostics))
+    return None
 
 
 def load_rule(
@@ -78,9 +149,13 @@ def load_rule(
     identities: Identities | None = None,
     *,
     proving: bool = False,
+    ops: Sequence[OpFile] | None = None,
 ) -> LoadedRule | Refused:
-    """Read one rule file without importing it. Errors are P030, with the span in the rule file or in one it shares."""
-    tree = read_rule_file(path, f"{path.parent.name}/{path.name}", proving=proving)
+    """Read one rule file without importing it. Errors are P030, with the span in the rule file or in one it shares.
+
+    ops: what the folder of a rule brings that did not come with porter: it is asked what it lacks to be proved.
+    """
+    tree = read_rule_file(path, f"{path.parent.name}/{path.name}", proving=proving, whole=ops is not None)
     if isinstance(tree, Refused):
         return tree
     declaration = next((node for node in tree.statements if _declares_rule(node)), None)
@@ -113,10 +188,14 @@ def load_rule(
             wanted = pattern.name.removeprefix("given_").split("__")[0]
             given[wanted] = (*given.get(wanted, ()), pattern)
     negatives = tuple(pattern for pattern in alone if pattern.name.startswith("not_"))
-    sha256 = identity(tree, taken)
     code = Code(edits, given, negatives, tree, taken, identities)
     words = tuple(loaded.words for loaded in edits)
-    return LoadedRule(path.stem, rule, tree.display, sha256, document, code.is_verdict, words, fetch=lambda: code)
+    used = {op.op for loaded in edits for pattern in loaded.patterns for op in used_ops(pattern)} if ops else set()
+    own = tuple(file for file in ops or () if not used.isdisjoint(file.ops))
+    lacks = lacks_of(path.stem, code, declaration, ops) if ops is not None else ()
+    sha256 = identity(tree, taken, *(file.text for file in own))
+    known = (path.stem, rule, tree.display, sha256, document, code.is_verdict, words)
+    return LoadedRule(*known, fetch=lambda: code, ops=own, lacks=lacks)
 
 
 def _declares_rule(node: Node) -> bool:

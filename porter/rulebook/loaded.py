@@ -8,7 +8,9 @@ from functools import cached_property
 
 from porter.diagnostics import Diagnostic, Refused, nearest
 from porter.rule import Edit, Rule
+from porter.rulebook.folders import RuleFolder
 from porter.rulebook.identities import Identities
+from porter.rulebook.ops import OpFile
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import SIDES, Taken, is_of_rules
 from porter.tree import Tree
@@ -50,6 +52,9 @@ class LoadedRule:
     is_verdict: bool  # whether it changes nothing: it says of code that it is right as it is
     words: tuple[tuple[frozenset[str], ...], ...]  # of each edit: see `LoadedEdit`
     fetch: Callable[[], Code] = field(compare=False, repr=False)
+    folder: RuleFolder | None = field(default=None, compare=False)  # where it is from; None: it came with porter
+    ops: tuple[OpFile, ...] = ()  # what its folder brings of the ops that it writes
+    lacks: tuple[Diagnostic, ...] = ()  # of a rule that did not come with porter: see `porter.rulebook.unproved`
 
     @cached_property
     def code(self) -> Code:

@@ -2,8 +2,8 @@
 
 A rule file may say `from rules.shared.<file> import given_<function>, not_<case>`: each is a function of that rule, as
 if it stood there; so may both sides of an edit that several rules make alike, `before_<edit>` and `after_<edit>`.
-`rules` is the folder the rule file is in, whatever its name. A shared file holds imports and such functions and nothing
-else: what a rule alone does stands in its own file.
+`rules` is the folder the rule file is in, whatever its name, and for one of the user's own porter's too. A shared file
+holds imports and such functions and nothing else: what a rule alone does stands in its own file.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ class Taken:
 class SharedFiles:
     """The shared files of one folder of rules, each read once; without their `not_*` where no rule is to be proved."""
 
-    def __init__(self, rules: Path, *, proving: bool = False) -> None:
+    def __init__(self, rules: Path, *, proving: bool = False, base: Path | None = None) -> None:
         self._rules = rules
         self._proving = proving
+        self._base = base  # porter's own rules, whose shared files are taken where the folder has none of that name
         self._read: dict[str, Tree | Refused] = {}
 
     def taken_by(self, rule: Tree) -> tuple[Taken, ...] | Refused:
@@ -74,10 +75,14 @@ class SharedFiles:
         name = module.removeprefix(f"{RULES}.{SHARED}.")
         if level or module == name or not name.isidentifier():
             return broken(rule, node, f"a rule takes functions from `{RULES}.{SHARED}.<file>`, from nowhere else")
-        path = self._rules / SHARED / f"{name}.py"
-        display = f"{self._rules.name}/{SHARED}/{name}.py"
-        if not os.path.isfile(path):  # which a name too long is not, either
-            return broken(rule, node, f"there is no `{display}`")
+        folders = [folder for folder in (self._rules, self._base) if folder is not None]
+        there = [folder for folder in folders if os.path.isfile(folder / SHARED / f"{name}.py")]  # no name too long is
+        if not there:
+            return broken(rule, node, f"there is no `{self._rules.name}/{SHARED}/{name}.py`")
+        if len(there) > 1:
+            return broken(rule, node, f"`{SHARED}/{name}.py` is in this folder and in porter's: name yours otherwise")
+        path = there[0] / SHARED / f"{name}.py"
+        display = f"{there[0].name}/{SHARED}/{name}.py"
         if name not in self._read:
             self._read[name] = _read_shared(path, display, self._proving)
         return self._read[name]
@@ -93,8 +98,9 @@ def is_of_rules(module: str, level: int) -> bool:
     return level > 0 or module.split(".")[0] == RULES
 
 
-def read_rule_file(path: Path, display: str, *, proving: bool = False) -> Tree | Refused:
-    """Read and parse one file: `proving` with the `not_*` at its end. Errors have their place in it."""
+def read_rule_file(path: Path, display: str, *, proving: bool = False, whole: bool = False) -> Tree | Refused:
+    """Read and parse one file: `proving` with the `not_*` at its end, `whole` with its proof too. Errors have their
+    place in it."""
     try:
         if not path.is_file():  # a pipe would be waited for
             raise OSError(errno.EINVAL, "it is no regular file")
@@ -108,12 +114,14 @@ def read_rule_file(path: Path, display: str, *, proving: bool = False) -> Tree |
     except UnicodeDecodeError as error:
         place = Span(display, data.count(b"\n", 0, error.start) + 1, 0, 1, 1)
         return Refused((Diagnostic("P030", "broken rule: not UTF-8 text", place, help="mend the rule file"),))
-    return parse(text, display, path, unread=_PROOF if proving else (*_PROOF, _CASES))
+    unread = () if whole else _PROOF if proving else (*_PROOF, _CASES)
+    return parse(text, display, path, unread=unread)
 
 
-def identity(rule: Tree, taken: tuple[Taken, ...]) -> str:
-    """sha256 of a rule: of its file, and of every file it takes functions from."""
-    return hashlib.sha256("".join(file.text for file in (rule, *(each.file for each in taken))).encode()).hexdigest()
+def identity(rule: Tree, taken: tuple[Taken, ...], *more: str) -> str:
+    """sha256 of a rule: of its file, of every file it takes functions from, and of more texts that it goes by."""
+    texts = (rule.text, *(each.file.text for each in taken), *more)
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
 def broken(tree: Tree, node: Node, message: str) -> Refused:

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from porter.npu import torch_npu
+from porter.npu.own import register_text
 from porter.rulebook import LoadedRule
 from porter.rulebook.markers import is_gap
 from porter.rulebook.optional import parts_of, without
@@ -64,6 +65,8 @@ def execute(rule: LoadedRule, absent: frozenset[int] = frozenset()) -> Executabl
             _complete(node, units[node.name])
     module = types.ModuleType(f"_proof_of_{rule.name}")
     module.__dict__.update(torch=torch, nn=nn, torch_npu=torch_npu)
+    for file in rule.ops:
+        register_text(file.text, file.module)
     for taken in rule.code.taken:
         alone = _taken_alone(taken)
         for node in alone.body:

@@ -112,6 +112,8 @@ class Origin:
         spec = self.spec
         assert not isinstance(spec, Refused), "located before"
         options = {**self.options, "trust_remote_code": False}  # the consent there was is for another text
+        root = self.directory.resolve()
+        options["rules"] = [os.path.normpath(root / folder) for folder in self.options.get("rules") or ()]
         words = convert_command(spec, str(self.directory), options)
         named = "" if self.directory.resolve().name == self.port else f" --name {self.port}"
         return f"{words}{named} --force"

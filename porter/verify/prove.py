@@ -92,18 +92,23 @@ def prove(
     rules_dir: Path | None = None,
     seeds: int = 64,
     progress: Progress | None = None,
+    rules: tuple[LoadedRule, ...] | None = None,
 ) -> tuple[Proof, ...] | Refused:
-    """Prove the named rules, or all. Refused for a rule file that does not load (P030) or an unknown name (P042)."""
-    rules = load_rules(rules_dir or shipped("rules"), proving=True)
-    if isinstance(rules, Refused):
-        return rules
+    """Prove the named rules, or all. Refused for a rule file that does not load (P030) or an unknown name (P042).
+
+    rules: loaded before, to be proved; else those of `rules_dir`, else those that come with porter.
+    """
+    found = rules or load_rules(rules_dir or shipped("rules"), proving=True)
+    if isinstance(found, Refused):
+        return found
+    rules = found
     unknown = unknown_rule(names, rules)
     if unknown is not None:
         return unknown
     chosen = [rule for rule in rules if not names or rule.name in names]
     proofs = []
     if IDENTITIES in (names or names_to_prove(rules)):
-        proofs.append(prove_identities(rules[0].identities, seeds))
+        proofs.append(prove_identities(max((r.identities for r in rules), key=lambda i: len(i.spellings)), seeds))
     for index, rule in enumerate(chosen):
         if progress is not None:
             progress(rule.name, index, len(chosen))

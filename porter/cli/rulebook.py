@@ -1,0 +1,55 @@
+"""The rules that a command goes by: porter's own, those of packages, of the project, of `--rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from porter.cli.project import find_project
+from porter.diagnostics import Refused
+from porter.rulebook import LoadedRule, RuleFolder, load_rules, package_folders
+from porter.shipped import shipped
+
+rules_option = click.option(
+    "--rules",
+    "folders",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A folder of rules of your own, beside porter's; may be repeated.",
+)
+
+Folders = tuple[RuleFolder, ...]
+
+
+def given(folders: Iterable[Path]) -> Folders:
+    """The folders of `--rules`."""
+    return tuple(map(RuleFolder, folders))
+
+
+def folders_beside(folders: Iterable[Path]) -> Folders | Refused:
+    """Folders of rules beside porter's: those of packages, of the project, and those given."""
+    project, brought = find_project(), package_folders()
+    if isinstance(project, Refused) or isinstance(brought, Refused):
+        return project if isinstance(project, Refused) else brought
+    return (*brought, *project.rules, *given(folders))
+
+
+def rulebook(folders: Iterable[Path], *, proving: bool = False) -> tuple[LoadedRule, ...] | Refused:
+    """All rules that a command goes by, where `--rules` names `folders`."""
+    beside = folders_beside(folders)
+    return beside if isinstance(beside, Refused) else load_rules(shipped("rules"), beside=beside, proving=proving)
+
+
+def recorded_rules(port: Path) -> tuple[LoadedRule, ...] | Refused:
+    """The rules that the port in a folder says it was made with, whatever the project says; where there is no port,
+    those of a conversion."""
+    from porter.emit.account import read_account
+    from porter.emit.recorded import recorded_folders
+
+    account, brought = read_account(port), package_folders()
+    if isinstance(brought, Refused) or isinstance(account, Refused):
+        return brought if isinstance(brought, Refused) else rulebook(())
+    return load_rules(shipped("rules"), beside=(*brought, *recorded_folders(account, port)))

@@ -1,0 +1,52 @@
+"""`porter why`: why a site is as it is, rule by rule. Nothing is written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from porter.cli.rulebook import rulebook, rules_option
+from porter.cli.talk import Command, answer, as_json, refuse
+from porter.diagnostics import Refused
+
+
+@click.command(cls=Command)
+@click.argument("source")
+@click.argument("site")
+@rules_option
+@as_json
+def why(source: str, site: str, folders: tuple[Path, ...], as_json: bool) -> int:
+    """Show why SITE of SOURCE is as it is: by each rule that speaks of such sites, with both texts where they part.
+
+    SITE is a name that `porter inspect SOURCE` lists, or the class alone.
+
+    \b
+    Examples:
+      porter why transformers.models.llama LlamaMLP.forward
+      porter why transformers.models.falcon_h1 FalconH1MLP --rules ./rules
+    """
+    from porter.convert import inspect
+    from porter.plan.why import fates, site_named
+    from porter.report.why import of_why, why_data
+    from porter.source import load_source
+
+    loaded, book = load_source(source), rulebook(folders)
+    if isinstance(loaded, Refused) or isinstance(book, Refused):
+        return refuse(loaded if isinstance(loaded, Refused) else book, as_json=as_json)  # type: ignore[arg-type]
+    seen = inspect(loaded, rules=book, every=True)
+    if isinstance(seen, Refused):
+        return refuse(seen, as_json=as_json, source=loaded)
+    found = site_named(seen.plan, site)
+    if isinstance(found, Refused):
+        return refuse(found, as_json=as_json)
+    report = next((each for each in seen.sites if each.name == found.name), None)
+    told = fates(seen.plan, found)
+    width = min(shutil.get_terminal_size((120, 24)).columns, 160)
+    return answer(
+        True,
+        lambda: of_why(seen.plan, found, report, told, width),
+        lambda: why_data(seen.plan, found, report, told),
+        as_json=as_json,
+    )
