@@ -46,6 +46,7 @@ from porter.runner.stops import stops_for
 from porter.runner.stream import Printer, TextStream
 from porter.runner.unsaid import unsaid
 from porter.runtime import NpuPreTrainedModel, block_products
+from porter.runtime.cache_name import GENERATED
 
 logger = logging.getLogger("porter.runner")
 
@@ -197,7 +198,7 @@ class LlmModelRunner:
         warn_of_positions(self.model.config, int(inputs["attention_mask"].sum(-1).max()) + steps)
         stops = stops_for(self.model, self.tokenizer, length, settings, self._strings)
         if issubclass(self.model_class, NpuPreTrainedModel):
-            options["past_key_values"] = self._kept.emptied(self.model, settings, batch, self.device)
+            options[GENERATED] = self._kept.emptied(self.model, settings, batch, self.device)
         if emit is not None:
             options["streamer"] = TextStream(self.tokenizer, batch, stops, emit)
         if self.execute_mode == "dynamo":
