@@ -14,9 +14,10 @@ import libcst as cst
 
 from porter.anatomy.data import is_pretrained
 from porter.anatomy.origins import LIBRARY
-from porter.match.decorators import DISPATCHING_DECORATORS, HUB_DECORATORS
+from porter.match.decorators import DISPATCHING_DECORATORS
 from porter.match.soundness.signature import added_parameters
 from porter.plan import Plan
+from porter.release.words import HUB_DECORATORS
 from porter.rewrite.edits import Edits
 from porter.rewrite.layout import as_lines, comment_lines, leading, with_leading
 from porter.rewrite.needed import Needed
@@ -73,6 +74,8 @@ def _attributes(plan: Plan, source: Source) -> list[str]:
             f'    sha256="{source.sha256}",',
             ")",
         ]
+    if source.package != LIBRARY and source.made_under is not None:
+        lines.append(f'made_under = "{source.made_under}"')
     package = plan.tree.package
     if package is None or package.split(".")[0] != LIBRARY:
         lines.append("source_is_custom_code = True")

@@ -31,6 +31,7 @@ from porter.runner.stops import stops_for
 from porter.runner.stream import TextStream
 from porter.runner.unsaid import unsaid
 from porter.runtime import NpuPreTrainedModel, block_products
+from porter.runtime.cache_name import GENERATED
 
 _REMINDER = ("transformers.generation.stopping_criteria", "This is a friendly reminder")  # it counts padding as tokens
 Emit = Callable[[int, "str | None"], None]
@@ -132,7 +133,7 @@ class TokenSteps(RunnerAttributes):
         strings = config.stop_strings or settings.stop_strings or self._strings
         params = with_stops(params, stops_for(self.tokenizer, length, config.eos_token_id, strings))
         if isinstance(self.model, NpuPreTrainedModel):
-            params["past_key_values"] = self._kept.emptied(self.model, settings, batch, self.device)
+            params[GENERATED] = self._kept.emptied(self.model, settings, batch, self.device)
         if emit is not None and params.get("streamer") is None:
             params["streamer"] = TextStream(self.tokenizer, batch, params["stopping_criteria"][-1], emit)
         if compiled:

@@ -2,7 +2,7 @@
 adapters, products by blocks, registry.
 
 Contract: imports torch and transformers, and `torch_npu` where there is one; nothing is registered or patched. Under a
-release of transformers that porter was not tested with it cannot be imported (`porter.release.OtherRelease`), and
+release of transformers that porter does not know it cannot be imported (`porter.release.OtherRelease`), and
 without it no port can.
 
 Takes:    what `transformers` hands to a model: configurations, masks, caches, checkpoints.
@@ -11,9 +11,9 @@ Imported: by generated code, `runner`, `verify`, `bench`. It needs `npu`.
 """
 # ruff: noqa: E402  (which release is installed is asked before anything of it is imported)
 
-from porter.release import require_tested_release
+from porter.release import require_known_release
 
-require_tested_release()
+require_known_release()
 
 from porter.emit.model_file import CannotLoad
 from porter.runtime.alibi import alibi_shift

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer, get_layer_types_and_kwargs
+from transformers.cache_utils import Cache, CacheLayerMixin
 
 from porter.runtime.cursor import CacheFull, Cursor, lasting
+from porter.runtime.layer_types import empty_layer, layer_types_and_options
 
 try:
     import torch_npu
@@ -173,14 +174,14 @@ class StaticKVCache(Cache):
     """
 
     def __init__(self, config: Any, max_cache_len: int | None = None) -> None:
-        layer_types, options = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+        layer_types, options = layer_types_and_options(config.get_text_config(decoder=True))
         foreign = sorted({kind for kind in layer_types if kind not in (*_KV_LAYERS, "dummy")})
         if foreign:
             raise ValueError(f"StaticKVCache holds keys and values; this model has {', '.join(foreign)} layers")
         self.cursor = Cursor(max_cache_len)
         super().__init__(
             layers=[
-                DummyLayer() if kind == "dummy" else StaticKVLayer(self.cursor, index, of_kind.get("sliding_window"))
+                empty_layer() if kind == "dummy" else StaticKVLayer(self.cursor, index, of_kind.get("sliding_window"))
                 for index, (kind, of_kind) in enumerate(zip(layer_types, options, strict=True))
             ]
         )

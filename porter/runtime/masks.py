@@ -22,6 +22,7 @@ from porter.npu.direct import is_plain
 from porter.rule import NOT_CAUSAL
 from porter.runtime.arguments import OtherComputation
 from porter.runtime.cache import StaticKVCache, check_kv_cache
+from porter.runtime.cache_name import by_either_name
 
 # Below this a softmax weight is 0 in every dtype; masks in the wild use finfo.min, -inf, -1e9 and -1e4.
 _MASKED_SCORE = -1e4
@@ -54,6 +55,7 @@ def npu_encoder_mask(encoder_hidden_states: torch.Tensor | None) -> EncoderMask:
     return EncoderMask()
 
 
+@by_either_name
 def npu_causal_mask(
     config: Any,
     inputs_embeds: torch.Tensor,
@@ -73,6 +75,7 @@ def npu_causal_mask(
     return _npu_mask(config, inputs_embeds, attention_mask, past_key_values, position_ids, None, unsupported)
 
 
+@by_either_name
 def npu_sliding_window_causal_mask(
     config: Any,
     inputs_embeds: torch.Tensor,

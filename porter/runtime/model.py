@@ -19,6 +19,7 @@ from transformers.core_model_loading import PrefixChange, WeightConverter
 
 from porter.runtime.adapters import TakesAdapters
 from porter.runtime.cache import StaticKVCache, check_kv_cache
+from porter.runtime.cache_name import GENERATED, returned_cache
 from porter.runtime.capabilities import InferenceOnly, OneAttention
 from porter.runtime.changed import note_built, refuse_changed
 from porter.runtime.leftovers import refuse_parts
@@ -36,21 +37,23 @@ class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
     `weight_splits` how ranks share the weights that are no linears of the configuration's plan.
 
     `source_is_custom_code`: the class it was made from is none of transformers' own. `ported_from`: the installed
-    module it was made from, if it was one. Raises OtherRelease, when a class is defined and when a model is built,
-    where that module's text is another one by now, or porter was not tested with the installed transformers.
+    module it was made from, if it was one. `made_under`: the transformers it was made under, where that module is none
+    of its own. Raises OtherRelease, when a class is defined and when a model is built, where that module's text is
+    another one by now, or another release of transformers is installed.
     """
 
     source_is_custom_code: bool = False
     ported_from: PortedFrom | None = None
+    made_under: str | None = None
     weight_merges: tuple[RowMerge, ...] = ()
     weight_splits: tuple[WeightSplit, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        check_installed(cls.__name__, cls.ported_from)
+        check_installed(cls.__name__, cls.ported_from, cls.made_under)
 
     def __init__(self, *inputs: Any, **kwargs: Any) -> None:
-        check_installed(type(self).__name__, self.ported_from)
+        check_installed(type(self).__name__, self.ported_from, self.made_under)
         super().__init__(*inputs, **kwargs)
 
     def post_init(self) -> None:
@@ -186,11 +189,11 @@ class NpuPreTrainedModel(OneAttention, PortedPreTrainedModel):
         batch_size: int,
         max_cache_length: int,
     ) -> Any:
-        given = model_kwargs.get("past_key_values")
+        given = model_kwargs.get(GENERATED)
         slots = max(max_cache_length, generation_config.max_cache_len or 0)
         if given is not None:
             if generation_config.use_cache is False:
-                raise ValueError("past_key_values and use_cache=False contradict each other: leave one of them out")
+                raise ValueError(f"{GENERATED} and use_cache=False contradict each other: leave one of them out")
             cache = check_kv_cache(given)
             assert cache is not None
             if cache.max_cache_len is None:
@@ -205,7 +208,7 @@ class NpuPreTrainedModel(OneAttention, PortedPreTrainedModel):
             cache = StaticKVCache(self.config)
             if not generation_config.is_assistant:  # an assistant drafts in many short calls on one cache
                 cache.grow_to(slots)
-            model_kwargs["past_key_values"] = cache
+            model_kwargs[GENERATED] = cache
             return None
         return super()._prepare_cache_for_generation(
             generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
@@ -220,5 +223,5 @@ def _cache_of(outputs: Any) -> StaticKVCache | None:
     """The cache that a call made and gave back: of a `ModelOutput`, or of the tuple it is with return_dict=False."""
     if isinstance(outputs, tuple):
         return _cache_in(outputs)
-    cache = getattr(outputs, "past_key_values", None)
+    cache = returned_cache(outputs)
     return cache if isinstance(cache, StaticKVCache) else None
