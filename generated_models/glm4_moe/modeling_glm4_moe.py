@@ -58,6 +58,7 @@ from porter.runtime import (
     NpuPreTrainedModel,
     PortedFrom,
     RowMerge,
+    WeightSplit,
     actual_seq_lengths,
     add_norm,
     add_states,
@@ -423,6 +424,11 @@ class Glm4MoePreTrainedModel(NpuPreTrainedModel):
     weight_merges = (
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
         RowMerge("gate_up", ("gate_proj", "up_proj")),
+    )
+    weight_splits = (
+        WeightSplit("Glm4MoeExperts", "gate_up_proj", "halves", 1),
+        WeightSplit("Glm4MoeExperts", "down_proj", "pieces", 2),
+        WeightSplit("Glm4MoeMoE", "gate", "whole", 0),
     )
     config: Glm4MoeConfig
     base_model_prefix = "model"

@@ -16,6 +16,7 @@ from porter.graph.run import run
 from porter.graph.types import tensor_of
 from porter.graph.values import Graph
 from porter.lowering.named import PROMPT, Held, arguments, mask_to, prompt
+from porter.runtime.cache_name import returned_cache
 from porter.verify.pair import relative
 
 
@@ -30,7 +31,7 @@ def compared(source: Any, lent: Held, graphs: Mapping[str, Graph], steps: int) -
     for index in range(steps + 1):
         phase = "decode" if index else "prefill"
         output = source(**arguments(source, ids, start, past, start + ids.shape[1]))
-        past = output.past_key_values
+        past = returned_cache(output)
         real = mask_to(start + ids.shape[1])[:, start:].bool()
         truth, logits = output.logits[real], _by_graph(graphs[phase], lent, kept[phase], ids, start)[real]
         chosen = output.logits[:, -1:].argmax(-1)

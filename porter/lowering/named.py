@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from porter.runtime import StaticKVCache, position_ids_from_mask, tabulate_rotary
+from porter.runtime.cache_name import cache_name
 
 BATCH, PROMPT, PADDING, STEPS = 2, 12, 3, 32
 SLOTS = PROMPT + STEPS + 4
@@ -42,7 +43,7 @@ def arguments(model: Any, ids: torch.Tensor, start: int, cache: Any, covered: in
         "input_ids": ids,
         "attention_mask": mask,
         "position_ids": position_ids_from_mask(mask)[:, start : start + ids.shape[1]],
-        "past_key_values": cache,
+        cache_name(model): cache,
         "use_cache": True,
     }
     takes = inspect.signature(model.forward).parameters
