@@ -26,6 +26,7 @@ CHOSEN: dict[str, Any] = {
 }
 # these keep the states themselves, so that tokens are those of any other cache
 _EXACT_CACHES = (None, "dynamic", "static", "hybrid", "sliding_window", "offloaded", "offloaded_static")
+_STOPS = {"eos_token_id": int, "stop_strings": str}
 _OTHER_ANSWERS = ("num_beams", "num_beam_groups", "num_return_sequences")
 _OTHER_WAYS = (
     *("prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp", "dola_layers", "penalty_alpha"),
@@ -44,7 +45,12 @@ def stored_generation(folder: Path) -> GenerationConfig:
 
 
 def check_ways(own: GenerationConfig, compiled: bool) -> None:
-    """CannotRun for more answers than one, and for ways of finding one other than greedy and sampling."""
+    """CannotRun for more answers than one, and for ways of finding one other than greedy and sampling; and for what
+    stops an answer, where that is no tokens and no strings."""
+    for name, kind in _STOPS.items():
+        value = getattr(own, name, None)
+        if value is not None and not all(type(item) is kind for item in _listed(value)):
+            _refuse(f"{name} is {value!r}, not one or several of {kind.__name__}")
     asked = {name: getattr(own, name, None) for name in (*_OTHER_ANSWERS, *_OTHER_WAYS)}
     found = {
         name: value
@@ -65,6 +71,7 @@ def check_processors(model: Any, options: dict[str, Any]) -> None:
     try:
         config, model_kwargs = model._prepare_generation_config(None, **options)
         config.validate()
+        config.get_generation_mode()
         model._prepare_special_tokens(config, True, device=model.device)
         model._get_logits_processor(
             config,
@@ -76,6 +83,10 @@ def check_processors(model: Any, options: dict[str, Any]) -> None:
         )
     except Exception as error:  # whatever transformers raises for a value
         _refuse(f"transformers cannot generate with these settings: {_first_line(error)}")
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _refuse(message: str) -> NoReturn:
