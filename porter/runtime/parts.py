@@ -44,7 +44,7 @@ def take_apart(model: nn.Module) -> None:
         merged: Any = getattr(owner, merge.name)
         if type(merged) not in _PLAIN:
             raise RuntimeError(
-                f"`{path}.{merge.name}` is a {type(merged).__name__} by now, and only a plain Linear can be taken apart "
+                f"`{path}.{merge.name}` is a {type(merged).__name__} by now, and only a plain Linear is taken apart "
                 f"to {', '.join(merge.parts)}: add the adapter first"
             )
         if merged.weight.is_meta and getattr(model, "hf_device_map", None):
