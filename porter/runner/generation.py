@@ -29,6 +29,7 @@ CHOSEN: dict[str, Any] = {
 }
 # these keep the states themselves, so that tokens are those of any other cache
 _EXACT_CACHES = (None, "dynamic", "static", "hybrid", "sliding_window", "offloaded", "offloaded_static")
+_STOPS = {"eos_token_id": int, "stop_strings": str}
 _OTHER_ANSWERS = ("num_beams", "num_beam_groups", "num_return_sequences")
 _OTHER_WAYS = (
     *("prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp", "dola_layers", "penalty_alpha"),
@@ -49,7 +50,12 @@ def stored_generation(folder: Path) -> GenerationConfig:
 
 
 def check_ways(own: GenerationConfig, compiled: bool) -> None:
-    """CannotRun for more answers than one, and for ways of finding one other than greedy and sampling."""
+    """CannotRun for more answers than one, and for ways of finding one other than greedy and sampling; and for what
+    stops an answer, where that is no tokens and no strings."""
+    for name, kind in _STOPS.items():
+        value = getattr(own, name, None)
+        if value is not None and not all(type(item) is kind for item in _listed(value)):
+            _refuse(f"{name} is {value!r}, not one or several of {kind.__name__}")
     asked = {name: getattr(own, name, None) for name in (*_OTHER_ANSWERS, *_OTHER_WAYS)}
     found = {
         name: value
@@ -77,6 +83,7 @@ def asked_config(model: Any, params: Mapping[str, Any]) -> GenerationConfig:
 def check_processors(model: Any, config: GenerationConfig) -> None:
     """CannotRun where transformers cannot make its logits processors of what is asked: a temperature of 0, say."""
     with _as_transformers_says():
+        config.get_generation_mode()
         special = copy.deepcopy(config)
         model._prepare_special_tokens(special, True, device=model.device)
         model._get_logits_processor(
@@ -95,6 +102,10 @@ def _as_transformers_says() -> Iterator[None]:
         yield
     except Exception as error:  # whatever transformers raises for a value
         _refuse(f"transformers cannot generate with these settings: {_first_line(error)}")
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _refuse(message: str) -> NoReturn:

@@ -31,8 +31,9 @@ class CacheFull(ValueError):
 
 def lasting() -> AbstractContextManager[None]:
     """Where memory of a cache is made: made in inference mode, it could not be written outside of it any more."""
-    inference = torch.is_inference_mode_enabled() and not torch.compiler.is_compiling()
-    return torch.inference_mode(False) if inference else nullcontext()
+    if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+        return nullcontext()
+    return torch.inference_mode(False)
 
 
 class Cursor:

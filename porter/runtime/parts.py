@@ -19,6 +19,8 @@ from torch import nn
 from porter.runtime.products import BlockedLinear
 from porter.runtime.weights import RowMerge, merges_of
 
+_PLAIN = (nn.Linear, BlockedLinear)
+
 
 class SideBySide:
     """Called in place of a merged projection that is apart: (..., in) -> (..., sum of the parts' rows)."""
@@ -34,11 +36,17 @@ class SideBySide:
 def take_apart(model: nn.Module) -> None:
     """Every merge inside `model` as the source's modules.
 
-    RuntimeError, before anything changes, where one has hooks, or weights that accelerate keeps elsewhere.
+    RuntimeError, before anything changes, where one has hooks, weights that accelerate keeps elsewhere, or is no plain
+    Linear any more: parametrized, quantized, exchanged.
     """
     owned = [(merge, path, owner) for merge in merges_of(model) for path, owner in merge.owners(model)]
     for merge, path, owner in owned:
         merged: Any = getattr(owner, merge.name)
+        if type(merged) not in _PLAIN:
+            raise RuntimeError(
+                f"`{path}.{merge.name}` is a {type(merged).__name__} by now, and only a plain Linear is taken apart "
+                f"to {', '.join(merge.parts)}: add the adapter first"
+            )
         if merged.weight.is_meta and getattr(model, "hf_device_map", None):
             raise RuntimeError(
                 f"`{path}.{merge.name}` is offloaded, and cannot be taken apart to {', '.join(merge.parts)}: load the "
@@ -125,7 +133,7 @@ def _like(data: torch.Tensor, parameter: nn.Parameter) -> nn.Parameter:
 
 def _alike(parts: list[Any]) -> bool:
     """Plain Linears, on one device and in one dtype, with biases all or none, that nobody has hooked."""
-    if any(type(part) not in (nn.Linear, BlockedLinear) or _has_hooks(part) for part in parts):
+    if any(type(part) not in _PLAIN or _has_hooks(part) for part in parts):
         return False
     kinds = {(part.in_features, part.bias is None, part.weight.device, part.weight.dtype) for part in parts}
     return len(kinds) == 1

@@ -150,3 +150,27 @@ def test_a_file_of_transformers_that_its_table_does_not_have_is_no_model(model):
     assert not isinstance(source, Refused)
     outcome = convert(source, name=model)
     assert isinstance(outcome, Refused) and outcome.diagnostics[0].code == "P020"
+
+
+LIB = "transformers.models.llama.modeling_llama"
+BASES = {
+    "another module's by its own name": f"import {LIB} as lib\n\n\nclass OwnForCausalLM(lib.OwnForCausalLM): ...",
+    "an import": f"from {LIB} import OwnForCausalLM\n\n\nclass OwnForCausalLM(OwnForCausalLM): ...",
+    "itself": "class OwnForCausalLM(OwnForCausalLM): ...",
+    "a class that is derived from it": "class Own(OwnForCausalLM): ...\n\n\nclass OwnForCausalLM(Own): ...",
+    "another name for itself": "OwnForCausalLM = Own\nOwn = OwnForCausalLM\n\n\nclass OwnForCausalLM(Own): ...",
+    "a call": "class OwnForCausalLM(bases()[0]): ...",
+    "nothing": "class OwnForCausalLM: ...",
+}
+
+
+@pytest.mark.parametrize("text", BASES.values(), ids=BASES)
+@pytest.mark.parametrize("ask", [convert, inspect])
+def test_a_model_whose_bases_lead_nowhere_is_refused_at_its_class(tmp_path, text, ask):
+    (tmp_path / "modeling_own.py").write_text(f"{text}\n")
+    source = load_source(str(tmp_path / "modeling_own.py"))
+    assert not isinstance(source, Refused)
+    outcome = ask(source, name="own") if ask is convert else ask(source)
+    assert isinstance(outcome, Refused)
+    (diagnostic,) = outcome.diagnostics
+    assert (diagnostic.code, diagnostic.span.line) == ("P022", text.count("\n") + 1)

@@ -108,6 +108,11 @@ IMPOSSIBLE = [
     {"repetition_penalty": -1.0},
     {"do_sample": True, "temperature": "hot"},
     {"bad_words_ids": []},
+    {"top_k": "5"},
+    {"eos_token_id": 5.0},
+    {"eos_token_id": [[5]]},
+    {"stop_strings": 5},
+    {"stop_strings": ["a", 5]},
 ]
 
 

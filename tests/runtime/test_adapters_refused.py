@@ -2,6 +2,9 @@
 
 import peft
 import pytest
+import torch
+from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.prune import custom_from_mask
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from porter.runtime import put_together
@@ -47,6 +50,44 @@ def test_hooks_on_a_merged_projection_are_not_lost(pairs):
     with pytest.raises(RuntimeError, match=r"layers.1.self_attn.qkv` has hooks"):
         peft.get_peft_model(port, lora())
     assert is_merged(port)
+
+
+class Halved(torch.nn.Module):
+    def forward(self, weight):
+        return weight / 2
+
+
+def parametrized(port):
+    register_parametrization(port.model.layers[1].self_attn.qkv, "weight", Halved())
+
+
+class Int8Linear(torch.nn.Linear):
+    pass
+
+
+def quantized(port):
+    for layer in port.model.layers:
+        layer.self_attn.qkv.__class__ = Int8Linear
+
+
+def exchanged(port):
+    port.model.layers[1].self_attn.qkv = torch.nn.Sequential(port.model.layers[1].self_attn.qkv)
+
+
+def pruned(port):
+    custom_from_mask(port.model.layers[1].mlp.gate_up, "weight", torch.ones(96, 32) / 2)
+
+
+@pytest.mark.parametrize("change", [parametrized, quantized, exchanged, pruned])
+@pytest.mark.parametrize("way", ["PeftModel", "load_adapter"])
+def test_rows_of_what_is_no_plain_linear_are_not_taken(pairs, change, way, tmp_path):
+    source, port = pairs("llama")
+    write_adapter(source, lora(), tmp_path)
+    change(port)
+    before = logits(port)
+    with pytest.raises(RuntimeError, match=r"(qkv|gate_up)` (is a \w+ by now|has hooks)"):
+        load_on(port, tmp_path) if way == "PeftModel" else port.load_adapter(tmp_path)
+    assert torch.equal(logits(port), before)
 
 
 def test_offloaded_weights_are_refused(pairs, tmp_path):
