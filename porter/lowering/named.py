@@ -18,7 +18,6 @@ from porter.runtime import StaticKVCache, position_ids_from_mask, tabulate_rotar
 
 BATCH, PROMPT, PADDING, STEPS = 2, 12, 3, 32
 SLOTS = PROMPT + STEPS + 4
-PHASES = ("prefill", "decode")
 
 
 def prompt(vocabulary: int) -> torch.Tensor:
