@@ -4,6 +4,7 @@
     stand_ins       libraries in place of CANN's, so that torch_npu loads where there is no CANN
     process         a process of its own for all that: here torch_npu is never imported
     worker, host, record, steps   what runs in that process
+    handed, named   the graphs whole, as plain data, with names for what they read and write: `graph` executes them
     count, lower, contribution    what comes of it: converted or not, kernels a layer, what each rule contributes
 
 Contract: importing this package loads neither torch nor torch_npu. That a graph lowers says nothing about what a kernel

@@ -19,7 +19,6 @@ from porter.runtime.cache_name import cache_name
 
 BATCH, PROMPT, PADDING, STEPS = 2, 12, 3, 32
 SLOTS = PROMPT + STEPS + 4
-PHASES = ("prefill", "decode")
 
 
 def prompt(vocabulary: int) -> torch.Tensor:

@@ -94,7 +94,7 @@ def graphs(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
 
     from porter.diagnostics import Refused
     from porter.lowering.handed import Handing, hand_over
-    from porter.lowering.named import PHASES
+    from porter.lowering.steps import PHASES
     from porter.verify.port import open_port
 
     logging.set_verbosity_error()

@@ -9,9 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from porter.convert import convert
+from porter.emit import emit
 from porter.graph.execute import LIMIT, execute
 from porter.graph.values import Node, in_order
 from porter.lowering.named import STEPS
+from porter.source import load_source
 from porter.verify.pair import relative
 from tests.graph.conftest import Lowered, lowered
 from tests.lowering.conftest import LLAMA
@@ -106,7 +109,7 @@ def test_a_fault_in_the_graphs_is_seen(llama, fault):
     ran, stop = llama.ran(changed(llama.graphs, fault))
     assert stop is not None or not all(step.agrees for step in ran)
     if stop is not None:  # an operator that refuses what it is given is named with its line
-        assert stop.phase == "prefill"
+        assert stop.phase == ("decode" if ran else "prefill")
         assert stop.place.line.startswith(("modeling_llama.py:", "node "))
         assert "refuses its inputs" in stop.reason
 
@@ -126,6 +129,14 @@ def test_an_operator_without_a_kernel_is_named_with_its_line(llama):
     assert ran == ()
     assert (stop.phase, stop.reason) == ("prefill", "no kernel for `SwiGlu3`")
     assert "npu_swiglu" in stop.place.code
+
+
+def test_a_port_that_keeps_its_source_s_cache_is_not_executed(tmp_path):
+    ported = convert(load_source("transformers.models.llama"), name="kept", without=("attention",))
+    emit(ported, tmp_path / "kept")
+    found = execute(tmp_path / "kept")
+    assert not found.agrees and found.ran == ()
+    assert "keeps the attention and the cache of its source" in found.stop.reason
 
 
 CALL = "    return torch_npu.npu_rotary_mul(q, cos, sin), torch_npu.npu_rotary_mul(k, cos, sin)\n"

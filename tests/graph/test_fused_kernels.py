@@ -8,10 +8,28 @@ import torch
 from tests.graph.test_kernels import call, ints
 
 TESTED = {
-    "MatMul", "MatMulV2", "BatchMatMul", "BatchMatMulV2", "GroupedMatmul", "Scatter", "LayerNormV4", "RmsNorm",
-    "AddRmsNorm", "AddRmsNormCast", "RotaryMul", "RotaryPositionEmbedding", "InterleaveRope", "FusedInferAttentionScore", "SwiGlu",
-    "GeGluV2", "ClippedSwiglu", "MoeGatingTopKSoftmax", "MoeGatingTopK", "MoeInitRoutingV3", "MoeFinalizeRoutingV2",
-}  # fmt: skip
+    "MatMul",
+    "MatMulV2",
+    "BatchMatMul",
+    "BatchMatMulV2",
+    "GroupedMatmul",
+    "Scatter",
+    "LayerNormV4",
+    "RmsNorm",
+    "AddRmsNorm",
+    "AddRmsNormCast",
+    "RotaryMul",
+    "RotaryPositionEmbedding",
+    "InterleaveRope",
+    "FusedInferAttentionScore",
+    "SwiGlu",
+    "GeGluV2",
+    "ClippedSwiglu",
+    "MoeGatingTopKSoftmax",
+    "MoeGatingTopK",
+    "MoeInitRoutingV3",
+    "MoeFinalizeRoutingV2",
+}
 
 
 def drawn(*sizes, seed=0):
