@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 maybe: Any = None  # marks an optional part of a pattern: see `porter.rulebook.optional`; it is read, never run
-ROLES = ("norm", "rotary", "attention", "mlp", "experts", "router", "bias", "moe", "activation", "layer", "model", "causal")
+ROLES = (
+    *("norm", "rotary", "attention", "mlp", "experts", "router", "bias", "moe", "activation"),
+    *("layer", "model", "causal"),
+)
 Merge = tuple[str, tuple[str, ...], "str | None"]
 # Fields of a configuration, and their values with which a source looks at later tokens: a port's masks refuse them.
 NOT_CAUSAL: dict[str, tuple[Any, ...]] = {"is_causal": (False,), "use_bidirectional_attention": (True, "all")}

@@ -2,8 +2,9 @@
 
 Why:      as `attention`: one kernel for scores, shift, mask, softmax and values; no transposes; a cache that never
           moves.
-Numerics: scores, their shift and softmax in fp32. What is added is counted from the query, where the source counts from
-          one end: another number for all keys of a query, which no softmax sees, and in 16 bits nearer to what is meant.
+Numerics: scores, their shift and softmax in fp32. What is added is counted from the query, where the source counts
+          from one end: another number for all keys of a query, which no softmax sees, and in 16 bits nearer to what
+          is meant.
 Contract: torch_npu.npu_fused_infer_attention_score with pse_shift, (1 or B, N, Q_S, KV_S) in the queries' dtype: a row
           for every query, once a step for all layers; head_dim a multiple of 16 for one token. Masks are True where
           nothing is computed, and change with the kernel. Attention weights never exist.

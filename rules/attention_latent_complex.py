@@ -1,7 +1,7 @@
-"""Multi-head latent attention turned by complex numbers -> npu_fused_infer_attention_score in BSND; of one token, absorbed
+"""Multi-head latent attention turned by complex numbers -> npu_fused_infer_attention_score; of one token, absorbed
 
-Why:      as `attention_latent`. No op and no graph has complex numbers: the tables are cos and sin, and neighbours turn by
-          npu_rotary_mul with a matrix, as in `rotary_neighbours`.
+Why:      as `attention_latent`. No op and no graph has complex numbers: the tables are cos and sin, and neighbours turn
+          by npu_rotary_mul with a matrix, as in `rotary_neighbours`.
 Numerics: as `attention_latent`; heads turn in fp32 and are rounded once, as in the source.
 Contract: as `attention_latent` and `rotary_neighbours`. The rotary module gives a pair, (B or 1, S, D) in fp32.
 """

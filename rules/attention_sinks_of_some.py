@@ -1,7 +1,7 @@
 """Attention with sinks in some layers, and values of another width -> npu_fused_infer_attention_score in BSND
 
-Why:      as `attention_sinks`. Values are filled up to the width of the keys before they are cached, once a token: the
-          kernel has one width for both.
+Why:      as `attention_sinks`. The kernel has one width for keys and values: the narrower are filled up behind the
+          cache, which holds what the source's holds; that is one kernel more, over every slot.
 Numerics: as `attention_sinks`. Zeros beside a value come out as zeros.
 Contract: as `attention_sinks`. The kernel takes different widths only of sequences end to end (TND).
 """
@@ -79,11 +79,11 @@ def after_kernel(self, q, k, v, factor, cos, sin, mask, cache, scaling, **kwargs
     key = k
     value = v * factor
     ...
-    width = value.shape[-1]
     query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=2)
-    query, key, value = at_one_width(query, key, value)
     if cache is not None:
         key, value = cache.update(key, value, self.layer_idx)
+    width = value.shape[-1]
+    query, key, value = at_one_width(query, key, value)
     output, lse = torch_npu.npu_fused_infer_attention_score(
         query,
         key,
@@ -156,8 +156,8 @@ def not_init_in_another_order(self, config, sinks):
 
 
 def _runs(draw, kernel, init, cache_edit, mask_edit, window_edit):
-    """A layer with sinks and one without; values of half the width. One tensor of all steps, as the largest error of few
-    values is chance."""
+    """A layer with sinks and one without; values of half the width. One tensor of all steps, as the largest error of
+    few values is chance."""
     def step(self, q, k, v, cos, sin, mask, cache):
         output = kernel(self, q, k, v[..., :8].contiguous(), 0.5, cos, sin, mask, cache, 1.0)["output"]
         return F.pad(output, (0, 8))

@@ -1,6 +1,6 @@
 """Two projections with an activation of the file between, and no gate -> as they are: nothing to fuse
 
-Why:      as `mlp_plain`. Summed over slices of its weight, the second product is a loop that one configuration asks for.
+Why:      as `mlp_plain`. Over slices of its weight, the second product is a loop that one configuration asks for.
 Numerics: the source's own.
 Contract: as `mlp_plain`. The activation is a class of the file, a site of its own.
 """

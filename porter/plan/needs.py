@@ -36,19 +36,27 @@ def closed_needs(
             closing[owner] = {**closing.get(owner, {}), **_closed_by(application.rule)}
     found: dict[str, dict[str, str]] = {}
     for holder in anatomy.members:
-        norms = [closing.get(cls, {}) for cls in _norms_of(holder, anatomy, elsewhere)]
+        norms = [_merged(closing.get(cls, {}) for cls in kinds) for kinds in _norms_of(holder, anatomy, elsewhere)]
         if norms:
             found[holder] = {need: why for need, why in norms[0].items() if all(need in each for each in norms)}
     return found
 
 
-def _norms_of(holder: str, anatomy: Anatomy, elsewhere: Mapping[str, LoadedRule]) -> list[str]:
-    """The classes of norms that a class holds; of a model without any, those of its layers."""
-    held = dict.fromkeys(cls for member in anatomy.members[holder].values() for cls in member.classes)
-    norms = [cls for cls in held if anatomy.roles.get(cls) == "norm" or cls in elsewhere]
+def _merged(closing: Iterable[dict[str, str]]) -> dict[str, str]:
+    """Of a norm that a configuration makes of one class or another: code that calls it must do for each of them."""
+    return {need: why for each in closing for need, why in each.items()}
+
+
+def _norms_of(holder: str, anatomy: Anatomy, elsewhere: Mapping[str, LoadedRule]) -> list[list[str]]:
+    """The norms that a class holds, each as the classes that it may be of; of a model without any, its layers'."""
+    members = anatomy.members[holder].values()
+    norms: list[list[str]] = []
+    for member in members:
+        kinds = [cls for cls in member.classes if anatomy.roles.get(cls) == "norm" or cls in elsewhere]
+        norms += [[cls] for cls in kinds] if member.is_list else [kinds] if kinds else []
     if norms or anatomy.roles.get(holder) != "model":
         return norms
-    layers = [cls for cls in held if anatomy.roles.get(cls) == "layer"]
+    layers = dict.fromkeys(cls for m in members for cls in m.classes if anatomy.roles.get(cls) == "layer")
     return [norm for layer in layers for norm in _norms_of(layer, anatomy, elsewhere)]
 
 

@@ -2,8 +2,8 @@
 
 Contract: (1 or B, N, Q, KV) contiguous, in the states' dtype, `pse_shift` of npu_fused_infer_attention_score: `slope *
 (key - query)`, 0 for keys behind their query, which the mask leaves out. A source that adds `slope * key` adds another
-number to all keys of a query, which no softmax sees; counted from the query, 16 bits hold the near keys exactly. No host
-sync.
+number to all keys of a query, which no softmax sees; counted from the query, 16 bits hold the near keys exactly. No
+host sync.
 """
 
 from __future__ import annotations

@@ -307,6 +307,7 @@ ROLES = {
     "phimoe": {"PhimoeTopKRouter": "router", "PhimoeExperts": "experts"},  # a linear with a forward of its own
     "ernie4_5_moe": {"Ernie4_5_MoeStatics": "bias", "Ernie4_5_MoeTopKRouter": "router"},
     "deepseek_v3": {"DeepseekV3TopkRouter": "router", "DeepseekV3MoE": "moe", "DeepseekV3MLP": "mlp"},
+    "bloom": {"BloomGelu": "activation", "BloomAttention": "attention"},
     "mamba": {"MambaMixer": "mixer", "MambaBlock": "layer", "MambaModel": "model"},
     "qwen3_next": {
         "Qwen3NextGatedDeltaNet": "mixer",

@@ -9,6 +9,7 @@ from tests.engine.sources import port, port_of, source_of, text_of, varied, why
 
 SOFTMAX, BIASED = "router_softmax", "router_softmax_biased"
 SIGMOID, GROUPED, PLAIN = "router_sigmoid", "router_sigmoid_grouped", "router_plain"
+SOFTMAX_GROUPED = "router_softmax_grouped"
 TAKEN = [
     ("qwen3_moe", "Qwen3MoeExperts", "Qwen3MoeTopKRouter", SOFTMAX, "Qwen3MoeSparseMoeBlock"),
     ("qwen2_moe", "Qwen2MoeExperts", "Qwen2MoeTopKRouter", SOFTMAX, "Qwen2MoeSparseMoeBlock"),
@@ -26,6 +27,11 @@ TAKEN = [
     ("afmoe", "AfmoeExperts", "AfmoeTokenChoiceRouter", SIGMOID, "AfmoeSparseMoeBlock"),
     ("laguna", "LagunaExperts", "LagunaTopKRouter", SIGMOID, "LagunaSparseMoeBlock"),
     ("ernie4_5_moe", "Ernie4_5_MoeExperts", "Ernie4_5_MoeTopKRouter", BIASED, "Ernie4_5_MoeSparseMoeBlock"),
+    ("deepseek_v2", "DeepseekV2Experts", "DeepseekV2TopkRouter", SOFTMAX_GROUPED, "DeepseekV2Moe"),
+    ("cohere2_moe", "Cohere2MoeExperts", "Cohere2MoeTopKRouter", SOFTMAX, "Cohere2MoeSparseMoeBlock"),
+    ("axk1", "AXK1Experts", "AXK1TopkRouter", GROUPED, "AXK1MoE"),
+    ("flint", "FlintExperts", "FlintTopKRouter", SIGMOID, "FlintSparseMoeBlock"),
+    ("mistral4", "Mistral4Experts", "Mistral4TopkRouter", PLAIN, "Mistral4MoE"),
     ("kolibri1", "Kolibri1Experts", "Kolibri1TopKRouter", PLAIN, "Kolibri1SparseMoeBlock"),
     ("phimoe", "PhimoeExperts", "PhimoeTopKRouter", PLAIN, "PhimoeSparseMoeBlock"),
 ]

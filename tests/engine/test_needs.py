@@ -90,6 +90,17 @@ def test_one_norm_that_an_op_would_take_is_enough_to_want_it(one_of_two):
     assert layer.status in ("partly", "left")
 
 
+@pytest.mark.parametrize(("norms", "status"), [(1, "left"), (2, "verdict")])
+def test_a_norm_that_a_configuration_makes_of_one_class_or_another_must_do_for_both(norms, status):
+    pairs = []
+    for name in ("self.input_layernorm", "self.post_attention_layernorm")[:norms]:
+        line = "LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)"
+        either = f"{line} if config.rms_norm_eps is not None else nn.LayerNorm(config.hidden_size)"
+        pairs.append((f"{name} = {line}", f"{name} = {either}"))
+    layer = next(site for site in port(varied(*pairs)).sites if site.kind == "layer")
+    assert layer.status == status or (status == "left" and layer.status == "partly")
+
+
 def test_another_class_of_that_name_closes_nothing():
     own = "\n\nclass LayerNorm(nn.Module):\n    def forward(self, x):\n        return x * torch.rsqrt(x)\n\n"
     own += "\nclass LlamaMLP"
@@ -103,6 +114,7 @@ def test_another_class_of_that_name_closes_nothing():
 @pytest.mark.parametrize(
     ("model", "site"),
     [
+        ("cohere2_moe", "Cohere2MoeDecoderLayer.forward"),
         ("gemma", "GemmaDecoderLayer.forward"),
         ("olmo2", "Olmo2DecoderLayer.forward"),
         ("starcoder2", "Starcoder2DecoderLayer.forward"),

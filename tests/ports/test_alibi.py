@@ -1,4 +1,4 @@
-"""Decoders with ALiBi compute what their source does: heads of every count, padding, chunks, a long way into a cache."""
+"""Decoders with ALiBi compute what their source does: heads of every count, padding, a long way into a cache."""
 
 from __future__ import annotations
 

@@ -31,6 +31,12 @@ MODELS = {
     "yarn": ("deepseek_v3", {"rope_parameters": YARN}),
     "wide values": ("deepseek_v3", {"v_head_dim": 40}),
     "widths as published": ("deepseek_v3", PUBLISHED),
+    "turned by complex numbers": ("deepseek_v2", {}),
+    "by complex numbers, yarn": ("deepseek_v2", {"rope_parameters": YARN, "q_lora_rank": None}),
+    "by complex numbers, groups": (
+        "deepseek_v2",
+        {"topk_method": "group_limited_greedy", "n_group": 2, "topk_group": 1, "num_experts": 8},
+    ),
     "glm4_moe_lite": ("glm4_moe_lite", {}),
     "minicpm3": ("minicpm3", {}),
     "youtu": ("youtu", {}),

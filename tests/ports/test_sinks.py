@@ -11,7 +11,7 @@ from porter.verify.port import Port, open_to_compare
 from porter.verify.tiny import tiny_config
 from tests.engine.sources import port_of
 
-MODELS = ["gpt_oss", "granite_swa", "granitemoe_swa", "flint"]
+MODELS = ["gpt_oss", "granite_swa", "granitemoe_swa", "flint", "mimo_v2_flash"]
 SINKS = {"hardly anything": -30.0, "about as much as one key": 0.0, "nearly all": 20.0}
 
 
