@@ -31,7 +31,7 @@ from porter.runner.backends import choose_backend
 from porter.runner.checkpoint import check_checkpoint
 from porter.runner.clock import StepClock
 from porter.runner.configuration import computing
-from porter.runner.find import find_class
+from porter.runner.find import check_ops, find_class
 from porter.runner.generation import CHOSEN, check_processors, check_ways, stored_generation
 from porter.runner.graph import GraphPool
 from porter.runner.kept_cache import KeptCache
@@ -160,6 +160,7 @@ class LlmModelRunner:
 
     def load_model(self) -> Any:
         """The ported model with the checkpoint's weights: on the device, or on the host if it is yet to be split."""
+        check_ops(self.name, self.settings.models, self.device.type)
         model = load_whole(self.model_class, self.model_path, self.settings.dtype or "auto")
         return model if self.ranks.parallel else model.to(self.device)
 
