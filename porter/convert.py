@@ -89,7 +89,9 @@ def convert(
             changes=rewritten.changes,
             sites=sites,
             rules=tuple(sorted((rule.name, rule.sha256) for rule in used.values())),
-            split_points=find_split_points(read.tree, read.anatomy, read.defaults, source.path.stem),
+            split_points=find_split_points(
+                read.tree, read.anatomy, read.defaults, source.path.stem, frozenset(owner for owner, *_ in plan.splits)
+            ),
             options={"keep": list(keep), "without": list(without), "strict": strict, **consent, **_own(read.rules)}
             | ({"unproved": True} if unproved and any(rule.lacks for rule in used.values()) else {}),
             own=tuple(sorted((rule for rule in used.values() if rule.folder), key=lambda rule: rule.name)),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 maybe: Any = None  # marks an optional part of a pattern: see `porter.rulebook.optional`; it is read, never run
-ROLES = ("norm", "rotary", "attention", "mlp", "experts", "router", "bias", "moe", "layer", "model", "causal")
+ROLES = ("norm", "rotary", "attention", "mlp", "experts", "router", "bias", "moe", "activation", "layer", "model", "causal")
 Merge = tuple[str, tuple[str, ...], "str | None"]
 # Fields of a configuration, and their values with which a source looks at later tokens: a port's masks refuse them.
 NOT_CAUSAL: dict[str, tuple[Any, ...]] = {"is_causal": (False,), "use_bidirectional_attention": (True, "all")}
@@ -39,6 +39,8 @@ NAMED: dict[str, Any] = {  # the values that a declaration may give by name, imp
     "PLAIN_ATTENTION": PLAIN_ATTENTION,
 }
 UNITS = ("expression", "expressions", "statements", "function")
+Split = tuple[str, int]
+SPLITS = ("whole", "once", "pieces", "halves", "pairs")
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ class Rule:
                 a model or edited, for it gets what the rule changes.
     merges:     rows of several linears in one: (merged, (parts...), name of the sizes or None); a part may be one of
                 `attributes`.
+    splits:     attribute of the class that the first edit changes, a weight or a linear -> how tensor parallelism
+                splits it over ranks, and along which dimension: `pieces`, equal ones; `halves`, gate before up, each
+                in pieces; `pairs`, gate and up side by side, never parted; `whole`, the same on every rank; `once`, on
+                the first rank, zeros on the others: what is added to a sum over ranks. `name__<variant>` is that of
+                another spelling. It may be one of `attributes`; one that a class has not is left out.
     """
 
     edits: tuple[Edit, ...] = (Edit(),)
@@ -108,3 +115,4 @@ class Rule:
     absent: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
     merges: tuple[Merge, ...] = ()
+    splits: dict[str, Split] = field(default_factory=dict)

@@ -156,6 +156,46 @@ def after_kernel(
     weights = None
 
 
+def before_kernel__mask_by_name(
+    self, q, k, v, cos, sin, mask, cache, scaling, turns=True, positions=None, beta=0.1, length=4, dropout=0.0, **kwargs
+):
+    query = q.transpose(1, 2)
+    key = k.transpose(1, 2)
+    value = v.transpose(1, 2)
+    ...
+    with maybe:
+        query = self.q_norm(query)
+        key = self.k_norm(key)
+        ...
+    with maybe:
+        if maybe(turns):
+            ...
+            query, key = apply_rotary_pos_emb(query, key, cos, sin)
+    with maybe:
+        query = self.q_norm(query)
+        key = self.k_norm(key)
+    with maybe:
+        query = query * get_llama_4_attn_scale(positions, beta, length).to(query.dtype)
+    ...
+    if cache is not None:
+        key, value = cache.update(key, value, self.layer_idx)
+    ...
+    interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+    ...
+    output, weights = interface(
+        self,
+        query,
+        key,
+        value,
+        attention_mask=mask,
+        dropout=dropout,
+        scaling=scaling,
+        sliding_window=maybe,
+        position_ids=maybe,
+        **kwargs,
+    )
+
+
 def not_kernel_with_softcap(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
     """The kernel has no soft cap: dropping the argument would change the scores."""
     query = q.transpose(1, 2)
@@ -208,6 +248,10 @@ def _runs(draw, kernel, cache_edit, mask_edit, window_edit):
 
 def proof_before(draw):
     return _runs(draw, before_kernel, before_cache, before_mask, before_mask__window)
+
+
+def proof_before__mask_by_name(draw):
+    return _runs(draw, before_kernel__mask_by_name, before_cache, before_mask, before_mask__window)
 
 
 def proof_after(draw):

@@ -8,7 +8,8 @@ Numerics: scores and softmax in fp32, as in the source. Zeros beside the narrowe
           Absorbed, the query is rounded where the source rounds the keys, and what is attended where it rounds values.
 Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
           and change with the kernel; query, key and value have one width. Its absorbed form (D 512 beside a rope part
-          of 64) takes no mask, so no padding on the left: products and a softmax do what it would.
+          of 64) takes no mask: it decodes eager rows that see all that was written. In graphs, where lengths are not
+          known, and behind padding on the left, products and a softmax do what it would.
 """
 
 import math
@@ -62,6 +63,15 @@ rule = Rule(
     guards=PLAIN_ATTENTION,
     carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
+    splits={  # what makes the latents and the rope part is on every rank, and so is the cache; heads are shared out
+        "q_a_proj": ("whole", 0),
+        "q_a_layernorm": ("whole", 0),
+        "kv_a_proj_with_mqa": ("whole", 0),
+        "kv_a_layernorm": ("whole", 0),
+        "q_proj": ("pieces", 0),
+        "q_b_proj": ("pieces", 0),
+        "kv_b_proj": ("pieces", 0),
+    },
 )
 
 

@@ -29,6 +29,12 @@ rule = Rule(
     attributes=("gate_up_proj", "down_proj", "act_fn"),
     answers=("experts",),
     guards={"activation": ("silu", "swish")},
+    splits={
+        "gate_up_proj": ("halves", 1),
+        "gate_up_proj__stored_as_multiplied": ("halves", 2),
+        "down_proj": ("pieces", 2),
+        "down_proj__stored_as_multiplied": ("pieces", 1),
+    },
 )
 
 

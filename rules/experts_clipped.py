@@ -20,6 +20,12 @@ rule = Rule(
         Edit("gate", site="experts._apply_gate", unit="function", parameters=("gate_up",)),
     ),
     answers=("experts",),
+    splits={
+        "gate_up_proj": ("pairs", 2),
+        "gate_up_proj_bias": ("pairs", 1),
+        "down_proj": ("pieces", 1),
+        "down_proj_bias": ("once", 0),
+    },
 )
 
 

@@ -11,7 +11,13 @@ import torch
 from torch import nn
 
 from porter.rule import Edit, Rule
-from rules.shared.merged_qkv import after_init, before_init, before_init__query_last
+from rules.shared.merged_qkv import (
+    after_init,
+    after_init__other_values,
+    before_init,
+    before_init__other_values,
+    before_init__query_last,
+)
 
 rule = Rule(
     edits=(
@@ -59,9 +65,9 @@ def _fill(draw, linear, parts):
 
 def proof_before(draw):
     found = []
-    for init in (before_init, before_init__query_last):
+    for init, values in ((before_init, ()), (before_init__query_last, ()), (before_init__other_values, (16,))):
         self = draw.module()
-        init(self, 64, 64, 32, True)
+        init(self, 64, 64, 32, *values, True)
         for part in (self.q_proj, self.k_proj, self.v_proj):
             _fill(draw, part, [part])
         found.append(before_forward(self, draw.normal(2, 7, 64)))
@@ -70,9 +76,9 @@ def proof_before(draw):
 
 def proof_after(draw):
     found = []
-    for _ in range(2):
+    for init, values in ((after_init, ()), (after_init, ()), (after_init__other_values, (16,))):
         self = draw.module()
-        after_init(self, 64, 64, 32, True)
+        init(self, 64, 64, 32, *values, True)
         _fill(draw, self.qkv, [nn.Linear(64, rows) for rows in self.qkv_sizes])
         found.append(after_forward(self, draw.normal(2, 7, 64)))
     return found

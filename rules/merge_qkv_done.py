@@ -29,15 +29,6 @@ def before__chunked(self, x, shape):
     query, key, value = fused.chunk(3, dim=-1)
 
 
-def before__sliced(self, x, first, last):
-    """q, k and v are one projection already"""
-    fused = self.qkv(x)
-    ...
-    query = fused[..., :first]
-    key = fused[..., first:last]
-    value = fused[..., last:]
-
-
 def before__by_ranks(self, x, shape, width):
     """q, k and v are one projection already"""
     fused = self.qkv(x)

@@ -14,8 +14,9 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(Edit(site="moe.forward", unit="function", parameters=("x",)),),
-    attributes=("router", "shared", "noise", "shared_gate", "factor", "bias", "wide"),
+    attributes=("router", "shared", "noise", "shared_gate", "factor", "bias", "wide", "norm", "count", "strategy"),
     answers=("moe",),
+    splits={"router": ("whole", 0), "shared_gate": ("whole", 0)},
 )
 
 
@@ -183,6 +184,23 @@ def before__shared_or_none(self, x):
         routed = routed + extra
     routed = routed.reshape(batch, length, self.hidden_dim)
     return routed.to(x.dtype)
+
+
+def before__shared_if_any(self, x, error):
+    """what there is to compute is the router's and the experts', shared ones among them"""
+    batch, length, width = x.shape
+    tokens = x.view(-1, width)
+    _, shares, chosen = self.router(tokens)
+    routed = self.experts(tokens, chosen, shares)
+    if self.count > 0:
+        extra = self.shared(tokens)
+        if self.strategy == "sum":
+            routed = routed + extra
+        elif self.strategy == "average":
+            routed = (routed + extra) / 2
+        else:
+            raise error
+    return routed.reshape(batch, length, width)
 
 
 def not_that_looks_at_what_is_chosen(self, x):

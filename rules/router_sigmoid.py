@@ -1,4 +1,4 @@
-"""Sigmoid of each expert, a bias on the choice, the best of all -> npu_moe_gating_top_k
+"""Sigmoid of each expert, a bias on the choice or none, the best of all -> npu_moe_gating_top_k
 
 Why:      one kernel for up to eight small ones, and indices that the experts take without a cast.
 Numerics: all of it in fp32, as in the source. The op adds 1e-20 to the sum that it divides by: where the source adds
@@ -12,6 +12,7 @@ Contract: torch_npu.npu_moe_gating_top_k always divides sigmoids by their sum: w
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.utils.generic import maybe_autocast
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
@@ -123,6 +124,29 @@ def after__capped(self, x, dtype):
     return logits, shares, chosen
 
 
+def before__without_a_bias(self, x, device):
+    with maybe_autocast(device_type=device, enabled=False):
+        logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
+    shares, chosen = torch.topk(logits.sigmoid(), self.top_k, dim=-1)
+    if self.norm_topk_prob:
+        shares = shares / shares.sum(dim=-1, keepdim=True)
+    return logits, shares, chosen
+
+
+def after__without_a_bias(self, x, device):
+    with maybe_autocast(device_type=device, enabled=False):
+        logits = F.linear(x.to(torch.float32), self.weight.to(torch.float32))
+    shares, chosen, plain = torch_npu.npu_moe_gating_top_k(
+        logits,
+        self.top_k,
+        norm_type=1,
+        out_flag=not self.norm_topk_prob,
+    )
+    if not self.norm_topk_prob:
+        shares = plain.gather(1, chosen.long())
+    return logits, shares, chosen
+
+
 def not_in_the_dtype_of_the_model(self, x, bias):
     """Sigmoids rounded to 16 bits tie where those of the op do not: another choice."""
     logits = F.linear(x, self.weight)
@@ -131,6 +155,15 @@ def not_in_the_dtype_of_the_model(self, x, bias):
     _, chosen = torch.topk(biased, self.top_k, dim=-1)
     shares = scores.gather(1, chosen)
     shares = shares / (shares.sum(dim=-1, keepdim=True) + 1e-20)
+    return logits, shares, chosen
+
+
+def not_of_what_the_model_computes_in(self, x):
+    """Neither are such ones without a bias."""
+    logits = F.linear(x, self.weight)
+    shares, chosen = torch.topk(logits.sigmoid(), self.top_k, dim=-1)
+    if self.norm_topk_prob:
+        shares = shares / shares.sum(dim=-1, keepdim=True)
     return logits, shares, chosen
 
 
@@ -155,16 +188,16 @@ def not_with_shares_of_what_is_biased(self, x, bias, factor):
     return logits, shares, chosen
 
 
-def _runs(draw, of_one_group, scaled, of_a_linear, capped):
+def _runs(draw, of_one_group, scaled, of_a_linear, capped, without_a_bias):
     self, x = sigmoid_router(draw)
     bias, factor = self.e_score_correction_bias, self.routed_scaling_factor
     found = [of_one_group(self, x, bias), scaled(self, x, bias, factor), of_a_linear(self, x, bias, factor)]
-    return shares_by_expert([*found, capped(self, x, torch.float32)])
+    return shares_by_expert([*found, capped(self, x, torch.float32), without_a_bias(self, x, "cpu")])
 
 
 def proof_before(draw):
-    return _runs(draw, before, before__scaled, before__of_a_linear, before__capped)
+    return _runs(draw, before, before__scaled, before__of_a_linear, before__capped, before__without_a_bias)
 
 
 def proof_after(draw):
-    return _runs(draw, after, after__scaled, after__of_a_linear, after__capped)
+    return _runs(draw, after, after__scaled, after__of_a_linear, after__capped, after__without_a_bias)

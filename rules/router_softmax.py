@@ -79,6 +79,34 @@ def after__best_first_by_column(self, x, k):
     shares = (best / best.sum(dim=1, keepdim=True)).to(logits.dtype)
 
 
+def before__best_first_of_two_kinds(self, x, error):
+    logits = torch.nn.functional.linear(x, self.weight)
+    shares, chosen = torch.topk(logits, self.top_k, dim=-1)
+    if self.expert_selection_fn == "softmax":
+        shares = torch.nn.functional.softmax(shares, dim=1, dtype=torch.float)
+    elif self.expert_selection_fn == "sigmoid":
+        shares = torch.nn.functional.sigmoid(shares)
+        if self.norm_topk_prob:
+            shares = shares / torch.sum(shares, dim=-1, keepdims=True)
+    else:
+        raise error
+    shares = shares.to(x.dtype)
+
+
+def after__best_first_of_two_kinds(self, x, error):
+    logits = torch.nn.functional.linear(x, self.weight)
+    best, chosen, _ = torch_npu.npu_moe_gating_top_k_softmax(logits.to(torch.float32), k=self.top_k)
+    if self.expert_selection_fn == "softmax":
+        shares = best / best.sum(dim=1, keepdim=True)
+    elif self.expert_selection_fn == "sigmoid":  # as they are: sigmoids in fp32 do not tell large logits apart
+        shares = torch.nn.functional.sigmoid(logits.gather(1, chosen.long()))
+        if self.norm_topk_prob:
+            shares = shares / torch.sum(shares, dim=-1, keepdims=True)
+    else:
+        raise error
+    shares = shares.to(x.dtype)
+
+
 def not_seen_from_outside(self, x):
     """The probabilities of all experts are a result: the op keeps them to itself."""
     probabilities = torch.nn.functional.softmax(self.proj(x), dim=-1, dtype=torch.float32)
@@ -108,6 +136,20 @@ def not_with_a_bias_on_the_choice(self, logits):
     _, chosen = torch.topk(probabilities + self.bias, self.top_k, dim=-1)
     best = probabilities.gather(-1, chosen)
     return logits, best, chosen
+
+
+def not_of_two_kinds_by_sigmoids(self, x, error):
+    """Sigmoids of what the model computes in tie where logits do not."""
+    logits = torch.nn.functional.linear(x, self.weight)
+    raw, chosen = torch.topk(torch.nn.functional.sigmoid(logits), self.top_k, dim=-1)
+    if self.expert_selection_fn == "softmax":
+        shares = torch.nn.functional.softmax(raw, dim=1, dtype=torch.float)
+    elif self.expert_selection_fn == "sigmoid":
+        shares = raw
+    else:
+        raise error
+    shares = shares.to(x.dtype)
+    return logits, shares, chosen
 
 
 def not_of_the_sigmoids(self, logits, x):
@@ -140,3 +182,9 @@ def proof__best_first(draw):
 def proof__best_first_by_column(draw):
     self = draw.module(weight=torch.eye(16, dtype=draw.dtype), bias=torch.zeros(16, dtype=draw.dtype))
     return dict(self=self, x=_logits(draw), k=draw.choice((1, 2, 4)))
+
+
+def proof__best_first_of_two_kinds(draw):
+    self = draw.module(weight=torch.eye(16, dtype=draw.dtype), top_k=draw.choice((1, 2, 4)))
+    self.expert_selection_fn, self.norm_topk_prob = draw.choice(("softmax", "sigmoid")), draw.choice((True, False))
+    return dict(self=self, x=_logits(draw), error=ValueError())

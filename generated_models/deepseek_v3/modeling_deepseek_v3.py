@@ -50,6 +50,7 @@ from porter.runtime import (
     NpuPreTrainedModel,
     PortedFrom,
     RowMerge,
+    WeightSplit,
     absorbed_attention,
     absorbs,
     actual_seq_lengths,
@@ -521,6 +522,18 @@ class DeepseekV3PreTrainedModel(NpuPreTrainedModel):
     )
     weight_merges = (
         RowMerge("gate_up", ("gate_proj", "up_proj")),
+    )
+    weight_splits = (
+        WeightSplit("DeepseekV3Attention", "q_a_proj", "whole", 0),
+        WeightSplit("DeepseekV3Attention", "q_a_layernorm", "whole", 0),
+        WeightSplit("DeepseekV3Attention", "kv_a_proj_with_mqa", "whole", 0),
+        WeightSplit("DeepseekV3Attention", "kv_a_layernorm", "whole", 0),
+        WeightSplit("DeepseekV3Attention", "q_proj", "pieces", 0),
+        WeightSplit("DeepseekV3Attention", "q_b_proj", "pieces", 0),
+        WeightSplit("DeepseekV3Attention", "kv_b_proj", "pieces", 0),
+        WeightSplit("DeepseekV3Experts", "gate_up_proj", "halves", 1),
+        WeightSplit("DeepseekV3Experts", "down_proj", "pieces", 2),
+        WeightSplit("DeepseekV3MoE", "gate", "whole", 0),
     )
     config: DeepseekV3Config
     base_model_prefix = "model"

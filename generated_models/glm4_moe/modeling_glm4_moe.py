@@ -58,6 +58,7 @@ from porter.runtime import (
     NpuPreTrainedModel,
     PortedFrom,
     RowMerge,
+    WeightSplit,
     actual_seq_lengths,
     add_norm,
     add_states,
@@ -142,9 +143,11 @@ def apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim=1):
     # Concatenate back to full shape
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
-    rotary_dim = cos.shape[-1]
-    q_rot, q_pass = q[..., :rotary_dim], q[..., rotary_dim:]
-    k_rot, k_pass = k[..., :rotary_dim], k[..., rotary_dim:]
+    sizes = [cos.shape[-1], q.shape[-1] - cos.shape[-1]]
+    if sizes[1] == 0:
+        return torch_npu.npu_rotary_mul(q, cos, sin), torch_npu.npu_rotary_mul(k, cos, sin)
+    q_rot, q_pass = torch.split(q, sizes, dim=-1)
+    k_rot, k_pass = torch.split(k, sizes, dim=-1)
     q_embed = torch_npu.npu_rotary_mul(q_rot, cos, sin)
     k_embed = torch_npu.npu_rotary_mul(k_rot, cos, sin)
     return torch.cat([q_embed, q_pass], dim=-1), torch.cat([k_embed, k_pass], dim=-1)
@@ -421,6 +424,11 @@ class Glm4MoePreTrainedModel(NpuPreTrainedModel):
     weight_merges = (
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
         RowMerge("gate_up", ("gate_proj", "up_proj")),
+    )
+    weight_splits = (
+        WeightSplit("Glm4MoeExperts", "gate_up_proj", "halves", 1),
+        WeightSplit("Glm4MoeExperts", "down_proj", "pieces", 2),
+        WeightSplit("Glm4MoeMoE", "gate", "whole", 0),
     )
     config: Glm4MoeConfig
     base_model_prefix = "model"

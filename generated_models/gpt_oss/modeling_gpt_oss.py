@@ -59,6 +59,7 @@ from porter.runtime import (
     NpuPreTrainedModel,
     PortedFrom,
     RowMerge,
+    WeightSplit,
     actual_seq_lengths,
     auto_docstring,
     kernel_mask,
@@ -351,6 +352,14 @@ class GptOssPreTrainedModel(NpuPreTrainedModel):
     )
     weight_merges = (
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
+    )
+    weight_splits = (
+        WeightSplit("GptOssAttention", "sinks", "pieces", 0),
+        WeightSplit("GptOssExperts", "gate_up_proj", "pairs", 2),
+        WeightSplit("GptOssExperts", "gate_up_proj_bias", "pairs", 1),
+        WeightSplit("GptOssExperts", "down_proj", "pieces", 1),
+        WeightSplit("GptOssExperts", "down_proj_bias", "once", 0),
+        WeightSplit("GptOssMLP", "router", "whole", 0),
     )
     config: GptOssConfig
     base_model_prefix = "model"

@@ -68,6 +68,7 @@ from porter.runtime import (
     NpuPreTrainedModel,
     PortedFrom,
     RowMerge,
+    WeightSplit,
     actual_seq_lengths,
     add_norm,
     add_states,
@@ -368,6 +369,11 @@ class MixtralPreTrainedModel(NpuPreTrainedModel):
     )
     weight_merges = (
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
+    )
+    weight_splits = (
+        WeightSplit("MixtralExperts", "gate_up_proj", "halves", 1),
+        WeightSplit("MixtralExperts", "down_proj", "pieces", 2),
+        WeightSplit("MixtralSparseMoeBlock", "gate", "whole", 0),
     )
     config: MixtralConfig
     base_model_prefix = "model"

@@ -22,7 +22,8 @@
 #
 #   from:       transformers.models.phi3.modeling_phi3 (transformers 5.23.0)
 #   sha256:     7252d4134270170cba5cc45639da387000e46665cdc7c939c1c3abb2e0408b47
-#   rules:      add_norm, add_norm_across, attention, norm_rms_residual, rotary_half, rotary_scaling, swiglu_fused
+#   rules:      add_norm, add_norm_across, attention, merge_qkv_sliced, norm_rms_residual, rotary_half,
+#               rotary_scaling, swiglu_fused
 #   regenerate: porter convert transformers.models.phi3.modeling_phi3 --out generated_models/phi3
 #
 # What every rule changed is in port.diff, what no rule took in port.json.
@@ -155,9 +156,11 @@ def apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim=1):
     """
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
-    rotary_dim = cos.shape[-1]
-    q_rot, q_pass = q[..., :rotary_dim], q[..., rotary_dim:]
-    k_rot, k_pass = k[..., :rotary_dim], k[..., rotary_dim:]
+    sizes = [cos.shape[-1], q.shape[-1] - cos.shape[-1]]
+    if sizes[1] == 0:
+        return torch_npu.npu_rotary_mul(q, cos, sin), torch_npu.npu_rotary_mul(k, cos, sin)
+    q_rot, q_pass = torch.split(q, sizes, dim=-1)
+    k_rot, k_pass = torch.split(k, sizes, dim=-1)
     q_embed = torch_npu.npu_rotary_mul(q_rot, cos, sin)
     k_embed = torch_npu.npu_rotary_mul(k_rot, cos, sin)
     return torch.cat([q_embed, q_pass], dim=-1), torch.cat([k_embed, k_pass], dim=-1)
@@ -194,9 +197,15 @@ class Phi3Attention(nn.Module):
 
         qkv = self.qkv_proj(hidden_states)
         query_pos = self.config.num_attention_heads * self.head_dim
-        query_states = qkv[..., :query_pos]
-        key_states = qkv[..., query_pos : query_pos + self.num_key_value_heads * self.head_dim]
-        value_states = qkv[..., query_pos + self.num_key_value_heads * self.head_dim :]
+        query_states, key_states, value_states = torch.split(
+            qkv,
+            [
+                query_pos,
+                self.num_key_value_heads * self.head_dim,
+                qkv.shape[-1] - query_pos - (self.num_key_value_heads * self.head_dim),
+            ],
+            dim=-1,
+        )
 
         query_states = query_states.view(hidden_shape)
         key_states = key_states.view(hidden_shape)

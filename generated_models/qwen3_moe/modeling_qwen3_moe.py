@@ -63,6 +63,7 @@ from porter.runtime import (
     NpuPreTrainedModel,
     PortedFrom,
     RowMerge,
+    WeightSplit,
     actual_seq_lengths,
     add_norm,
     add_states,
@@ -343,6 +344,11 @@ class Qwen3MoePreTrainedModel(NpuPreTrainedModel):
     weight_merges = (
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
         RowMerge("gate_up", ("gate_proj", "up_proj")),
+    )
+    weight_splits = (
+        WeightSplit("Qwen3MoeExperts", "gate_up_proj", "halves", 1),
+        WeightSplit("Qwen3MoeExperts", "down_proj", "pieces", 2),
+        WeightSplit("Qwen3MoeSparseMoeBlock", "gate", "whole", 0),
     )
     config: Qwen3MoeConfig
     base_model_prefix = "model"

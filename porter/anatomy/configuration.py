@@ -77,13 +77,26 @@ def _named(tree: Tree, causal: str) -> Iterator[str | None]:
     init = methods(tree.classes[causal]).get("__init__")
     for parameter in parameters_of(init) if init is not None else ():
         if parameter.annotation is not None:
-            yield dotted(parameter.annotation.annotation)
+            yield _class_in(parameter.annotation)
     for node in tree.classes.values():
         for item in statements(node.body):
             if isinstance(item, cst.AnnAssign) and dotted(item.target) == "config":
-                yield dotted(item.annotation.annotation)
-            elif isinstance(item, cst.Assign) and dotted(item.targets[0].target) == "config_class":
-                yield dotted(item.value)
+                yield _class_in(item.annotation)
+            elif isinstance(item, cst.AnnAssign | cst.Assign) and _target(item) == "config_class":
+                yield dotted(item.value) if item.value is not None else None
+
+
+def _target(assignment: cst.AnnAssign | cst.Assign) -> str | None:
+    return dotted(assignment.target if isinstance(assignment, cst.AnnAssign) else assignment.targets[0].target)
+
+
+def _class_in(annotation: cst.Annotation) -> str | None:
+    """The class that an annotation names, in quotes or not."""
+    said = annotation.annotation
+    if not isinstance(said, cst.SimpleString):
+        return dotted(said)
+    quoted = constant(said)
+    return quoted if isinstance(quoted, str) and all(map(str.isidentifier, quoted.split("."))) else None
 
 
 def _imported(tree: Tree, name: str, file: Path | None) -> tuple[Tree, str, Path] | None:

@@ -19,7 +19,7 @@ LINEAR = "Linear"
 
 
 def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str | None:
-    """Rotary, norm, attention, bias, experts, MLP, router or mixer; None for what is none of them."""
+    """Rotary, norm, attention, bias, experts, MLP, router, mixer or activation; None for what is none of them."""
     own = methods(node)
     if "forward" not in own:
         return None
@@ -51,7 +51,7 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     has_state = bool(parameter_names(own["forward"]) & _STATES) or "Conv1d" in held
     if has_state and linears and not chooses and not holds_modules and not has_lists:
         return "mixer"
-    return None
+    return "activation" if not members and _takes_one(own["forward"]) else None
 
 
 def _methods_called(nodes: list[cst.CSTNode]) -> set[str | None]:
@@ -82,6 +82,11 @@ def _adds(forward: Function, members: set[str]) -> bool:
     sides = (total.left, total.right)
     given = [side for side in sides if isinstance(side, cst.Name) and side.value in parameter_names(forward)]
     return len(given) == 1 and any(self_attribute(node) in members for side in sides for node in walk(side))
+
+
+def _takes_one(forward: Function) -> bool:
+    """Whether a forward has one argument and hangs on nothing of its module."""
+    return len(parameter_names(forward) - {"self"}) == 1 and "self" in parameter_names(forward)
 
 
 def _is_product(node: cst.ClassDef) -> bool:

@@ -31,6 +31,7 @@ from porter.runner.graph import CompiledSteps, Steps, allocate
 from porter.runner.loop import CompiledLoop
 from porter.runner.refusal import keeps_its_cache
 from porter.runtime import NpuPreTrainedModel, StaticKVCache, block_products, tabulate_rotary
+from porter.runtime.cache_name import GENERATED
 from porter.verify.port import Port
 from porter.verify.tiny import tiny_config
 
@@ -155,7 +156,7 @@ def _eager(model: Any, shape: Shape) -> Run:
 
     def run() -> tuple[Times, torch.Tensor]:
         cache.reset()
-        return _generate(model, shape, past_key_values=cache)
+        return _generate(model, shape, **{GENERATED: cache})
 
     return run
 
@@ -168,7 +169,7 @@ def _compiled(model: Any, shape: Shape, backend: Backend) -> Run:
 
     def run() -> tuple[Times, torch.Tensor]:
         cache.reset()
-        return _generate(model, shape, past_key_values=cache, custom_generate=CompiledLoop(compiled, cache, mask))
+        return _generate(model, shape, **{GENERATED: cache}, custom_generate=CompiledLoop(compiled, cache, mask))
 
     return run
 

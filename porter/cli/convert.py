@@ -70,7 +70,7 @@ def convert(
     loaded, project = load_source(source), find_project()
     if isinstance(loaded, Refused) or isinstance(project, Refused):
         return refuse(loaded if isinstance(loaded, Refused) else project, as_json=as_json)  # type: ignore[arg-type]
-    name = name or (out.name if out and out.name else None) or default_name(loaded)
+    name = name or (_folder_name(out) if out and out.name else None) or default_name(loaded)
     if not name.isidentifier() or keyword.iskeyword(name):
         raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
     out = out or (project.models or FOLDER) / name
@@ -107,6 +107,11 @@ def default_name(source: Source) -> str:
     return source.path.stem.removeprefix("modeling_")
 
 
+def _folder_name(out: Path) -> str:
+    """Of the folder that is written: a link leads to another."""
+    return Path(os.path.realpath(out)).name
+
+
 def _taken(out: Path, force: bool) -> Refused | None:
     """Said before the work is done; the write says it again, should another have been faster."""
     from porter.emit import occupied
@@ -132,7 +137,8 @@ def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
     for warning in written.warnings:
         say(render(warning))
     if written.registry is None:
-        say(f"note: not registered, since the folder is `{out.name}` and the port `{ported.name}`: loaders want one")
+        folder = _folder_name(out)
+        say(f"note: not registered, since the folder is `{folder}` and the port `{ported.name}`: loaders want one")
     return code
 
 

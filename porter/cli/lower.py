@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,12 +14,16 @@ from porter.cli.rulebook import recorded_rules, rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, refuse, say, steps
 from porter.diagnostics import Diagnostic, Refused
 
+if TYPE_CHECKING:
+    from porter.graph.execute import Execution
+
 
 @click.command(cls=Command)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--soc", default="Ascend910B3", show_default=True, help="The chip, as its driver names it.")
 @click.option("--baseline", is_flag=True, help="The source model too, side by side.")
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
+@click.option("--execute", is_flag=True, help="The graphs executed on the CPU too, beside the source.")
 @click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
 @rules_option
 @edited_option
@@ -30,6 +34,7 @@ def lower(
     soc: str,
     baseline: bool,
     by_rule: bool,
+    execute: bool,
     dump: Path | None,
     folders: tuple[Path, ...],
     edited: bool,
@@ -45,9 +50,10 @@ def lower(
       porter lower generated_models/llama2
       porter lower generated_models/llama2 --baseline
       porter lower generated_models/llama2 --by-rule --json
+      porter lower generated_models/llama2 --execute
     """
-    if by_rule and (baseline or dump):
-        raise click.UsageError("--by-rule makes a table of its own: leave out --baseline and --dump")
+    if by_rule and (baseline or dump or execute):
+        raise click.UsageError("--by-rule makes a table of its own: leave out --baseline, --execute and --dump")
     if folders and not by_rule:
         raise click.UsageError("--rules is for --by-rule: what a port was made with is in it")
     from porter.verify.port import open_port, open_to_compare
@@ -57,25 +63,27 @@ def lower(
         return refuse(fault, as_json=as_json)
     # ports made anew by --by-rule: what was edited takes no part
     may_be: dict[str, Any] = {"edited": edited or by_rule, "trust_remote_code": trust_remote_code}
-    opened = (open_to_compare if baseline or by_rule else open_port)(directory, **may_be)
+    opened = (open_to_compare if baseline or by_rule or execute else open_port)(directory, **may_be)
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
     if by_rule:
         return _by_rule(directory, soc, folders, trust_remote_code, as_json)
     changed = say_if_edited(directory) if edited else ()
-    return _lower(directory, soc, baseline, dump, may_be, changed, as_json)
+    return _lower(directory, soc, baseline, execute, dump, may_be, changed, as_json)
 
 
 def _lower(
     directory: Path,
     soc: str,
     baseline: bool,
+    execute: bool,
     dump: Path | None,
     may_be: dict[str, Any],
     changed: Sequence[str],
     as_json: bool,
 ) -> int:
     from porter.lowering.lower import lower as lower_port
+    from porter.report.execution import execution_data
     from porter.report.lowering import lowering_data, of_lowering
 
     with steps(f"lowering {directory}") as progress:
@@ -89,8 +97,21 @@ def _lower(
             message = f"cannot write `{dump}`: {error.strerror or error}"
             return refuse(Refused((Diagnostic("P074", message, help="give --dump another file"),)), as_json=as_json)
         say(f"wrote {dump}")
+    executed = _executed(directory, soc, may_be) if execute and found.converts else None
+    if isinstance(executed, Refused):
+        return refuse(executed, as_json=as_json)
     data = {**lowering_data(found), "edited": list(changed)}
-    return answer(found.converts, lambda: of_lowering(found), lambda: data, as_json=as_json)
+    if executed is not None:
+        data["execution"] = execution_data(executed)
+    passed = found.converts and (executed is None or executed.agrees)
+    return answer(passed, lambda: of_lowering(found, executed), lambda: data, as_json=as_json)
+
+
+def _executed(directory: Path, soc: str, may_be: dict[str, Any]) -> Execution | Refused:
+    from porter.graph.execute import execute
+
+    with steps(f"executing the graphs of {directory}") as progress:
+        return execute(directory, soc=soc, progress=progress, **may_be)
 
 
 def _by_rule(directory: Path, soc: str, folders: tuple[Path, ...], trusted: bool, as_json: bool) -> int:

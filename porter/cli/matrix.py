@@ -47,7 +47,8 @@ def matrix(
     """Convert, compare, capture and lower every causal language model of the installed transformers: a row each.
 
     Levels: port (what convert makes of it), parity (one tiny configuration against the source), variants (every check
-    of verify), capture, lowering. Each includes those before it; the last three are for whole files.
+    of verify), capture, lowering, graph (what was lowered, executed on the CPU). Each includes those before it; the
+    last four are for whole files.
 
     Each model has a process of its own. Rows in FILE whose source, rules and porter are as they were are not found
     again, so a run that was interrupted goes on. Exit 0 when no model made porter fail and every port computes what

@@ -38,7 +38,7 @@ edited_option = click.option("--edited", is_flag=True, help="Execute a port whos
 
 
 def other_release_installed() -> Refused | None:
-    """P134 where porter was not tested with the installed transformers: no port is executed there."""
+    """P134 where porter does not know the installed transformers: no port is executed there."""
     fault = other_release()
     return None if fault is None else Refused((Diagnostic("P134", fault),))
 

@@ -20,6 +20,7 @@ from porter.plan import SiteReport
 from porter.rewrite import Ported
 from porter.rulebook import LoadedRule, ops_without_kernel
 from porter.source import Source
+from porter.source.read import LIBRARY
 
 FILE = "port.json"
 _WIDTH = 110
@@ -48,6 +49,7 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
             "module": source.module,
             "package": source.package,
             "version": source.version,
+            **_made_under(source),
             "file": source.display,
             **_where(source, place),
             "sha256": source.sha256,
@@ -71,6 +73,12 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
         },
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
     }
+
+
+def _made_under(source: Source) -> dict[str, str]:
+    """The transformers that was there, where the source's own version does not say it."""
+    said = source.package == LIBRARY or source.made_under is None
+    return {} if said else {"made_under": str(source.made_under)}
 
 
 def _where(source: Source, place: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ Contract: reads the folder, imports nothing of it. A folder without an account i
 from __future__ import annotations
 
 import hashlib
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused
@@ -13,14 +14,19 @@ from porter.emit.account import FILE, read_account
 
 
 def edited_files(folder: Path) -> tuple[str, ...]:
-    """The files of the port in `folder` that importing it runs and that are not, or no longer, what porter wrote."""
+    """The files of the port in `folder` that importing it runs and that are not, or no longer, what porter wrote.
+
+    Also those that Python would import in their place, and those that the account has no hash of.
+    """
     account = read_account(folder)
     if isinstance(account, Refused):
         return ()
     written = account["files"]
     script = f"run_{account['name']}.py"  # imports the port, and is not imported by it
-    code = (name for name in sorted(written) if name.endswith(".py") and name != script)
-    return tuple(name for name in code if _sha256(folder / name) != written[name])
+    run = {"__init__.py", f"{account['module']}.py", *(name for name in written if name.endswith(".py"))} - {script}
+    changed = [name for name in run if _sha256(folder / name) != written.get(name)]
+    before = [f"{Path(name).stem}{way}" for name in run for way in ("/__init__.py", *EXTENSION_SUFFIXES)]
+    return tuple(sorted([*changed, *(name for name in before if (folder / name).exists())]))
 
 
 def was_edited(folder: Path, files: tuple[str, ...], consent: str) -> Diagnostic:

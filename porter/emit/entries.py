@@ -35,7 +35,7 @@ def fault_of(read: Any) -> str | None:
 
 
 def _fault_of_source(source: dict[str, Any]) -> str | None:
-    for name in ("module", "package", "version", "path"):
+    for name in ("module", "package", "version", "made_under", "path"):
         if source.get(name) is not None and not isinstance(source[name], str):
             return _no(f"source.{name}", source[name], "text")
     module = source.get("module")

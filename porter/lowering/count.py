@@ -88,7 +88,7 @@ def phase(name: str, graphs: list[list[dict[str, Any]]], file: str) -> Phase:
 
 
 def unconverted(failure: dict[str, Any], file: str) -> Unconverted:
-    place = _place(failure["frames"], file)
+    place = place_of(failure["frames"], file)
     return Unconverted(failure["op"], failure["reason"], place if place.line else None)
 
 
@@ -100,11 +100,11 @@ def _by_place(graph: list[dict[str, Any]], file: str) -> dict[Place, Counter[str
     places: dict[Place, Counter[str]] = {}
     for node in graph:
         if is_kernel(node):
-            places.setdefault(_place(node["frames"], file, deep=False), Counter())[node["type"]] += 1
+            places.setdefault(place_of(node["frames"], file, deep=False), Counter())[node["type"]] += 1
     return places
 
 
-def _place(frames: list[list[Any]], file: str, *, deep: bool = True) -> Place:
+def place_of(frames: list[list[Any]], file: str, *, deep: bool = True) -> Place:
     """The innermost line in `file`; with `deep` also where it led."""
     own = [line for path, line in frames if path == file]
     if not own:

@@ -60,7 +60,7 @@ class Recorder:
                 raise
             for op in graph.graph.op[before:]:
                 self._origins[op.name] = origin
-            self._compare(target, args, graph.graph.op[before:], origin)
+            self.compare(target, args, graph.graph.op[before:], origin)
             return result
 
         def parse_input(graph: Any, target: Any, args: Any, kwargs: Any, meta: Any) -> Any:
@@ -71,8 +71,7 @@ class Recorder:
 
         def optimize(graph: Any, *args: Any, **kwargs: Any) -> Any:
             made = finish(graph, *args, **kwargs)
-            self.graphs.append(self._described(graph.graph))
-            self.texts.append(str(graph.graph))
+            self.finished(graph)
             return made
 
         GeConcreteGraph.parse_node = parse_node
@@ -85,7 +84,17 @@ class Recorder:
             GeConcreteGraph.parse_input = inputs
             GeConcreteGraph.optimize_graph_without_runtime = finish
 
-    def _compare(self, target: Any, args: Any, ops: Any, origin: Any) -> None:
+    def finished(self, concrete: Any) -> None:
+        """TorchAir is done with a graph of its own class: keep what was made."""
+        self.graphs.append(self._described(concrete.graph))
+        self.texts.append(str(concrete.graph))
+
+    def frames_of(self, op: Any) -> list[list[Any]]:
+        """[file, line] of the calls that led to a GE node, outermost first; none for what no call asked for."""
+        origin = self._origins.get(op.name)
+        return [] if origin is None else _frames(origin)
+
+    def compare(self, target: Any, args: Any, ops: Any, origin: Any) -> None:
         """Raise where the nodes of an npu op do not say what its call says."""
         if getattr(target, "namespace", "") != "npu":
             return
@@ -105,7 +114,7 @@ class Recorder:
                     "type": op.type,
                     "folded": self._turns_a_weight(op, by_name) or self._stands_for_no_argument(op, by_name),
                     "op": "" if origin is None else str(origin.target),
-                    "frames": [] if origin is None else _frames(origin),
+                    "frames": self.frames_of(op),
                 }
             )
         return described

@@ -15,6 +15,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 
 from porter.runtime import NpuPreTrainedModel, StaticKVCache, position_ids_from_mask, tabulate_rotary
+from porter.runtime.cache_name import cache_name
 from porter.verify.tiny import tiny_config
 
 PROMPT, PADDING, SLOTS = 16, 3, 128
@@ -107,7 +108,7 @@ def _inputs(model: Any, cache: Any, start: int, count: int) -> dict[str, Any]:
         "input_ids": torch.randint(3, model.config.get_text_config(decoder=True).vocab_size, (1, count)),
         "attention_mask": mask,
         "position_ids": positions,
-        "past_key_values": cache,
+        cache_name(model): cache,
         "use_cache": True,
     }
     takes = inspect.signature(model.forward).parameters

@@ -85,6 +85,34 @@ def _failed(reason: str, unconverted: dict[str, Any] | None = None) -> dict[str,
     return {"nodes": None, "failure": unconverted or {"op": "", "reason": reason, "frames": []}, "text": ""}
 
 
+def graphs(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """The GE graphs of a port's prefill and decode with the weights of a checkpoint, whole; or what did not convert.
+
+    `unchecked`: also where a node does not say what its call says.
+    """
+    from transformers.utils import logging
+
+    from porter.diagnostics import Refused
+    from porter.lowering.handed import Handing, hand_over
+    from porter.lowering.named import PHASES
+    from porter.verify.port import open_port
+
+    logging.set_verbosity_error()
+    port = open_port(Path(job["directory"]), edited=True, trust_remote_code=True)
+    assert not isinstance(port, Refused), "asked, for consent too, before this process was started"
+    made: dict[str, Any] = {}
+    for index, phase in enumerate(PHASES):
+        tell("progress", [phase, index, len(PHASES)])
+        recorder = Handing(checked=not job["unchecked"])
+        try:
+            made[phase] = hand_over(port.load_class(), Path(job["checkpoint"]), phase, recorder)
+        except Exception as error:  # a model's code and a converter may raise anything
+            cause = getattr(error, "inner_exception", error)  # of a backend's failure
+            failed = _failed(f"{type(cause).__name__}: {cause}", recorder.unconverted)
+            return {"graphs": None, "phase": phase, "failure": failed["failure"]}
+    return {"graphs": made, "failure": None}
+
+
 def conformance(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """What the wheel says of porter's ops: schemas, what its meta kernels return, GE nodes, the graph of a port."""
     from porter.lowering.conformance import graphs, lowered, outputs, schemas
@@ -97,7 +125,11 @@ def conformance(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
-TASKS: dict[str, Callable[[dict[str, Any], Tell], dict[str, Any]]] = {"lower": lower, "conformance": conformance}
+TASKS: dict[str, Callable[[dict[str, Any], Tell], dict[str, Any]]] = {
+    "lower": lower,
+    "graphs": graphs,
+    "conformance": conformance,
+}
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from porter.match.bindings import Bindings
 from porter.match.found import Application, Hit
 from porter.match.hits import hits_at, would_match
 from porter.match.soundness.callers import unreached_user
-from porter.match.subject import Subject
+from porter.match.subject import Subject, is_sparse
 from porter.rulebook import LoadedRule
 from porter.rulebook.faults import is_of_pytorch
 
@@ -80,7 +80,7 @@ def _of_module(rule: LoadedRule, subject: Subject) -> Iterator[Application]:
             if subject.is_kept(place) and would_match(rule, loaded, place, subject):
                 subject.fail_everywhere(rule, f"`{place.site}` is kept, and the rule changes it with the others")
                 return
-            if not found and loaded.edit.unit != "expression":
+            if not found and not is_sparse(loaded.edit):
                 reason = f"`{place.site}` does not match `{loaded.patterns[0].name}`"
                 subject.fail_everywhere(rule, reason, skip=place.site)
                 return

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import libcst as cst
 
+from porter.release.words import HUB_DECORATORS, RENAMING_DECORATORS
 from porter.tree import Tree
 from porter.tree.names import decorator_name, dotted
 
-HUB_DECORATORS = frozenset({"use_kernel_forward_from_hub", "use_kernelized_func"})
 # Sends a call past the class's own forward to what the configuration names, and gives the class these attributes.
 DISPATCHING_DECORATORS = frozenset({"use_experts_implementation"})
 DISPATCHED_BY = frozenset(
     {"config", "has_gate", "has_bias", "has_post_expert_norm", "is_transposed", "is_concatenated"}
     | {"_is_expert_parallel", "_apply_gate"}
 )
-HARMLESS_DECORATORS = HUB_DECORATORS | {"auto_docstring", "no_grad"}
+HARMLESS_DECORATORS = HUB_DECORATORS | RENAMING_DECORATORS | {"auto_docstring", "no_grad"}
 _LIBRARIES = frozenset({"torch", "transformers"})
 _BUILTIN = frozenset({"classmethod", "property", "staticmethod"})
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from porter.match.bindings import Match, Miss
-from porter.rule import Edit, Merge
+from porter.rule import Edit, Merge, Split
 from porter.rulebook import LoadedRule
 from porter.tree import Function, Node
 
@@ -53,6 +53,18 @@ class Application:
             (merged, tuple(names.get(part, part) for part in parts), sizes)
             for merged, parts, sizes in self.rule.declared.merges
         )
+
+    @property
+    def splits(self) -> tuple[tuple[str, str, Split], ...]:
+        """How ranks share what the changed classes hold: class, attribute by the name the source has, split."""
+        names, splits = dict(self.attributes), self.rule.declared.splits
+        found: dict[tuple[str, str], Split] = {}
+        for hit in self.hits:
+            if hit.owner and hit.edit.name == self.rule.declared.edits[0].name:
+                for key in (key for key in splits if "__" not in key):
+                    split = splits.get(f"{key}__{hit.match.pattern.variant}", splits[key])
+                    found[hit.owner, names.get(key, key)] = split
+        return tuple((owner, attribute, split) for (owner, attribute), split in found.items())
 
     @cached_property
     def roots(self) -> frozenset[Node]:

@@ -13,6 +13,7 @@ from porter.anatomy import Anatomy, ConfigDefaults
 from porter.anatomy.reach import with_functions
 from porter.match.definitions import Definitions
 from porter.match.found import Failure
+from porter.rule import Edit
 from porter.rulebook import LoadedRule
 from porter.source import Companion
 from porter.tree import Function, Node, Tree
@@ -27,6 +28,11 @@ class Place:
     site: str
     owner: str | None
     function: Function
+
+
+def is_sparse(edit: Edit) -> bool:
+    """Whether an edit of a module need not be everywhere: an expression, or one of the module's functions."""
+    return edit.unit == "expression" or edit.site == "function"
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,8 @@ class Subject:
         ]
         if rule.declared.scope == "class":
             return all(map(any, may))
-        is_sparse = (edit.unit == "expression" for edit in edits)  # it need not be everywhere
-        return any(map(any, may)) and all(sparse or all(there) for sparse, there in zip(is_sparse, may, strict=True))
+        sparse = map(is_sparse, edits)
+        return any(map(any, may)) and all(some or all(there) for some, there in zip(sparse, may, strict=True))
 
     def may_hold(self, words: Iterable[frozenset[str]], function: Function) -> bool:
         """Whether all words of one of the patterns are in a function."""

@@ -5,6 +5,7 @@
     variants  every check of `porter verify`
     capture   one graph each for prefill and decode
     lowering  kernels a layer, the source's and the port's
+    graph     the port's GE graphs, executed on the CPU beside its source
 
 Contract: the port lies in the folder of its task. Raises NoAnswer where a level cannot be asked, and what models raise.
 """
@@ -163,12 +164,31 @@ def lowering(task: Task) -> Found:
     }
 
 
+def graph(task: Task) -> Found:
+    from porter.graph.execute import execute
+
+    executed = execute(task.port)
+    if isinstance(executed, Refused):
+        raise _no_answer(executed)
+    stop = executed.stop
+    if stop is not None:
+        where = "" if stop.place is None else f" ({stop.place.line})"
+        return {"outcome": "not executed", "detail": f"{stop.phase}: {stop.reason}{where}"}
+    return {
+        "outcome": "equal" if executed.agrees else "different",
+        "logits": float(f"{max(step.error for step in executed.ran):.1e}"),
+        "tokens": f"{sum(step.differ for step in executed.ran)} differ",
+        "torch_npu": executed.torch_npu,
+    }
+
+
 FIND: dict[str, Callable[[Task], Found]] = {
     "port": port,
     "parity": parity,
     "variants": variants,
     "capture": capture,
     "lowering": lowering,
+    "graph": graph,
 }
 
 

@@ -20,7 +20,11 @@ from porter.source.installed import version_of
 _ROW = "matrix/findings.py"
 _PORTING = ("source", "tree", "anatomy", "rulebook", "match", "plan", "rewrite", "emit", "convert.py", "rule.py", _ROW)
 _RUNNING = ("runtime", "npu", "verify", _ROW)
-_ROOMS = {**dict.fromkeys(("parity", "variants", "capture"), _RUNNING), "lowering": (*_RUNNING, "lowering")}
+_ROOMS = {
+    **dict.fromkeys(("parity", "variants", "capture"), _RUNNING),
+    "lowering": (*_RUNNING, "lowering"),
+    "graph": (*_RUNNING, "lowering", "graph"),
+}
 TEXT = "text"  # where an identity has the name of a port's own text
 _PACKAGES = ("torch", "transformers")
 

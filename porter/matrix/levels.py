@@ -1,4 +1,4 @@
-"""One model, level by level: converted, compared with its source, captured, lowered. Runs in a process of its own.
+"""One model, level by level: converted, compared with its source, captured, lowered, executed. In a process of its own.
 
 Contract: says the name of a level when it begins, and the row anew after each. A level that raises ends the climb with
 a row that says so. What a level found stays while its identity does; of the others only those asked for are run.
@@ -20,15 +20,17 @@ from porter.matrix.row import LEVELS, Row
 from porter.rulebook import LoadedRule
 from porter.source import Source
 
-_OF_WHOLE_FILES = ("variants", "capture", "lowering")
+_OF_WHOLE_FILES = ("variants", "capture", "lowering", "graph")
 
 
 def preload(level: str) -> None:
     """Import what the levels up to this one need, so that each process has it."""
     if level != "port":
         import porter.verify.brief
-    if level in ("capture", "lowering"):
-        import porter.verify.capture  # noqa: F401
+    if level in ("capture", "lowering", "graph"):
+        import porter.verify.capture
+    if level == "graph":
+        import porter.graph.execute  # noqa: F401
 
 
 def is_known(row: Row, source: Source, level: str, everything: bool, rules: tuple[LoadedRule, ...] = ()) -> bool:
@@ -60,6 +62,8 @@ def _is_asked(level: str, row: Row, highest: str, everything: bool) -> bool:
     if level == "port":
         return True
     applies = row.outcome == "converted" and (row.whole or everything or level not in _OF_WHOLE_FILES)
+    if level == "graph" and (row.lowering or {}).get("outcome") != "converts":
+        return False  # there is none
     return applies and LEVELS.index(level) <= LEVELS.index(highest)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-LEVELS = ("port", "parity", "variants", "capture", "lowering")  # each takes the ones before it for granted
+LEVELS = ("port", "parity", "variants", "capture", "lowering", "graph")  # each takes the ones before it for granted
 WHOLE = ("ported", "verdict")  # statuses of a site that wants nothing more
 GOOD = ("equal", "passed", "converts")  # outcomes of levels
 _OUTCOMES = ("crashed", "refused", "converted")
@@ -27,6 +27,7 @@ class Row:
     variants: dict[str, Any] | None = None  # outcome, how many checks of how many configurations
     capture: dict[str, Any] | None = None  # outcome, graphs of each phase, recompiles, host reads
     lowering: dict[str, Any] | None = None  # outcome, kernels a layer of source and port by phase
+    graph: dict[str, Any] | None = None  # outcome of the GE graphs executed, logits off by a share of their scale
     seconds: dict[str, float] = field(default_factory=dict)  # by level, of processors
     identity: dict[str, str] = field(default_factory=dict)  # by level: what its result hangs on
 
@@ -65,7 +66,8 @@ def row_of(data: dict[str, Any]) -> Row:
 def is_wrong(row: Row) -> bool:
     """Whether porter failed on the model, or made a port of it that computes something else."""
     compared = row.parity is not None and row.parity["outcome"] != "equal"
-    return row.failure is not None or compared or row.outcome == "crashed"
+    executed = row.graph is not None and row.graph["outcome"] == "different"
+    return row.failure is not None or compared or executed or row.outcome == "crashed"
 
 
 def lacks(found: Row, known: Row, level: str) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_DIVIDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
+_HEADS = ("num_attention_heads", "num_key_value_heads")
+_WIDTHS = ("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size")
 FUSED_RANKS = (1, 2, 4, 8)  # cards the documentation of npu_mm_all_reduce_base allows
 
 
@@ -18,15 +19,15 @@ class CannotShard(ValueError):
 def check_divides(config: Any, world_size: int, *, fused_all_reduce: bool = False) -> None:
     """Raise CannotShard unless every rank gets as many heads and as much of the MLP as every other.
 
-    `config` is a transformers configuration, of a composite model the text part counts. Its `num_attention_heads`,
-    `num_key_value_heads` and `intermediate_size`, as far as it has them, must be multiples of `world_size`: DeepSpeed
-    itself would give some ranks more, or none, which merged rows and the fused op do not allow. With
+    `config` is a transformers configuration, of a composite model the text part counts. Its numbers of heads
+    and its widths of MLPs and experts, as far as it has them, must be multiples of `world_size`: DeepSpeed itself would
+    give some ranks more, or none, which merged rows and the fused op do not allow. With
     `fused_all_reduce` the ranks must be 1, 2, 4 or 8, as npu_mm_all_reduce_base has it.
     """
     if world_size < 1:
         raise CannotShard(f"tensor parallelism needs at least one rank, not {world_size}")
     text = config.get_text_config(decoder=True)
-    for name in _DIVIDED:
+    for name in (*_HEADS, *_WIDTHS):
         value = getattr(text, name, None)
         sizes = value if isinstance(value, (list, tuple)) else [value]  # some models have one a layer
         for size in sizes:

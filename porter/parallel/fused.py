@@ -7,6 +7,8 @@ after the sum, once. Importing this module imports DeepSpeed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from deepspeed.module_inject.layers import LinearAllreduce
 from torch import distributed, nn
@@ -29,16 +31,13 @@ class FusedLinearAllreduce(LinearAllreduce):
         return summed if self.bias is None else summed + self.bias
 
 
-def fuse_all_reduce(model: nn.Module) -> int:
-    """Give every row-parallel layer of `model` the fused prefill; returns how many there are.
-
-    The LM head, a class of its own in DeepSpeed, is left alone.
-    """
-    layers = [module for module in model.modules() if type(module) is LinearAllreduce]
-    for layer in layers:
-        layer.hcom = communicator_name(layer.mp_group)  # now: a step that is traced must not ask
-        layer.__class__ = FusedLinearAllreduce
-    return len(layers)
+def fuse_all_reduce(layers: Iterable[nn.Module]) -> int:
+    """Give every row-parallel linear of decoder `layers` the fused prefill; returns how many there are."""
+    linears = [module for layer in layers for module in layer.modules() if type(module) is LinearAllreduce]
+    for linear in linears:
+        linear.hcom = communicator_name(linear.mp_group)  # now: a step that is traced must not ask
+        linear.__class__ = FusedLinearAllreduce
+    return len(linears)
 
 
 def communicator_name(group: distributed.ProcessGroup) -> str:

@@ -1,10 +1,10 @@
 """A loaded port cut over the ranks, by DeepSpeed's `init_inference` and the injection policy of the registry.
 
 Contract: every rank loads the same whole model and calls `shard` with the same arguments; what comes back computes on
-every rank what the whole model does, with a rank's share of the heads, the MLP, the LM head and the KV cache.
-Attention outputs and MLP outputs are summed over the ranks, their bias added once, after the sum. Checkpoints stay as
-they are. What the policy and the configuration's own plan do not both know how to cut is refused before anything is
-changed. Run here on CPUs over gloo; not run on an NPU.
+every rank what the whole model does, with a rank's share of the heads, the MLP, the experts, the LM head and the KV
+cache; of latent attention the cache is whole. What attention, MLPs and experts give is summed over the ranks, biases
+added once. Checkpoints stay as they are. What neither the policy and the configuration's own plan nor the port's
+`weight_splits` know how to cut is refused before anything is changed. Run here on CPUs over gloo; not run on an NPU.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 
+from porter.parallel.cut import cut_weights, out_of_sight
 from porter.parallel.divide import CannotShard, check_divides
 from porter.parallel.launch import import_deepspeed
-from porter.parallel.rows import check_merges, keep_own_sizes, merges_in, order_by_rank
+from porter.parallel.layers import Layer, Layers, layers_to_split
+from porter.parallel.rows import keep_own_sizes, order_by_rank
 from porter.runtime.adapters import has_adapters
 from porter.runtime.parts import is_apart, put_together
 from porter.runtime.registry import injection_policy
 
 Policy = tuple[str, str, Sequence[str]]  # module, layer class, row-parallel outputs: an entry of the registry
-_COLUMN = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # cut by rows where the configuration has no plan
-# DeepSpeed guesses a layout of parts for linears of these names, from the name of the layer's class
-_GUESSED = ("qkv_proj", "query_key_value", "Wqkv", "W_pack", "c_attn", "gate_up_proj", "dense_h_to_4h")
-_PLANNED = ("colwise", "rowwise", "replicated_with_grad_allreduce")
 
 
 def shard(
@@ -54,27 +52,43 @@ def shard(
         return model
     _, layer_class, outputs = injection_policy(policy, models) if isinstance(policy, str) else policy
     _check_adapters(model)
-    layers = [module for module in model.modules() if type(module).__name__ == layer_class]
-    owned = list(merges_in(model, layers))
     _check_model(model)
-    check_layers(model.config, layers, layer_class, outputs, {merge.name: merge.parts for merge, _ in owned})
-    check_merges(owned, world_size)
+    layers = layers_to_split(model, layer_class, outputs, world_size)
     if world_size != present:
         raise RuntimeError(f"{world_size} ranks are wanted, the process group has {present}: call init_ranks first")
-    whole = [_shapes(layer) for layer in layers]
 
-    order_by_rank(owned, world_size)
-    model = _inject(model, {type(layer): tuple(outputs) for layer in layers}, world_size)
-    keep_own_sizes(owned, world_size)
-    for layer, shapes in zip(layers, whole, strict=True):
-        _check_cut(layer, shapes, outputs, world_size)
+    cut_weights(layers.each, distributed.get_rank(), world_size)
+    whole = [_shapes(layer) for layer in layers.each]
+    order_by_rank(layers.merges, world_size)
+    with out_of_sight(linear for layer in layers.each for linear in layer.own_linears.values()):
+        model = _inject(model, _policy_of(layers), world_size)
+    keep_own_sizes(layers.merges, world_size)
+    for layer, shapes in zip(layers.each, whole, strict=True):
+        _check_cut(layer, shapes, world_size)
+    _sum_over_ranks(layers, fused_all_reduce)
+    model.save_pretrained = _cannot_save
+    return model
+
+
+def _policy_of(layers: Layers) -> dict[type, tuple[str, ...]]:
+    """What DeepSpeed wants to know: the linears to sum, by the last two names of their paths."""
+    linears = (output for layer in layers.each for output in layer.outputs if output in layer.linears)
+    names = tuple(dict.fromkeys(".".join(output.split(".")[-2:]) for output in linears))
+    return {type(layer.module): names for layer in layers.each}
+
+
+def _sum_over_ranks(layers: Layers, fused_all_reduce: bool) -> None:
+    experts = [module for layer in layers.each for module in layer.experts]
+    if experts:
+        from porter.parallel.summed import sum_outputs  # imports DeepSpeed
+
+        sum_outputs(experts)
     if fused_all_reduce:
         from porter.parallel.fused import fuse_all_reduce  # imports DeepSpeed
 
-        fused = fuse_all_reduce(model)
-        assert fused == len(layers) * len(outputs), f"{fused} row-parallel layers, policy: {len(layers)} x {outputs}"
-    model.save_pretrained = _cannot_save
-    return model
+        wanted = sum(len(layer.outputs) - len(layer.experts) for layer in layers.each)
+        fused = fuse_all_reduce(layer.module for layer in layers.each)
+        assert fused == wanted, f"{fused} row-parallel layers, the policy names {wanted}"
 
 
 class _WholeWorld:
@@ -120,53 +134,16 @@ def _check_model(model: Any) -> None:
         raise CannotShard(f"the weights are of {listed}: DeepSpeed casts all to one dtype, load them in one")
 
 
-def check_layers(
-    config: Any, layers: list[nn.Module], layer_class: str, outputs: Sequence[str], merges: dict[str, tuple[str, ...]]
-) -> None:
-    """Every linear of every layer is an output of the policy, or known to be cut by rows; nothing else is cut."""
-    if not layers:
-        raise CannotShard(f"the model has no {layer_class}, which its injection policy names")
-    plan = _layer_plan(config)
-    for path, style in plan.items():
-        if style not in _PLANNED:
-            raise CannotShard(f"the configuration's plan has {style!r} for `{path}`: that split is not done here")
-    for index, layer in enumerate(layers):
-        place = f"{layer_class} {index}"
-        linears = {path for path, module in layer.named_modules() if isinstance(module, nn.Linear)}
-        for output in outputs:
-            if output not in linears:
-                raise CannotShard(f"{place} has no linear `{output}`, which the injection policy names")
-        for path in linears - set(outputs):
-            owner, _, name = path.rpartition(".")
-            if name in _GUESSED:
-                raise CannotShard(f"{place}: DeepSpeed guesses the parts of a linear called `{name}`, and may be wrong")
-            for part in merges.get(name, (name,)):
-                planned = plan.get(f"{owner}.{part}" if owner else part)
-                if planned != "colwise" and (plan or part not in _COLUMN):
-                    raise CannotShard(f"{place}: nothing says how to split `{path}` over ranks")
-        cut = {output.rpartition(".")[0] for output in outputs}
-        for path, parameter in layer.named_parameters():
-            if parameter.dim() > 2:
-                raise CannotShard(f"{place}: `{path}` is {tuple(parameter.shape)}; experts are not split over ranks")
-            if path.rpartition(".")[0] in cut:  # a number for each head or channel, and this rank has a part of them
-                raise CannotShard(f"{place}: nothing says how to split `{path}` over ranks")
+def _shapes(layer: Layer) -> dict[str, torch.Size]:
+    """Of the linears that DeepSpeed cuts, before it does."""
+    return {path: linear.weight.shape for path, linear in layer.linears.items() if path not in layer.own_linears}
 
 
-def _layer_plan(config: Any) -> dict[str, str]:
-    """`self_attn.q_proj` -> `colwise`: the layers' part of the configuration's own tensor-parallel plan."""
-    plan = getattr(config.get_text_config(decoder=True), "base_model_tp_plan", None) or {}
-    return {path.partition("layers.*.")[2]: style for path, style in plan.items() if "layers.*." in path}
-
-
-def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
-    return {path: module.weight.shape for path, module in layer.named_modules() if isinstance(module, nn.Linear)}
-
-
-def _check_cut(layer: nn.Module, whole: dict[str, torch.Size], outputs: Sequence[str], world_size: int) -> None:
+def _check_cut(layer: Layer, whole: dict[str, torch.Size], world_size: int) -> None:
     """RuntimeError where DeepSpeed has cut a linear in another way than the rows were ordered for."""
     for path, (rows, columns) in whole.items():
-        wanted = (rows, columns // world_size) if path in outputs else (rows // world_size, columns)
-        found = tuple(layer.get_submodule(path).weight.shape)
+        wanted = (rows, columns // world_size) if path in layer.outputs else (rows // world_size, columns)
+        found = tuple(layer.module.get_submodule(path).weight.shape)
         if found != wanted:
             raise RuntimeError(f"DeepSpeed cut `{path}` {(rows, columns)} to {found}, not to {wanted}")
 

@@ -1,8 +1,9 @@
 """A rank's share of a model by its shapes alone, on the meta device: what `shard` would leave of it.
 
 Contract: the model is built whole, so that sizes which the code works out of one another, such as head_dim from
-hidden_size and the number of heads, are those of the model; then its layers are cut as DeepSpeed cuts them: outputs of
-the policy by columns, all other linears by rows, and the counts of heads that a module keeps. Nothing is computed.
+hidden_size and the number of heads, are those of the model; then its layers are cut: what the port's `weight_splits`
+name, as they say, and the rest as DeepSpeed does it: outputs of the policy by columns, all other linears by rows, and
+the counts of heads that a module keeps. Nothing is computed.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from porter.parallel.cut import cut_weights
 from porter.parallel.divide import CannotShard
-from porter.parallel.inject import check_layers
-from porter.parallel.rows import check_merges, keep_own_sizes, merges_in
+from porter.parallel.layers import layers_to_split
+from porter.parallel.rows import keep_own_sizes
 
 _COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "kv_n_heads")
 
@@ -23,21 +25,17 @@ _COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_he
 def cut_shapes(model: Any, layer_class: str, outputs: Sequence[str], world_size: int) -> None:
     """Leave one rank's share of `model`, which is on the meta device. Raises CannotShard where a cut is not even,
     or where nobody has shown that it would be right, as `shard` does."""
-    layers = [module for module in model.modules() if type(module).__name__ == layer_class]
-    if not layers:
-        raise CannotShard(f"the model has no {layer_class}, which its injection policy names")
-    owned = list(merges_in(model, layers))
-    check_layers(model.config, layers, layer_class, outputs, {merge.name: merge.parts for merge, _ in owned})
-    check_merges(owned, world_size)
-    for layer in layers:
-        for path, module in layer.named_modules():
-            if isinstance(module, nn.Linear):
-                _cut(module, path, path in outputs, world_size)
+    layers = layers_to_split(model, layer_class, outputs, world_size)
+    cut_weights(layers.each, 0, world_size)
+    for layer in layers.each:
+        for path, module in layer.modules.items():
+            if path in layer.linears.keys() - layer.own_linears.keys():
+                _cut(layer.linears[path], path, path in layer.outputs, world_size)
             for name in _COUNTS:
                 value = getattr(module, name, None)
                 if isinstance(value, int):
                     setattr(module, name, value // world_size)
-    keep_own_sizes(owned, world_size)
+    keep_own_sizes(layers.merges, world_size)
 
 
 def _cut(linear: nn.Linear, path: str, by_columns: bool, world_size: int) -> None:

@@ -10,6 +10,7 @@ from porter.diagnostics import Refused
 from porter.match import Application, Failure, Findings
 from porter.plan.needs import Needs, closed_needs, needs_of
 from porter.plan.settle import settle
+from porter.rule import Split
 from porter.rulebook import LoadedRule
 from porter.tree import Tree
 
@@ -68,6 +69,14 @@ class Plan:
         closed = self._closed.get(site.owner or "", {})
         found = {need: ("", why) for need, why in closed.items() if need in self._needs[site.kind]}
         return {**found, **self._judged.get(site.name, {})}
+
+    @cached_property
+    def splits(self) -> tuple[tuple[str, str, Split], ...]:
+        """Class, attribute, split: how ranks share weights, as rules say that took a class or gave a verdict on it."""
+        members = self.anatomy.members
+        merged = {name for application in self.applications for name, *_ in application.merges}
+        every = (split for each in (*self.applications, *self.verdicts) for split in each.splits)
+        return tuple(dict.fromkeys(split for split in every if split[1] in members[split[0]].keys() | merged))
 
     def missing_at(self, site: Site) -> tuple[str, ...]:
         """Rules that would answer a need of the site that nothing answers."""

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from porter.report.execution import of_execution
 from porter.report.table import table
 
 if TYPE_CHECKING:
+    from porter.graph.execute import Execution
     from porter.lowering.contribution import Contribution
     from porter.lowering.count import OnceAStep, Phase, Unconverted
     from porter.lowering.lower import Lowering
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 NOT_RUN = "kernel: not run"
 
 
-def of_lowering(found: Lowering) -> str:
+def of_lowering(found: Lowering, execution: Execution | None = None) -> str:
     verdict = "lowers through TorchAir" if found.converts else "does not lower through TorchAir"
     parts = [f"{found.name}: {verdict} (torch_npu {found.torch_npu}, CANN {found.cann}, {found.soc})"]
     columns = {f"port {step.name}": step for step in found.port}
@@ -31,6 +33,8 @@ def of_lowering(found: Lowering) -> str:
     if stopped:
         parts.append("\n".join(stopped))
     parts += [_once(name, step) for name, step in columns.items() if step.once]
+    if execution is not None:
+        parts.append(of_execution(execution))
     return "\n\n".join([*parts, NOT_RUN])
 
 

@@ -84,13 +84,21 @@ def _kernels(phase: dict[str, Any]) -> str:
     return f"{source} -> {port}"
 
 
+def _graph(row: Row) -> tuple[str, ...]:
+    found = row.graph
+    if not found:
+        return ("-",)
+    return (f"{found['outcome']} {found['logits']:.0e}" if "logits" in found else found["outcome"],)
+
+
 _TITLES = {
     "parity": ("parity",),
     "variants": ("variants",),
     "capture": ("capture",),
     "lowering": ("prefill", "decode"),
+    "graph": ("graph",),
 }
-_CELLS = {"parity": _parity, "variants": _variants, "capture": _capture, "lowering": _lowering}
+_CELLS = {"parity": _parity, "variants": _variants, "capture": _capture, "lowering": _lowering, "graph": _graph}
 
 
 def _sums(rows: Sequence[Row], levels: Sequence[str]) -> Iterator[str]:
@@ -105,3 +113,5 @@ def _sums(rows: Sequence[Row], levels: Sequence[str]) -> Iterator[str]:
         yield f"{level}: {', '.join(f'{count} {outcome}' for outcome, count in found.items())}"
     if "lowering" in levels:
         yield f"prefill, decode: kernels a layer, source -> port; `no`: does not convert. {NOT_RUN}"
+    if "graph" in levels:
+        yield f"graph: the port's GE graphs, executed on the CPU beside the source. {NOT_RUN}"

@@ -14,9 +14,10 @@ import libcst as cst
 
 from porter.anatomy.data import is_pretrained
 from porter.anatomy.origins import LIBRARY
-from porter.match.decorators import DISPATCHING_DECORATORS, HUB_DECORATORS
+from porter.match.decorators import DISPATCHING_DECORATORS
 from porter.match.soundness.signature import added_parameters
 from porter.plan import Plan
+from porter.release.words import HUB_DECORATORS
 from porter.rewrite.edits import Edits
 from porter.rewrite.layout import as_lines, comment_lines, leading, with_leading
 from porter.rewrite.needed import Needed
@@ -39,7 +40,7 @@ def collect_frame(plan: Plan, source: Source, edits: Edits, needed: dict[str, Ne
     base_class = BASE_CLASS_WITH_CACHE if STATIC_CACHE in needed else BASE_CLASS
     needed[base_class] = Needed(RUNTIME, base_class)
     attributes = _attributes(plan, source)
-    for name in ("PortedFrom", "RowMerge"):
+    for name in ("PortedFrom", "RowMerge", "WeightSplit"):
         if any(f"{name}(" in line for line in attributes):
             needed[name] = Needed(RUNTIME, name)
     for name in plan.anatomy.pretrained():
@@ -73,6 +74,8 @@ def _attributes(plan: Plan, source: Source) -> list[str]:
             f'    sha256="{source.sha256}",',
             ")",
         ]
+    if source.package != LIBRARY and source.made_under is not None:
+        lines.append(f'made_under = "{source.made_under}"')
     package = plan.tree.package
     if package is None or package.split(".")[0] != LIBRARY:
         lines.append("source_is_custom_code = True")
@@ -83,6 +86,12 @@ def _attributes(plan: Plan, source: Source) -> list[str]:
             listed = ", ".join(f'"{part}"' for part in parts)
             tail = f', sizes="{sizes}"' if sizes else ""
             lines.append(f'    RowMerge("{merged}", ({listed}){tail}),')
+        lines.append(")")
+    splits = plan.splits
+    if splits:
+        lines.append("weight_splits = (")
+        for owner, attribute, (how, dimension) in splits:
+            lines.append(f'    WeightSplit("{owner}", "{attribute}", "{how}", {dimension}),')
         lines.append(")")
     return lines
 

@@ -10,7 +10,7 @@ from typing import Any
 import libcst as cst
 
 from porter.diagnostics import Refused, nearest
-from porter.rule import NAMED, ROLES, UNITS, Edit, Rule
+from porter.rule import NAMED, ROLES, SPLITS, UNITS, Edit, Rule
 from porter.rulebook.shared import broken
 from porter.tree import Node, Tree
 from porter.tree.values import NotLiteral, literal
@@ -39,6 +39,13 @@ def _is_merge(value: Any) -> bool:
         return False
     merged, parts, sizes = value
     return _is_names((merged, *([] if sizes is None else [sizes]))) and _is_names(parts) and len(parts) > 1
+
+
+def _is_split(value: Any) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    how, dimension = value
+    return how in SPLITS and isinstance(dimension, int) and not isinstance(dimension, bool) and dimension >= 0
 
 
 _TEXT = _Kind(lambda value: isinstance(value, str), "a text")
@@ -87,6 +94,10 @@ _KINDS = {
     "merges": _Kind(
         lambda value: isinstance(value, tuple) and all(map(_is_merge, value)),
         "a tuple of (merged, (part, part, ...), name of the sizes or None)",
+    ),
+    "splits": _Kind(
+        lambda value: isinstance(value, dict) and _is_names(tuple(value)) and all(map(_is_split, value.values())),
+        f"attributes, each with one of {', '.join(SPLITS)} and a dimension, as in `{{\"sinks\": (\"pieces\", 0)}}`",
     ),
 }
 

@@ -131,6 +131,18 @@ def fault_of_guards(rule: Rule, edits: Iterable[LoadedEdit]) -> str | None:
     return unknown and f"guards has `{unknown}`, which no `before` takes"
 
 
+def fault_of_splits(rule: Rule, edits: Iterable[LoadedEdit]) -> str | None:
+    """A split for a spelling that there is not."""
+    variants = {pattern.variant for loaded in edits for pattern in loaded.patterns}
+    for key in rule.splits:
+        name, _, variant = key.partition("__")
+        if variant and variant not in variants:
+            return f"splits has `{key}`, and no `before` is called `__{variant}`"
+        if variant and name not in rule.splits:
+            return f"splits has `{key}`, and no `{name}` for the other spellings"
+    return None
+
+
 def fault_of_calls(pattern: Pattern) -> str | None:
     """What is wrong with the `...` in calls of either side, in words."""
     for function, call in pattern.calls():

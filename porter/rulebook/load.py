@@ -19,6 +19,7 @@ from porter.rulebook.faults import (
     fault_of_names,
     fault_of_pair,
     fault_of_parts,
+    fault_of_splits,
     is_of_pytorch,
 )
 from porter.rulebook.folders import RuleFolder, distinct, fault_of_folder, is_rule_file
@@ -179,9 +180,9 @@ def load_rule(
         return broken(tree, *fault)
     alone = _without_after(tree, taken)
     given: dict[str, tuple[Pattern, ...]] = {}
-    unguarded = fault_of_guards(rule, edits)
-    if unguarded is not None:
-        return broken(tree, declaration.value, unguarded)
+    unmeant = fault_of_guards(rule, edits) or fault_of_splits(rule, edits)
+    if unmeant is not None:
+        return broken(tree, declaration.value, unmeant)
     for pattern in alone:
         if pattern.name.startswith("given_"):
             wanted = pattern.name.removeprefix("given_").split("__")[0]

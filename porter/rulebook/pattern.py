@@ -27,6 +27,11 @@ class Pattern:
     file: Tree = field(compare=False, repr=False)
     absent: frozenset[int] = frozenset()  # numbers of its optional parts that this spelling is without
 
+    @property
+    def variant(self) -> str:
+        """What the spelling is called; nothing for the plain one."""
+        return self.name.partition("__")[2]
+
     @cached_property
     def metavariables(self) -> frozenset[str]:
         """Parameters of `before`: each stands for an expression."""

@@ -36,7 +36,8 @@ def check_adapter(adapter: str | Path | None, model_class: Any, checkpoint: Path
     with torch.device("meta"):
         model = model_class(model_class.config_class.from_pretrained(checkpoint))
     before = _weights(model)
-    tuned, missing = _put_on(model, folder, low_cpu_mem_usage=True)
+    tuned, lacking = _put_on(model, folder, low_cpu_mem_usage=True)
+    missing = _without_shared(tuned, lacking)
     if missing:
         message = f"the adapter in `{folder}` does not fill what its configuration puts on this model"
         note = f"{len(missing)} tensors are missing, e.g. {missing[0]}"
@@ -128,6 +129,13 @@ def _check_shared(tuned: Any, folder: Path) -> None:
         if len(places) > 1 and adapted & places.keys():
             names = " and ".join(path.removeprefix("base_model.model.") for path in places)
             raise _not_mergeable(folder, f"{names} share a weight, and merging into one would change both")
+
+
+def _without_shared(tuned: nn.Module, missing: list[str]) -> list[str]:
+    """Those of the names that no tensor of another name fills: what layers share stands in the file once."""
+    held = {name: id(tensor) for name, tensor in tuned.named_parameters(remove_duplicate=False)}
+    filled = {tensor for name, tensor in held.items() if name not in set(missing)}
+    return [name for name in missing if held.get(name) not in filled]
 
 
 def _is_adapted(module: nn.Module) -> bool:

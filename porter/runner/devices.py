@@ -25,6 +25,10 @@ def choose_device(wanted: str | torch.device | None) -> torch.device:
     return torch.device(wanted)
 
 
+def has_npu() -> bool:
+    return _count("npu") > 0
+
+
 def _count(kind: str) -> int:
     """How many there are."""
     if kind == "cpu":

@@ -7,6 +7,9 @@ computed, is CannotRun (P089).
 
 from __future__ import annotations
 
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +34,8 @@ _OTHER_WAYS = (
     *("prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp", "dola_layers", "penalty_alpha"),
     *("constraints", "force_words_ids", "token_healing", "is_assistant"),
 )
+# handed to generate() beside its configuration
+_CALLED = ("logits_processor", "stopping_criteria", "streamer", "custom_generate", "tokenizer")
 
 
 def stored_generation(folder: Path) -> GenerationConfig:
@@ -60,20 +65,34 @@ def check_ways(own: GenerationConfig, compiled: bool) -> None:
         _refuse(f"the runner answers each prompt once, greedily or by sampling, and not with {listed}")
 
 
-def check_processors(model: Any, options: dict[str, Any]) -> None:
-    """CannotRun where transformers cannot make its logits processors of what is asked: a temperature of 0, say."""
-    try:
-        config, model_kwargs = model._prepare_generation_config(None, **options)
+def asked_config(model: Any, params: Mapping[str, Any]) -> GenerationConfig:
+    """What `generate(**params)` goes by: the parameters, then the model's own. CannotRun for values it refuses."""
+    others = {name: value for name, value in params.items() if name not in ("generation_config", *_CALLED)}
+    with _as_transformers_says():
+        config, _ = model._prepare_generation_config(params.get("generation_config"), **others)
         config.validate()
-        model._prepare_special_tokens(config, True, device=model.device)
+    return config
+
+
+def check_processors(model: Any, config: GenerationConfig) -> None:
+    """CannotRun where transformers cannot make its logits processors of what is asked: a temperature of 0, say."""
+    with _as_transformers_says():
+        special = copy.deepcopy(config)
+        model._prepare_special_tokens(special, True, device=model.device)
         model._get_logits_processor(
-            config,
+            special,
             input_ids_seq_length=1,
             encoder_input_ids=None,
             logits_processor=LogitsProcessorList(),
             device=model.device,
-            model_kwargs=model_kwargs,
+            model_kwargs={},
         )
+
+
+@contextlib.contextmanager
+def _as_transformers_says() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # whatever transformers raises for a value
         _refuse(f"transformers cannot generate with these settings: {_first_line(error)}")
 

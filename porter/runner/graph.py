@@ -20,6 +20,7 @@ from torch import nn
 import porter
 from porter.runner.backends import Backend, compile_step
 from porter.runtime import StaticKVCache, tabulate_rotary
+from porter.runtime.cache_name import cache_name
 
 
 class Steps(nn.Module):
@@ -29,6 +30,7 @@ class Steps(nn.Module):
         super().__init__()
         self.model = model
         keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.cache_name = cache_name(model)
         self.options = {"logits_to_keep": 1} if keeps else {}
         self.eval()
 
@@ -45,8 +47,8 @@ class Steps(nn.Module):
             input_ids=input_ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
+            **{self.cache_name: cache},
             **self.options,
         )
         return output.logits[:, -1]

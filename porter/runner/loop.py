@@ -26,6 +26,7 @@ class CompiledLoop:
         self, steps: CompiledSteps, cache: StaticKVCache, attention_mask: torch.Tensor, streamer: Any = None
     ) -> None:
         self.steps, self.cache, self.attention_mask, self.streamer = steps, cache, attention_mask, streamer
+        self.ran = False
 
     def __call__(
         self,
@@ -37,6 +38,7 @@ class CompiledLoop:
         **model_kwargs: Any,
     ) -> torch.Tensor:
         """input_ids (B, S) -> (B, S + new tokens)."""
+        self.ran = True
         mask = self.attention_mask
         positions = position_ids_from_mask(mask[:, : input_ids.shape[1]])
         pads_ended = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)

@@ -7,6 +7,7 @@ are read, and all ranks draw the same tokens.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ import torch
 
 from porter.runner.devices import choose_device
 from porter.runner.refusal import CannotRun
+from porter.runtime import UnknownModel, injection_policy
 
 
 @dataclass(frozen=True)
 class Place:
-    """This process: its rank, how many there are, and the device it drives."""
+    """This process: its rank, on its machine too, how many there are, and the device it drives."""
 
     rank: int
+    local_rank: int
     world_size: int
     device: torch.device
 
@@ -50,8 +53,8 @@ def join_ranks(device: str | None) -> Place:
         from porter.parallel import launch_from_environment
 
         ranks = launch_from_environment(None if device is None else choose_device(device).type)
-        return Place(ranks.rank, ranks.world_size, ranks.device)
-    return Place(0, 1, choose_device(device))
+        return Place(ranks.rank, ranks.local_rank, ranks.world_size, ranks.device)
+    return Place(0, 0, 1, choose_device(device))
 
 
 def shard_over(place: Place, model: Any, name: str, models: Path | None) -> Any:
@@ -64,6 +67,24 @@ def shard_over(place: Place, model: Any, name: str, models: Path | None) -> Any:
         return shard(model, name, place.world_size, models=models)
     except CannotShard as error:
         raise CannotRun("P087", str(error), "run it in one process") from None
+
+
+def policy_of(name: str, models: Path | None, model_class: Any) -> dict[type, tuple[str, ...]] | None:
+    """What tensor parallelism cuts, as DeepSpeed takes it: layer class -> outputs to sum. None where none is known."""
+    try:
+        _, layer, outputs = injection_policy(name, models)
+    except UnknownModel:
+        return None
+    found = getattr(sys.modules[model_class.__module__], layer, None)
+    return {found: outputs} if isinstance(found, type) else None
+
+
+def check_policy(given: Any, name: str, models: Path | None, model_class: Any) -> None:
+    """CannotRun (P087) for a policy that is not the registry's, which alone is known to be right. None is no policy."""
+    if given is None or given == policy_of(name, models, model_class) or given == injection_policy(name, models):
+        return
+    message = f"the injection policy {given!r} is not that of the port `{name}`"
+    raise CannotRun("P087", message, "leave it out: the registry's is taken")
 
 
 def common_seed(place: Place, seed: int | None) -> int | None:

@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, StopStringCriteria
 
-from porter.runner.settings import Settings
-
 
 class RowStops(StoppingCriteria):
     """Stops rows at `strings`, and notes for every row the number of new tokens at its end.
@@ -49,10 +47,7 @@ class RowStops(StoppingCriteria):
         return [row[:end] for row, end in zip(rows, self.ends() or [None] * len(rows), strict=True)]
 
 
-def stops_for(model: Any, tokenizer: Any, length: int, settings: Settings, own_strings: Any) -> RowStops:
-    """Of prompts of `length` columns: the settings' stop tokens and strings, or else the checkpoint's own."""
-    own = model.generation_config.eos_token_id
-    tokens = own if settings.eos_token_id is None else settings.eos_token_id
-    strings = settings.stop_strings or own_strings
+def stops_for(tokenizer: Any, length: int, tokens: int | Collection[int] | None, strings: Any) -> RowStops:
+    """Of prompts of `length` columns: at these tokens, and at these strings if there are any."""
     criterion = StopStringCriteria(tokenizer, strings) if strings else None
     return RowStops(length, {tokens} if isinstance(tokens, int) else set(tokens or ()), criterion)

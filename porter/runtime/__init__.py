@@ -2,7 +2,7 @@
 adapters, products by blocks, registry.
 
 Contract: imports torch and transformers, and `torch_npu` where there is one; nothing is registered or patched. Under a
-release of transformers that porter was not tested with it cannot be imported (`porter.release.OtherRelease`), and
+release of transformers that porter does not know it cannot be imported (`porter.release.OtherRelease`), and
 without it no port can.
 
 Takes:    what `transformers` hands to a model: configurations, masks, caches, checkpoints.
@@ -11,11 +11,12 @@ Imported: by generated code, `runner`, `verify`, `bench`. It needs `npu`.
 """
 # ruff: noqa: E402  (which release is installed is asked before anything of it is imported)
 
-from porter.release import require_tested_release
+from porter.release import require_known_release
 
-require_tested_release()
+require_known_release()
 
 from porter.emit.model_file import CannotLoad
+from porter.runtime.alibi import alibi_shift
 from porter.runtime.arguments import actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cache import StaticKVCache
 from porter.runtime.cursor import CacheFull
@@ -31,6 +32,7 @@ from porter.runtime.parts import put_together
 from porter.runtime.products import block_products
 from porter.runtime.registry import UnknownModel, folder_of, injection_policy, load_model_class, registered
 from porter.runtime.rotary import tabulate_rotary
+from porter.runtime.splits import WeightSplit
 from porter.runtime.weights import RowMerge
 
 __all__ = [
@@ -43,11 +45,13 @@ __all__ = [
     "RowMerge",
     "StaticKVCache",
     "UnknownModel",
+    "WeightSplit",
     "absorbed_attention",
     "absorbs",
     "actual_seq_lengths",
     "add_norm",
     "add_states",
+    "alibi_shift",
     "at_one_width",
     "auto_docstring",
     "block_products",

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer, get_layer_types_and_kwargs
+from transformers.cache_utils import Cache, CacheLayerMixin
 
-from porter.runtime.cursor import CacheFull, Cursor
+from porter.runtime.cursor import CacheFull, Cursor, lasting
+from porter.runtime.layer_types import empty_layer, layer_types_and_options
 
 try:
     import torch_npu
@@ -47,8 +48,9 @@ class StaticKVLayer(CacheLayerMixin):
         self.batch_size = batch
         begun = torch.compiler.is_compiling() or self.cursor.seen()  # or else the states fill the beginning
         written = 0 if begun else steps
-        self.keys, self.values = (_memory_of(states, slots, written) for states in (key_states, value_states))
-        self.cursor.allocate(batch, key_states.device)
+        with lasting():
+            self.keys, self.values = (_memory_of(states, slots, written) for states in (key_states, value_states))
+            self.cursor.allocate(batch, key_states.device)
         self.is_initialized = True
 
     def update(
@@ -106,11 +108,12 @@ class StaticKVLayer(CacheLayerMixin):
         present = self.slots()
         if not self.is_initialized or slots <= present:
             return
-        for name in ("keys", "values"):
-            old = getattr(self, name)
-            new = _memory_of(old, slots, present)
-            new[:, :present] = old
-            setattr(self, name, new)
+        with lasting():
+            for name in ("keys", "values"):
+                old = getattr(self, name)
+                new = _memory_of(old, slots, present)
+                new[:, :present] = old
+                setattr(self, name, new)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.cursor.capacity(query_length), 0
@@ -138,8 +141,9 @@ class StaticKVLayer(CacheLayerMixin):
 
     def select_batch(self, indices: torch.Tensor) -> None:
         if self.is_initialized:
-            self.keys = self.keys.index_select(0, indices.to(self.keys.device))
-            self.values = self.values.index_select(0, indices.to(self.values.device))
+            with lasting():
+                self.keys = self.keys.index_select(0, indices.to(self.keys.device))
+                self.values = self.values.index_select(0, indices.to(self.values.device))
             self.batch_size = self.keys.shape[0]
 
 
@@ -170,14 +174,14 @@ class StaticKVCache(Cache):
     """
 
     def __init__(self, config: Any, max_cache_len: int | None = None) -> None:
-        layer_types, options = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+        layer_types, options = layer_types_and_options(config.get_text_config(decoder=True))
         foreign = sorted({kind for kind in layer_types if kind not in (*_KV_LAYERS, "dummy")})
         if foreign:
             raise ValueError(f"StaticKVCache holds keys and values; this model has {', '.join(foreign)} layers")
         self.cursor = Cursor(max_cache_len)
         super().__init__(
             layers=[
-                DummyLayer() if kind == "dummy" else StaticKVLayer(self.cursor, index, of_kind.get("sliding_window"))
+                empty_layer() if kind == "dummy" else StaticKVLayer(self.cursor, index, of_kind.get("sliding_window"))
                 for index, (kind, of_kind) in enumerate(zip(layer_types, options, strict=True))
             ]
         )
@@ -272,7 +276,8 @@ class StaticKVCache(Cache):
         for layer in self._kv_layers():
             layer.select_batch(indices)
         if self.cursor.positions is not None:
-            self.cursor.positions = self.cursor.positions.index_select(0, indices.to(self.cursor.positions.device))
+            with lasting():
+                self.cursor.positions = self.cursor.positions.index_select(0, indices.to(self.cursor.positions.device))
 
 
 def check_kv_cache(past_key_values: Any) -> StaticKVCache | None:

@@ -11,6 +11,8 @@ called without their model begin a new step by writing a second time.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 BLOCK = 128  # slots: elastic caches are as long as a multiple of this
@@ -25,6 +27,12 @@ class CacheFull(ValueError):
             f"the KV cache has {slots} slots, {used} of them in use: there is no room for {asked} more, and nothing "
             f"was written. Make it longer, StaticKVCache(config, max_cache_len={used + asked}), or the prompt shorter"
         )
+
+
+def lasting() -> AbstractContextManager[None]:
+    """Where memory of a cache is made: made in inference mode, it could not be written outside of it any more."""
+    inference = torch.is_inference_mode_enabled() and not torch.compiler.is_compiling()
+    return torch.inference_mode(False) if inference else nullcontext()
 
 
 class Cursor:

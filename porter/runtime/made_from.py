@@ -2,7 +2,8 @@
 
 Contract: asked when the model file is imported and whenever a model is built, wherever the file lies and whoever
 imports it. Reads the source's file, never imports or parses it. A source that is no longer there says nothing: the port
-holds its own copy of the code.
+holds its own copy of the code. A port of code that is none of transformers' own says apart which release of that it
+was made under.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from porter.diagnostics import Refused
-from porter.release import OtherRelease, require_tested_release
+from porter.release import OtherRelease, made_under_another, require_known_release
 from porter.source.installed import locate_module
+
+_LIBRARY = "transformers"
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,13 @@ class PortedFrom:
     sha256: str
 
     @property
+    def package(self) -> str:
+        return self.module.partition(".")[0]
+
+    @property
     def release(self) -> str:
         """`transformers 5.23.0`."""
-        return " ".join(filter(None, (self.module.partition(".")[0], self.version)))
+        return " ".join(filter(None, (self.package, self.version)))
 
     def differs(self) -> Path | None:
         """The installed file of that module, where its text is another one."""
@@ -39,12 +46,17 @@ class PortedFrom:
         return None if _sha256(file, status.st_mtime_ns, status.st_size) == self.sha256 else file
 
 
-def check_installed(port: str, ported_from: PortedFrom | None) -> None:
+def check_installed(port: str, ported_from: PortedFrom | None, made_under: str | None = None) -> None:
     """Raises OtherRelease where `port`, the name of its class, is not to be trusted under what is installed.
 
-    None: it was made from a file of its own, which says nothing of a release.
+    `ported_from` is None of a port that was made from a file of its own. `made_under`: the transformers it was made
+    under, where `ported_from` is none of its modules.
     """
-    require_tested_release(port if ported_from is None else f"{port}, ported from {ported_from.release},")
+    require_known_release(port if ported_from is None else f"{port}, ported from {ported_from.release},")
+    of_library = ported_from is not None and ported_from.package == _LIBRARY
+    fault = made_under_another(port, ported_from.version if ported_from is not None and of_library else made_under)
+    if fault is not None:
+        raise OtherRelease(fault)
     file = ported_from.differs() if ported_from is not None else None
     if ported_from is not None and file is not None:
         raise OtherRelease(

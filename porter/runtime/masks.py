@@ -22,6 +22,7 @@ from porter.npu.direct import is_plain
 from porter.rule import NOT_CAUSAL
 from porter.runtime.arguments import OtherComputation
 from porter.runtime.cache import StaticKVCache, check_kv_cache
+from porter.runtime.cache_name import by_either_name
 
 # Below this a softmax weight is 0 in every dtype; masks in the wild use finfo.min, -inf, -1e9 and -1e4.
 _MASKED_SCORE = -1e4
@@ -54,6 +55,7 @@ def npu_encoder_mask(encoder_hidden_states: torch.Tensor | None) -> EncoderMask:
     return EncoderMask()
 
 
+@by_either_name
 def npu_causal_mask(
     config: Any,
     inputs_embeds: torch.Tensor,
@@ -73,6 +75,7 @@ def npu_causal_mask(
     return _npu_mask(config, inputs_embeds, attention_mask, past_key_values, position_ids, None, unsupported)
 
 
+@by_either_name
 def npu_sliding_window_causal_mask(
     config: Any,
     inputs_embeds: torch.Tensor,
@@ -101,7 +104,7 @@ def _npu_mask(
     if past_key_values is not None:
         past_key_values.cursor.settle()
     batch, queries = inputs_embeds.shape[:2]
-    padded = attention_mask is not None and not _without_padding(attention_mask, batch, queries, past_key_values)
+    padded = attention_mask is not None and not without_padding(attention_mask, batch, queries, past_key_values)
     if not padded and past_key_values is not None and _sees_all_written(queries, past_key_values, window):
         return NpuMask(None, window)
     if past_key_values is not None and past_key_values.counts_elsewhere():
@@ -110,7 +113,7 @@ def _npu_mask(
             "from 0"
         )
     slots = queries if past_key_values is None else past_key_values.get_mask_sizes(queries, 0)[0]
-    query, key = _places(inputs_embeds, past_key_values, queries, slots)
+    query, key = places(inputs_embeds, past_key_values, queries, slots)
 
     if attention_mask is not None and attention_mask.ndim == 4:
         masked = _see_itself(_from_4d(attention_mask.to(inputs_embeds.device), batch, queries, slots), query, key)
@@ -189,7 +192,7 @@ def _rows(masked: torch.Tensor, batch: int, queries: int) -> torch.Tensor:
     return (masked.expand(batch, -1, -1, -1) if queries == 1 else masked).contiguous()
 
 
-def _places(
+def places(
     inputs_embeds: torch.Tensor, past_key_values: StaticKVCache | None, queries: int, slots: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Where queries, (B or 1, 1, Q, 1), and keys, (1, 1, 1, KV), are; from what the cache has on the device already."""
@@ -205,7 +208,7 @@ def _places(
     return query, numbers[:slots][None, None, None, :]
 
 
-def _without_padding(
+def without_padding(
     attention_mask: torch.Tensor, batch: int, queries: int, past_key_values: StaticKVCache | None
 ) -> bool:
     """A 2-D mask in the host's memory, which nobody traces, that covers every token so far and masks none."""

@@ -7,6 +7,8 @@ does; a checkpoint never shows that projections are merged. What a port cannot d
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,35 +19,52 @@ from transformers.core_model_loading import PrefixChange, WeightConverter
 
 from porter.runtime.adapters import TakesAdapters
 from porter.runtime.cache import StaticKVCache, check_kv_cache
+from porter.runtime.cache_name import GENERATED, returned_cache
 from porter.runtime.capabilities import InferenceOnly, OneAttention
+from porter.runtime.changed import note_built, refuse_changed
 from porter.runtime.leftovers import refuse_parts
 from porter.runtime.made_from import PortedFrom, check_installed
 from porter.runtime.quantized import QuantizedCheckpoint
-from porter.runtime.stored import check_converted, check_stored, refuse_quantized, stored_in, unpickled
+from porter.runtime.splits import WeightSplit
+from porter.runtime.stored import check_converted, check_given, check_stored, refuse_quantized, stored_in, unpickled
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict, without_merges
 
 _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 
 class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
-    """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged.
+    """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged,
+    `weight_splits` how ranks share the weights that are no linears of the configuration's plan.
 
     `source_is_custom_code`: the class it was made from is none of transformers' own. `ported_from`: the installed
-    module it was made from, if it was one. Raises OtherRelease, when a class is defined and when a model is built,
-    where that module's text is another one by now, or porter was not tested with the installed transformers.
+    module it was made from, if it was one. `made_under`: the transformers it was made under, where that module is none
+    of its own. Raises OtherRelease, when a class is defined and when a model is built, where that module's text is
+    another one by now, or another release of transformers is installed.
     """
 
     source_is_custom_code: bool = False
     ported_from: PortedFrom | None = None
+    made_under: str | None = None
     weight_merges: tuple[RowMerge, ...] = ()
+    weight_splits: tuple[WeightSplit, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        check_installed(cls.__name__, cls.ported_from)
+        check_installed(cls.__name__, cls.ported_from, cls.made_under)
 
     def __init__(self, *inputs: Any, **kwargs: Any) -> None:
-        check_installed(type(self).__name__, self.ported_from)
+        check_installed(type(self).__name__, self.ported_from, self.made_under)
         super().__init__(*inputs, **kwargs)
+
+    def post_init(self) -> None:
+        super().post_init()
+        note_built(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module. OtherComputation where a change to one of its modules would be passed by, in eager."""
+        if not torch.compiler.is_compiling() and self.base_model is self:
+            refuse_changed(self, self.weight_merges)
+        return super().__call__(*args, **kwargs)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -102,15 +121,32 @@ class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
         self._weight_conversions = [*without_merges(own), *merge_converters(self)]
         return super().save_pretrained(save_directory, *args, **kwargs)
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module. ValueError where accelerate would fill it by these names from an original checkpoint."""
+        if "accelerate" in sys.modules and self.weight_merges:
+            _refuse_filling_by_name(sys._getframe(1))
+        return super().state_dict(*args, **kwargs)
+
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Takes the source model's state dict too: its q, k, v, gate and up are merged on the way.
 
-        ValueError, also if not `strict`, for one part of a merge without the others: it would be dropped.
+        ValueError, also if not `strict`, for one part of a merge without the others, which would be dropped, and for
+        quantized weights.
         """
+        check_given(self, state_dict)
         merged = merged_state_dict(self, state_dict)
         if not strict:
             refuse_parts(self.lost_parts(merged))
         return super().load_state_dict(merged, strict=strict, assign=assign)
+
+
+def _refuse_filling_by_name(caller: types.FrameType) -> None:
+    """ValueError for accelerate's loading with a device map: it passes by every name that the model does not have."""
+    if caller.f_code.co_name == "load_checkpoint_in_model" and caller.f_locals.get("device_map") is not None:
+        raise ValueError(
+            "accelerate fills a model by the names of its parameters, and would pass q, k, v, gate and up of the "
+            "checkpoint by, which a port has merged: use from_pretrained(folder, device_map=...)"
+        )
 
 
 def _check_conversions(own: Any, merges: list[WeightConverter]) -> None:
@@ -153,11 +189,11 @@ class NpuPreTrainedModel(OneAttention, PortedPreTrainedModel):
         batch_size: int,
         max_cache_length: int,
     ) -> Any:
-        given = model_kwargs.get("past_key_values")
+        given = model_kwargs.get(GENERATED)
         slots = max(max_cache_length, generation_config.max_cache_len or 0)
         if given is not None:
             if generation_config.use_cache is False:
-                raise ValueError("past_key_values and use_cache=False contradict each other: leave one of them out")
+                raise ValueError(f"{GENERATED} and use_cache=False contradict each other: leave one of them out")
             cache = check_kv_cache(given)
             assert cache is not None
             if cache.max_cache_len is None:
@@ -172,7 +208,7 @@ class NpuPreTrainedModel(OneAttention, PortedPreTrainedModel):
             cache = StaticKVCache(self.config)
             if not generation_config.is_assistant:  # an assistant drafts in many short calls on one cache
                 cache.grow_to(slots)
-            model_kwargs["past_key_values"] = cache
+            model_kwargs[GENERATED] = cache
             return None
         return super()._prepare_cache_for_generation(
             generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
@@ -187,5 +223,5 @@ def _cache_of(outputs: Any) -> StaticKVCache | None:
     """The cache that a call made and gave back: of a `ModelOutput`, or of the tuple it is with return_dict=False."""
     if isinstance(outputs, tuple):
         return _cache_in(outputs)
-    cache = getattr(outputs, "past_key_values", None)
+    cache = returned_cache(outputs)
     return cache if isinstance(cache, StaticKVCache) else None

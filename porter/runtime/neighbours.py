@@ -77,6 +77,8 @@ def _constant(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         with torch.inference_mode(False), torch.no_grad():
             return (make if _modes() or _function_modes() else kept)(*given)
 
+    # a graph calls a constant by the name of the code that gives it, and no two of one graph may have the same
+    made.__code__ = made.__code__.replace(co_name=make.__name__)
     return made
 
 

@@ -113,6 +113,20 @@ def check_stored(model: Any, stored: Mapping[str, Stored], mapping: Iterable[Any
     return filled
 
 
+def check_given(model: Any, state_dict: Mapping[str, Any]) -> None:
+    """Raises QuantizedCheckpoint for a state dict of other numbers than the floating point of `model`, or of scales."""
+    places = model.state_dict()
+    parts = set(model.lost_parts(state_dict))
+    known = [name for name in state_dict if name in places or name in parts]
+    floats = [name for name in known if name in parts or _is_float(places[name])]
+    dtypes = {name: _described(tensor).dtype for name, tensor in state_dict.items() if hasattr(tensor, "dtype")}
+    check_tensors(dtypes, [name for name in floats if name in dtypes], known, "the state dict")
+
+
+def _is_float(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+
+
 def _is_merge(step: WeightConverter) -> bool:
     return any(isinstance(operation, MergeRows) for operation in step.operations)
 

@@ -14,6 +14,7 @@ from porter.source.beside import modules_beside
 from porter.source.checkpoint import entry_named_by_config
 from porter.source.installed import is_installed, version_of
 
+LIBRARY = "transformers"
 LARGEST = 8 << 20  # bytes; a conversion holds some 700 bytes for each
 
 
@@ -44,6 +45,7 @@ class Source:
     encoding: str = "utf-8"  # as its first lines declare it: the port, which keeps them, is written in it too
     entry: str | None = None  # the class that the config.json beside it names as the causal language model
     installed: bool = True  # False for code out of a folder: it runs by consent alone
+    made_under: str | None = None  # the version of transformers that is installed: rules look into that too
 
     @property
     def beside(self) -> frozenset[str]:
@@ -83,6 +85,7 @@ def read_source(path: Path, module: str | None) -> Source | Refused:
         read.encoding,
         None if module else entry_named_by_config(path),
         module is not None and is_installed(path, module),
+        version_of(LIBRARY),
     )
 
 

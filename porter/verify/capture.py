@@ -21,6 +21,7 @@ from torch._dynamo.backends.common import aot_autograd
 
 from porter.diagnostics import Refused
 from porter.runtime import NpuPreTrainedModel, StaticKVCache, left_pad, position_ids_from_mask
+from porter.runtime.cache_name import with_cache
 from porter.verify.finding import FAILED, NOT_APPLICABLE, PASSED, Check, Measured
 from porter.verify.parity import Progress, quiet
 from porter.verify.port import Port, open_port
@@ -123,7 +124,8 @@ def _tokens(
     """The token after the prefill, then one a decode step, (B, 1) each, all on the device."""
     inputs = _prompt(mode)
     cache = StaticKVCache(model.config, SLOTS)
-    model(**inputs, past_key_values=cache, use_cache=True)  # allocates by the states' own shapes
+    given = {**with_cache(model, cache), "use_cache": True}
+    model(**inputs, **given)  # allocates by the states' own shapes
     cache.reset()
     for number in range(STEPS + 1):
         count = inputs["input_ids"].shape[1]
@@ -131,7 +133,7 @@ def _tokens(
         with _watching(reads, backend) if reads is not None and number > 1 else _nothing():
             if compiled:
                 cache.reserve(count)
-            logits = step(**inputs, past_key_values=cache, use_cache=True).logits
+            logits = step(**inputs, **given).logits
             token = logits[:, -1].argmax(-1, keepdim=True)
             inputs = {**inputs, "input_ids": token}
             if "position_ids" in inputs:

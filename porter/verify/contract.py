@@ -22,6 +22,7 @@ from porter.npu.chip import A2, A3, ASCEND_310P, ASCEND_950
 from porter.parallel.divide import CannotShard, check_divides
 from porter.parallel.share import cut_shapes
 from porter.runtime import NpuPreTrainedModel, StaticKVCache
+from porter.runtime.cache_name import with_cache
 from porter.verify.finding import FAILED, NOT_APPLICABLE, PASSED, Check
 from porter.verify.parity import Progress, quiet
 from porter.verify.port import Port, open_port
@@ -175,7 +176,7 @@ def _ask(port: Port, model: Any, step: _Step, slots: int, dtype: str) -> Check:
         inputs["attention_mask"] = torch.empty(BATCH, slots, dtype=torch.int64, device="meta")
     try:
         with torch.no_grad():
-            model(**inputs, past_key_values=cache, use_cache=True)
+            model(**inputs, **with_cache(model, cache), use_cache=True)
     except ContractError as error:
         return Check(step.name, dtype, FAILED, detail=f"{error}\nat {_place(port, error)}")
     except Exception as error:

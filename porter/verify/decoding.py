@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig
 
+from porter.runtime.cache_name import with_cache
 from porter.verify.draw import Draw
 
 Side = Callable[..., Any]
@@ -65,12 +66,13 @@ def prefill_and_decode(
         seen += length
         padding = torch.ones(2, seen, dtype=torch.int64)
         padding[0, :3] = 0
-        mask = mask_edit(model)(
+        make = mask_edit(model)
+        mask = make(
             config=config,
             inputs_embeds=draw.normal(2, length, 8),
             attention_mask=padding,
-            past_key_values=cache,
             position_ids=None,
+            **with_cache(make, cache),
         )
         q, k, v = (draw.normal(2, length, heads, HEAD_DIM) for heads in (HEADS, key_heads, key_heads))
         cos, sin = (turn or by_quarters)(draw, length, turned)

@@ -14,6 +14,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from porter.runtime import StaticKVCache
+from porter.runtime.cache_name import returned_cache, with_cache
 from porter.verify.finding import Measured
 from porter.verify.pair import NotApplicable, NpuOps, Pair, relative
 
@@ -73,7 +74,7 @@ def hidden_states(pair: Pair) -> Measured:
 def keys_and_values(pair: Pair) -> Measured:
     batch = pair.padded(LENGTHS)
     real = batch["attention_mask"].bool()
-    source, port = pair.both(lambda model: model(**batch, use_cache=True).past_key_values)
+    source, port = pair.both(lambda model: returned_cache(model(**batch, use_cache=True)))
     worst, layers = 0.0, 0
     for theirs, mine in zip(source.layers, port.layers, strict=True):
         if not isinstance(getattr(theirs, "keys", None), torch.Tensor):
@@ -109,7 +110,7 @@ def without_cache(pair: Pair) -> Measured:
 
     def ask(model: Any) -> torch.Tensor:
         output = model(pair.prompts(2, 9), use_cache=False)
-        if output.past_key_values is not None:
+        if returned_cache(output) is not None:
             raise AssertionError("use_cache=False returned a cache")
         return output.logits
 
@@ -147,7 +148,7 @@ def foreign_cache(pair: Pair) -> Measured:
         raise NotApplicable("the port keeps transformers' own cache")
     try:
         with torch.no_grad():
-            pair.port(pair.prompts(1, 3), past_key_values=DynamicCache(config=pair.config))
+            pair.port(pair.prompts(1, 3), **with_cache(pair.port, DynamicCache(config=pair.config)))
     except TypeError as error:
         return Measured(0.0, 0.0, "caches taken", f"TypeError: {error}"[:120])
     return Measured(1.0, 0.0, "caches taken", "a DynamicCache was taken without a word")

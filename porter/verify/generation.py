@@ -13,6 +13,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from porter.runtime import CacheFull, StaticKVCache
+from porter.runtime.cache_name import returned_cache, with_cache
 from porter.verify.finding import Measured
 from porter.verify.forward import LENGTHS, LIMIT, UNIT
 from porter.verify.pair import NotApplicable, Pair, relative
@@ -54,8 +55,9 @@ def padded_chunks(pair: Pair) -> Measured:
         for start, end in ((0, 9), (9, 12), (12, 13)):
             mask = batch["attention_mask"][:, :end]
             ids, positions = batch["input_ids"][:, start:end], batch["position_ids"][:, start:end]
-            output = model(ids, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True)
-            past = output.past_key_values
+            given = {"attention_mask": mask, "position_ids": positions, **with_cache(model, past)}
+            output = model(ids, **given, use_cache=True)
+            past = returned_cache(output)
             seen.append(output.logits[mask[:, start:end].bool()])
         return torch.cat(seen)
 
@@ -77,10 +79,10 @@ def past_the_last_slot(pair: Pair) -> Measured:
     ids = pair.prompts(1, SLOTS + 1)
     cache = StaticKVCache(pair.config, max_cache_len=SLOTS)
     with torch.no_grad():
-        pair.port(ids[:, :SLOTS], past_key_values=cache)
+        pair.port(ids[:, :SLOTS], **with_cache(pair.port, cache))
         written = [layer.keys.clone() for layer in cache.layers if getattr(layer, "is_initialized", False)]
         try:
-            pair.port(ids[:, SLOTS:], past_key_values=cache)
+            pair.port(ids[:, SLOTS:], **with_cache(pair.port, cache))
         except CacheFull as error:
             now = [layer.keys for layer in cache.layers if getattr(layer, "is_initialized", False)]
             spoiled = sum(not torch.equal(a, b) for a, b in zip(written, now, strict=True))
@@ -118,8 +120,8 @@ def _cached_steps(pair: Pair, sizes: tuple[int, ...], slots: int | None, detail:
             past = StaticKVCache(pair.config, max_cache_len=slots) if fixed else DynamicCache(config=pair.config)
         seen = []
         for piece in ids.split(list(sizes), dim=1):
-            output = model(piece, past_key_values=past, use_cache=True)
-            past = output.past_key_values
+            output = model(piece, **with_cache(model, past), use_cache=True)
+            past = returned_cache(output)
             seen.append(output.logits)
         return torch.cat(seen, dim=1)
 

@@ -19,6 +19,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from porter.runtime import StaticKVCache, position_ids_from_mask
+from porter.runtime.cache_name import returned_cache
 
 NOISE = 0.1  # deviation, added to every parameter
 SEED = 1
@@ -42,7 +43,7 @@ class Pair:
         """Whether the port keeps a static cache; without the attention rule it keeps transformers' own."""
         with torch.no_grad():
             output = self.port(self.prompts(1, 2), use_cache=True)
-        return isinstance(output.past_key_values, StaticKVCache)
+        return isinstance(returned_cache(output), StaticKVCache)
 
     @property
     def window(self) -> int | None:

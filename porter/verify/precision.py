@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from porter.runtime.cache_name import returned_cache, with_cache
 from porter.verify.finding import Measured
 from porter.verify.pair import Pair, load, write_checkpoint
 from porter.verify.rounding import ulp
@@ -72,8 +73,8 @@ def _logits(model: Any, pair: Pair, prompts: int) -> torch.Tensor:
         with torch.no_grad():
             pieces = []
             for piece in ids.split([9, 1, 1, 1], dim=1):
-                output = model(piece, past_key_values=past, use_cache=True)
-                past = output.past_key_values
+                output = model(piece, **with_cache(model, past), use_cache=True)
+                past = returned_cache(output)
                 pieces.append(output.logits.float())
         rows.append(torch.cat(pieces, dim=1))
     return torch.stack(rows)

@@ -5,6 +5,7 @@ other algebra is seen through: sums in another order round otherwise.
 """
 
 import torch
+from transformers.cache_utils import DynamicCache
 
 
 def same_product(a, b):
@@ -135,6 +136,12 @@ def same_flat_end(x):
     torch.flatten(x, start_dim=-2)
 
 
+def same_update(cache, key, value, layer, **kwargs):
+    """transformers 5.24 hands a cache the call's other arguments: paged caches alone read them, and no port has one."""
+    cache.update(key, value, layer)
+    cache.update(key, value, layer, kwargs=kwargs)
+
+
 def proof_same_cast(draw):
     return dict(x=draw.normal(2, 7, 64), dtype=draw.choice((torch.float32, torch.bfloat16, torch.float16)))
 
@@ -173,3 +180,7 @@ def proof_same_every(draw):
 
 def proof_same_best(draw):
     return dict(x=draw.normal(2, 7, 64), k=draw.choice((1, 2, 8)))
+
+
+def proof_same_update(draw):
+    return dict(cache=DynamicCache(), key=draw.normal(2, 2, 7, 64), value=draw.normal(2, 2, 7, 64), layer=0, kwargs={})

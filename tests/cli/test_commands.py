@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import types
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_convert_lists_every_site(porter_here, tmp_path):
     done = porter_here("convert", LLAMA, "--out", tmp_path / "llama2")
     assert (done.code, done.err) == (0, "")
     head, *lines = done.out.split("\n")
-    assert head.startswith(f"{LLAMA}.modeling_llama (transformers 5.23.")
+    assert head.startswith(f"{LLAMA}.modeling_llama (transformers {version('transformers')})")
     assert head.endswith(f" -> {tmp_path / 'llama2'}")
     account = json.loads((tmp_path / "llama2" / "port.json").read_text())
     for site in account["sites"]:
@@ -69,6 +70,16 @@ def test_a_name_unlike_its_folder_is_not_registered_and_says_so(porter_here, tmp
     assert done.code == 0
     assert done.err.startswith("note: not registered")
     assert not (tmp_path / "x" / "__init__.py").exists()
+
+
+def test_a_link_to_a_port_does_not_rename_it(porter_here, tmp_path):
+    place, link = tmp_path / "models" / "llama2", tmp_path / "link"
+    assert porter_here("convert", LLAMA, "--out", place).code == 0
+    before = (place / "port.json").read_text(), (tmp_path / "models" / "__init__.py").read_text()
+    link.symlink_to(place)
+    done = porter_here("convert", LLAMA, "--out", link, "--force")
+    assert (done.code, done.err) == (0, "")
+    assert before == ((place / "port.json").read_text(), (tmp_path / "models" / "__init__.py").read_text())
 
 
 @pytest.mark.parametrize("name", ["llama-2", "2llama", "class", "a.b", "../x"])

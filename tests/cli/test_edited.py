@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
@@ -79,6 +80,27 @@ def test_every_file_that_importing_runs_counts(written, tmp_path, name):
     assert edited_files(place) == (name,)
     assert isinstance(open_port(place), Refused) and not isinstance(open_port(place, edited=True), Refused)
     (place / name).unlink()
+    assert edited_files(place) == (name,)
+
+
+SHADOWS = ["modeling_llama/__init__.py", f"modeling_llama{EXTENSION_SUFFIXES[0]}", f"__init__{EXTENSION_SUFFIXES[-1]}"]
+
+
+@pytest.mark.parametrize("name", SHADOWS)
+def test_what_python_imports_in_its_place_counts(written, tmp_path, name):
+    place = shutil.copytree(written, tmp_path / "llama2")
+    (place / name).parent.mkdir(exist_ok=True)
+    (place / name).write_text("")
+    assert edited_files(place) == (name,)
+    assert isinstance(open_port(place), Refused)
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "modeling_llama.py"])
+def test_what_the_account_has_no_hash_of_counts(written, tmp_path, name):
+    place = shutil.copytree(written, tmp_path / "llama2")
+    account = json.loads((place / "port.json").read_text())
+    del account["files"][name]
+    (place / "port.json").write_text(json.dumps(account))
     assert edited_files(place) == (name,)
 
 

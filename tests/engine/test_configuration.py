@@ -53,7 +53,18 @@ IMPORTS = {
     "by the library's name": with_import("import transformers", "transformers.LlamaConfig"),
     "by the full name": with_import(f"import {FULL}", f"{FULL}.LlamaConfig"),
     "under a condition": with_import(f"try:\n    from {FULL} import LlamaConfig\nexcept ImportError:\n    pass"),
+    "in quotes": with_import(f"from {FULL} import LlamaConfig").replace(": LlamaConfig", ': "LlamaConfig"'),
+    "in quotes, by its module": with_import("import transformers").replace(
+        "LlamaConfig", "'transformers.LlamaConfig'"
+    ),
+    "by an annotated class": with_import(f"from {FULL} import LlamaConfig")
+    .replace("    config: LlamaConfig\n", "    config_class: type = LlamaConfig\n")
+    .replace("config: LlamaConfig", "config"),
 }
+
+
+def test_quotes_around_no_name_are_no_class(tmp_path):
+    assert not is_silu(tmp_path, IMPORTS["in quotes"].replace('"LlamaConfig"', '"a model\'s LlamaConfig"'))
 
 
 @pytest.mark.parametrize("text", IMPORTS.values(), ids=IMPORTS)

@@ -66,6 +66,11 @@ FIELDS = {
     'merges=(("a", "b"),)': "not a tuple of (merged",
     'merges=(("a", ("b",), None),)': "not a tuple of (merged",
     'merges=(("a", ("b", "c"), 5),)': "not a tuple of (merged",
+    "splits=5": "not attributes, each with one of whole, once, pieces, halves, pairs and a dimension",
+    'splits={"w": "pieces"}': "not attributes, each",
+    'splits={"w": ("thirds", 0)}': "not attributes, each",
+    'splits={"w": ("pieces", True)}': "not attributes, each",
+    'splits={"a.w": ("pieces", 0)}': "not attributes, each",
     "scope=5": "not `class` or `module`",
     'scope="x"': "not `class` or `module`",
     "on_demand=5": "not True or False",
@@ -78,7 +83,7 @@ FIELDS = {
     "edits=(Edit(site=f'x'),)": "literals only",
     'edits=(Edit("a", name="a"),)': "`name` is given twice",
     'site="*"': "`Rule` has no field `site`",
-    ", ".join(["(Edit(),)", *["()"] * 13]): "fields, this is one more",
+    ", ".join(["(Edit(),)", *["()"] * 14]): "fields, this is one more",
 }
 
 
@@ -154,6 +159,18 @@ FILES = {
         BODY,
         2,
         "returned has `q`, which no `before` mentions",
+    ),
+    "a split of no spelling": (
+        'Rule(splits={"w": ("pieces", 0), "w__other": ("pieces", 1)})',
+        BODY,
+        2,
+        "splits has `w__other`, and no `before` is called `__other`",
+    ),
+    "a split of one spelling alone": (
+        'Rule(splits={"w__other": ("pieces", 1)})',
+        BODY + BODY.replace("(self", "__other(self"),
+        2,
+        "splits has `w__other`, and no `w` for the other spellings",
     ),
     "a guard of none": ('Rule(guards={"q": (1,)})', BODY, 2, "guards has `q`, which no `before` takes"),
     "a shorter after": (

@@ -6,6 +6,8 @@ import pytest
 
 import porter.cli
 from porter.diagnostics import Diagnostic, Refused
+from porter.graph import execute as executing
+from porter.graph.execute import Execution, Ran, Stop
 from porter.lowering import lower as lowering
 from porter.lowering.count import OnceAStep, Phase, Place, Unconverted
 from porter.lowering.lower import Lowering
@@ -14,6 +16,12 @@ from tests.lowering.conftest import LLAMA
 STEP = Phase("decode", None, 9, ({"MatMul": 2},), (OnceAStep(Place("modeling_llama.py:1", "x"), {"Cast": 1}),))
 FOUND = Lowering("llama2", "Ascend910B3", "2.13.0", "stand-in", (STEP,), text="op {}")
 STOPPED = Phase("decode", Unconverted("aten.erfinv.default", "not implemented", Place("modeling_llama.py:7", "y = x")))
+
+
+RAN = (Ran("prefill", 1, 5e-7, 0, {"MatMul": 9}), Ran("decode", 32, 9e-7, 0, {"MatMul": 8}))
+MADE_WITH = ("llama2", "Ascend910B3", "2.13.0", "stand-in")
+WRONG = (RAN[0], Ran("decode", 32, 0.3, 5, {"MatMul": 8}))
+NO_KERNEL = Stop("decode", "no kernel for `SwiGlu3`", Place("modeling_llama.py:7", "y = x"))
 
 
 @pytest.fixture
@@ -68,10 +76,60 @@ def test_a_folder_without_a_port_is_refused_before_anything_is_installed(run, tm
     assert "error[P0" in err
 
 
+def test_without_being_asked_no_graph_is_executed(run, monkeypatch):
+    monkeypatch.setattr(executing, "execute", None)
+    code, out, _ = run("lower", LLAMA)
+    assert code == 0
+    assert "executed" not in out
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "told"),
+    [
+        (Execution(*MADE_WITH, RAN), 0, "the graphs compute what the source computes, in float32\n\nkernel: not run\n"),
+        (Execution(*MADE_WITH, WRONG), 1, "the graphs DO NOT compute what the source computes\n\nkernel: not run\n"),
+        (
+            Execution(*MADE_WITH, RAN[:1], NO_KERNEL),
+            1,
+            "graph of the decode, not executed to its end: no kernel for `SwiGlu3`\n    modeling_llama.py:7: y = x\n",
+        ),
+        (Execution(*MADE_WITH, (Ran("prefill", 1, float("nan"), 0, {}), RAN[1])), 1, "DO NOT compute"),
+        (Execution(*MADE_WITH, RAN[:1]), 1, "DO NOT compute"),
+    ],
+    ids=["as the source", "otherwise", "stopped", "not a number", "one phase"],
+)
+def test_executes_the_graphs(run, monkeypatch, found, expected, told):
+    monkeypatch.setattr(executing, "execute", lambda *args, **options: found)
+    code, out, _ = run("lower", LLAMA, "--execute")
+    assert code == expected
+    assert told in out
+    assert "kernels a layer                2" in out, "what is counted comes first"
+    code, out, _ = run("lower", LLAMA, "--execute", "--json")
+    document = json.loads(out)
+    assert (code, document["ok"]) == (expected, not expected)
+    assert document["execution"]["agrees"] is not bool(expected)
+    assert document["execution"]["kernels_run"] is False
+
+
+def test_what_does_not_convert_is_not_executed(run, monkeypatch):
+    monkeypatch.setattr(executing, "execute", None)
+    found = Lowering("llama2", "Ascend910B3", "2.13.0", "stand-in", (STOPPED,))
+    assert run("lower", LLAMA, "--execute", found=found)[0] == 1
+
+
+def test_a_refusal_to_execute_is_one_message(run, monkeypatch):
+    refused = Refused((Diagnostic("P115", "the process ended", help="see what it said last"),))
+    monkeypatch.setattr(executing, "execute", lambda *args, **options: refused)
+    code, out, err = run("lower", LLAMA, "--execute")
+    assert (code, out) == (1, "")
+    assert "error[P115]: the process ended" in err
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("lower", LLAMA, "--by-rule", "--baseline"),
+        ("lower", LLAMA, "--by-rule", "--execute"),
         ("lower",),
         ("verify", LLAMA, "--level", "contract"),
         ("verify", LLAMA, "--config", "llama-2-7b"),

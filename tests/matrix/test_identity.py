@@ -13,7 +13,7 @@ from porter.matrix.identity import identities, identities_of, text_of
 from porter.source import load_source
 
 ROOT = Path(__file__).parents[2]
-RUN = {"parity", "variants", "capture", "lowering"}
+RUN = {"parity", "variants", "capture", "lowering", "graph"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def test_a_copy_has_the_identities_of_what_it_was_made_from(copy):
         ("porter/npu/norm.py", RUN),
         ("porter/runtime/cache.py", RUN),
         ("porter/verify/tiny.json", RUN),
-        ("porter/lowering/count.py", {"lowering"}),
+        ("porter/lowering/count.py", {"lowering", "graph"}),
+        ("porter/graph/run.py", {"graph"}),
         ("porter/matrix/findings.py", {"port", *RUN}),
         ("porter/cli/matrix.py", set()),
         ("porter/report/matrix.py", set()),

@@ -20,6 +20,9 @@ KERNELS = {"prefill": {"source": 67, "port": 13}, "decode": {"source": 63, "port
 LOWERED = {"outcome": "converts", "kernels": KERNELS, "unconverted": {}, "torch_npu": "2.13.0"}
 
 
+EXECUTED = {"outcome": "equal", "logits": 9e-07, "tokens": "0 differ", "torch_npu": "2.13.0"}
+
+
 def site(name, kind, status):
     return SiteReport(name, kind, 1, status, (), None)
 
@@ -50,6 +53,8 @@ def test_whole_is_ported_or_with_a_verdict_and_nothing_unknown():
 def test_what_is_wrong():
     assert [is_wrong(row) for row in (ROW, WHOLE, REFUSED, CRASHED)] == [False, False, False, True]
     assert is_wrong(replace(ROW, parity={**EQUAL, "outcome": "different"}))
+    assert is_wrong(replace(WHOLE, graph={**EXECUTED, "outcome": "different"}))
+    assert not is_wrong(replace(WHOLE, graph={"outcome": "not executed", "detail": "prefill: no kernel for `X`"}))
     assert is_wrong(replace(ROW, failure={"level": "capture", "what": "no answer in 1 s"}))
 
 
@@ -147,6 +152,16 @@ def test_the_table_says_what_is_known_of_each_row():
     assert max(map(len, text.split("\n"))) <= 110
     port_only = of_matrix([replace(ROW, parity=None)])
     assert "parity" not in port_only and "kernel" not in port_only
+
+
+def test_executed_graphs_have_a_column():
+    stopped = {"outcome": "not executed", "detail": "prefill: no kernel for `X` (modeling_x.py:3)"}
+    text = of_matrix([replace(WHOLE, graph=EXECUTED), replace(WHOLE, model="mine", graph=stopped), ROW])
+    assert "  equal 9e-07\n" in text and "  not executed\n" in text
+    assert "graph: 1 equal, 1 not executed" in text.split("\n")
+    was = replace(WHOLE, graph=EXECUTED)
+    assert worse(replace(WHOLE, graph=stopped), was) == (f"graph: was equal, is not executed: {stopped['detail']}",)
+    assert worse(was, replace(WHOLE, graph=stopped)) == ()
 
 
 def test_a_source_that_does_not_lower_is_no_number():

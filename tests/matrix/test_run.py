@@ -41,8 +41,14 @@ def test_a_level_includes_those_before_it_and_the_last_ones_are_for_whole_files(
     assert rows["doge"].lowering["outcome"] == "converts"
 
 
+def test_what_does_not_convert_has_no_graph(found, quick, replaced):
+    replaced("lowering", lambda: {"outcome": "does not convert", "kernels": {}, "unconverted": {}})
+    rows, began = found("llama", level="graph")
+    assert rows["llama"].graph is None and ("llama", "graph") not in began
+
+
 def test_what_is_known_is_not_found_again(found, quick):
-    rows, _ = found("llama", "whisper", level="lowering")
+    rows, _ = found("llama", "whisper", level=LEVELS[-1])
     for level in LEVELS:
         again, began = found("llama", "whisper", level=level, known=rows)
         assert (again, began) == (rows, [])
@@ -66,11 +72,11 @@ def test_a_higher_level_is_found_without_the_lower_ones(found, quick):
     ids=["rules or what reads them", "what a port runs on"],
 )
 def test_what_changed_is_found_again(found, quick, monkeypatch, changed, again):
-    rows, _ = found("llama", level="lowering")
+    rows, _ = found("llama", level=LEVELS[-1])
     now = replace(identity.identities(), **changed)
     monkeypatch.setattr("porter.matrix.levels.identities", lambda: now)
     monkeypatch.setattr("porter.matrix.findings.identities", lambda: now)
-    _, began = found("llama", level="lowering", known=rows)
+    _, began = found("llama", level=LEVELS[-1], known=rows)
     assert began == [("llama", level) for level in again]
 
 

@@ -71,16 +71,18 @@ def test_layers_that_nobody_knows_how_to_split_are_refused():
 
     module, layer, outputs = injection_policy("llama2")
     refused("has no OtherLayer", nothing, (module, "OtherLayer", outputs))
-    refused("LlamaDecoderLayer 0 has no linear `mlp.out`", nothing, (module, layer, ("mlp.out",)))
+    refused("LlamaDecoderLayer 0: nothing says how to split `mlp.down_proj`", nothing, (module, layer, ("mlp.out",)))
     refused("nothing says how to split `mlp.gate`", lambda layer: layer.mlp.add_module("gate", nn.Linear(4, 4)))
     refused(
         "guesses the parts of a linear called `qkv_proj`", lambda layer: setattr(layer, "qkv_proj", nn.Linear(4, 4))
     )
     refused("nothing says how to split `self_attn.o_proj`", nothing, (module, layer, outputs[1:]))
     experts = nn.Parameter(torch.zeros(2, 4, 4))
-    refused("`mlp.experts` is .* experts are not split", lambda layer: setattr(layer.mlp, "experts", experts))
+    refused("`mlp.experts` is .* how such weights are split", lambda layer: setattr(layer.mlp, "experts", experts))
     sinks = nn.Parameter(torch.zeros(4))
     refused("nothing says how to split `self_attn.sinks`", lambda layer: setattr(layer.self_attn, "sinks", sinks))
+    norm = nn.LayerNorm(16)  # over all heads, or what of them there is
+    refused("how to split `self_attn.q_norm.weight`", lambda layer: setattr(layer.self_attn, "q_norm", norm))
     refused("weights are of torch.bfloat16, torch.float32", lambda layer: layer.mlp.bfloat16())
 
 

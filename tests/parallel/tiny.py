@@ -42,11 +42,11 @@ def port(**changes):
     return model
 
 
-def truth(model, folder):
+def truth(model, folder, source_class=LlamaForCausalLM, **asked):
     """Logits as `answers` has them, of the source with the port's weights, in fp64."""
     model.save_pretrained(folder)
     ids, mask = left_pad(PROMPTS, 0)
-    source = LlamaForCausalLM.from_pretrained(folder)
+    source = source_class.from_pretrained(folder, **asked)
     return truth_of(source)(ids, attention_mask=mask, use_cache=False).logits[mask.bool()]
 
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from porter.parallel import init_ranks, kv_heads_of_rank, leave_ranks, shard
 from porter.runtime import StaticKVCache, left_pad, position_ids_from_mask
-from tests.parallel import tiny
+from tests.parallel import experts, tiny
 
 WORLD = 2
 SLOTS = 32
@@ -73,6 +73,21 @@ def eager(model):
     return results | {"kv": tuple(cache.layers[0].keys.shape), "nbytes": cache.nbytes, "sums": sums}
 
 
+def with_experts(model):
+    """What `eager` gives, and the shapes of what is no linear of DeepSpeed's."""
+    absorbing = [0]
+
+    def count(*arguments):
+        absorbing[0] += 1
+        return absorbed(*arguments)
+
+    absorbed = torch.bmm
+    with mock.patch.object(torch, "bmm", count):
+        results = eager(model)
+    named = model.model.layers[-1].named_parameters()
+    return results | {"shapes": {name: tuple(weight.shape) for name, weight in named}, "absorbing": absorbing[0]}
+
+
 @torch.no_grad()
 def captured(model):
     """The same answers from compiled steps on a static cache; graphs with their sums over ranks and executions."""
@@ -82,8 +97,8 @@ def captured(model):
     ids, mask = left_pad(tiny.PROMPTS, 0)
     whole, at = torch.nn.functional.pad(mask, (0, SLOTS - mask.shape[1]), value=1), position_ids_from_mask(mask)
     cache = StaticKVCache(model.config, SLOTS)
-    heads = kv_heads_of_rank(model.config, WORLD)
-    cache.early_initialization(len(ids), heads, model.config.head_dim, model.dtype, "cpu")
+    heads, head_dim = kv_heads_of_rank(model.config, WORLD), model.model.layers[0].self_attn.head_dim
+    cache.early_initialization(len(ids), heads, head_dim, model.dtype, "cpu")
     cache.reserve(ids.shape[1])
     logits = step(ids, attention_mask=whole, position_ids=at, past_key_values=cache).logits
     tokens, at = [logits[:, -1].argmax(-1, keepdim=True)], at[:, -1:]
@@ -157,6 +172,11 @@ def cases(rank):
     yield "bias before the reduce", lambda: swapped(bias_before_reduce)
     yield "rows not ordered", rows_not_ordered
     yield "bfloat16", in_bfloat16
+    for case in experts.SIZES:
+        ask = captured if case == experts.IN_ONE_GRAPH else with_experts
+        yield case, lambda case=case, ask=ask: ask(experts.sharded(case))
+    for control in experts.WRONG:
+        yield control, lambda control=control: experts.wrong(control)
     yield "save", save
     yield "op with bias", lambda: op_with_bias(rank)
 

@@ -112,7 +112,7 @@ def test_whole_is_what_a_census_says_too():
 
 @pytest.mark.parametrize("row", WHOLE, ids=lambda row: row.model)
 def test_what_is_recorded_of_a_whole_file_is_good(row):
-    for level, outcome in (("variants", "passed"), ("capture", "passed"), ("lowering", "converts")):
+    for level, outcome in (("variants", "passed"), ("capture", "passed"), ("lowering", "converts"), ("graph", "equal")):
         found = getattr(row, level)
         if found is not None:
             assert found["outcome"] == outcome, found

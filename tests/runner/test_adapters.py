@@ -7,6 +7,7 @@ import sys
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from porter.parallel import CannotShard, shard
@@ -44,13 +45,13 @@ def refusal(runner, folder, **config):
 
 
 MERGED = ["LoRA on all seven", "LoRA on q and v", "DoRA", "rank-stabilized LoRA", "PiSSA", "IA3", "LoKr", "norms"]
-MERGED += ["LoRA and saved modules", "LoRA and trained tokens", "LoRA on embeddings and head"]
+MERGED += ["VBLoRA", "LoRA and saved modules", "LoRA and trained tokens", "LoRA on embeddings and head"]
 
 
 @pytest.mark.parametrize("kind", MERGED)
 def test_answers_are_those_of_the_source_with_the_adapter(runner, adapted, kind):
     plain = [answer.token_ids for answer in runner().execute_model(PROMPTS)]
-    folder, expected = adapted(KINDS[kind]())
+    folder, expected = adapted((KINDS | RARER)[kind]())
     answers = runner(adapter=folder).execute_model(PROMPTS)
     assert [answer.token_ids for answer in answers] == expected != plain
 
@@ -110,6 +111,17 @@ def test_an_adapter_whose_file_lacks_layers(runner, checkpoint, tmp_path):
     write_adapter(LlamaForCausalLM(config), lora(), tmp_path / "adapter")
     diagnostic = refusal(runner, tmp_path / "adapter")
     assert diagnostic.code == "P095" and "14 tensors are missing" in diagnostic.notes[0]
+
+
+def test_an_adapter_whose_file_lacks_what_its_layers_share(runner, adapted):
+    """VB-LoRA's bank of vectors stands in the file once, for all layers."""
+    folder, _ = adapted(RARER["VBLoRA"]())
+    weights = load_file(folder / "adapter_model.safetensors")
+    whole = {name: tensor for name, tensor in weights.items() if "vector_bank" not in name}
+    assert len(whole) == len(weights) - 1
+    save_file(whole, folder / "adapter_model.safetensors")
+    diagnostic = refusal(runner, folder)
+    assert diagnostic.code == "P095" and "vector_bank" in diagnostic.notes[0]
 
 
 def test_an_adapter_of_other_names(runner, adapted):

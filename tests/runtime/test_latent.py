@@ -9,33 +9,34 @@ from torch.nn.utils import parametrize
 
 from porter.npu import torch_npu
 from porter.runtime import absorbed_attention, absorbs, at_one_width
+from porter.verify.pair import NpuOps
 from tests.error_rule import no_further
 
 BATCH, HEADS, SLOTS, LATENT, NOPE, ROPE = 2, 4, 12, 32, 16, 8
 WIDTHS = [8, 24, 40]  # of the values: narrower than the keys' 24, as wide, wider
 
 
-def drawn(width, dtype=torch.float32, queries=1):
+def drawn(width, dtype=torch.float32, queries=1, heads=HEADS, sizes=(LATENT, ROPE)):
     torch.manual_seed(width)
-    projection = nn.Linear(LATENT, HEADS * (NOPE + width), bias=False, dtype=dtype).requires_grad_(False)
-    query = torch.randn(BATCH, queries, HEADS, NOPE + ROPE, dtype=dtype)
-    latent, rope = (torch.randn(BATCH, SLOTS, 1, size, dtype=dtype) for size in (LATENT, ROPE))
+    projection = nn.Linear(sizes[0], heads * (NOPE + width), bias=False, dtype=dtype).requires_grad_(False)
+    query = torch.randn(BATCH, queries, heads, NOPE + sizes[1], dtype=dtype)
+    latent, rope = (torch.randn(BATCH, SLOTS, 1, size, dtype=dtype) for size in sizes)
     masked = torch.zeros(BATCH, 1, queries, SLOTS, dtype=torch.bool)
     masked[0, ..., :3] = True
     return query, latent, rope, projection, masked
 
 
-def expanded(latent, rope, projection):
-    states = projection(latent).view(BATCH, SLOTS, HEADS, -1)
+def expanded(latent, rope, projection, heads=HEADS):
+    states = projection(latent).view(BATCH, latent.shape[1], heads, -1)
     nope, value = states[..., :NOPE], states[..., NOPE:]
-    return torch.cat((nope, rope.expand(-1, -1, HEADS, -1)), -1), value
+    return torch.cat((nope, rope.expand(-1, -1, heads, -1)), -1), value
 
 
 def written_out(query, latent, rope, projection, masked):
     wide = nn.Linear(*projection.weight.shape[::-1], bias=False, dtype=torch.float64).requires_grad_(False)
     wide.weight.copy_(projection.weight)
     query, latent, rope = query.double(), latent.double(), rope.double()
-    key, value = expanded(latent, rope, wide)
+    key, value = expanded(latent, rope, wide, query.shape[2])
     scores = torch.einsum("bqnd,bknd->bnqk", query, key) * 0.2
     weights = scores.masked_fill(masked, float("-inf")).softmax(-1)
     return torch.einsum("bnqk,bknd->bqnd", weights, value)
@@ -84,6 +85,35 @@ def test_absorbed_in_16_bits_is_no_further_off_than_the_source_s_expansion(dtype
         query, latent, rope, projection.weight, atten_mask=masked, actual_seq_lengths_kv=None, scale=0.2
     )
     no_further(out, source, written_out(query, latent, rope, projection, masked), 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("seen", [None, SLOTS - 3])
+def test_absorbed_at_the_op_s_own_widths_is_one_kernel_where_there_is_no_mask(dtype, seen):
+    query, latent, rope, projection, masked = drawn(16, dtype, sizes=(512, 64))
+    ask = {"actual_seq_lengths_kv": seen and [seen] * BATCH, "scale": 0.2}
+    nothing = torch.zeros_like(masked)[..., : seen or SLOTS]
+    with NpuOps() as fused:
+        out = absorbed_attention(query, latent, rope, projection.weight, atten_mask=None, **ask)
+    with NpuOps() as written:
+        source = absorbed_attention(query, latent, rope, projection.weight, atten_mask=torch.zeros_like(masked), **ask)
+    assert fused.calls == {"npu_fused_infer_attention_score": 1} and not written.calls
+    truth = written_out(query, latent[:, :seen], rope[:, :seen], projection, nothing)
+    if dtype is torch.float32:
+        no_further(out, truth.float(), truth, 512 + NOPE + 64 + SLOTS + 512)
+    else:
+        no_further(out, source, truth, 4)
+
+
+def test_heads_that_the_op_does_not_take_are_written_out():
+    query, latent, rope, projection, masked = drawn(16, heads=3, sizes=(512, 64))
+    with NpuOps() as ops:
+        out = absorbed_attention(
+            query, latent, rope, projection.weight, atten_mask=None, actual_seq_lengths_kv=None, scale=0.2
+        )
+    assert not ops.calls
+    truth = written_out(query, latent, rope, projection, torch.zeros_like(masked))
+    no_further(out, truth.float(), truth, 512 + NOPE + 64 + SLOTS + 512)
 
 
 def test_what_lies_behind_the_lengths_is_never_read():

@@ -58,6 +58,20 @@ def test_a_graph_makes_neither_and_is_compiled_once():
     assert len(constants) == 2, "a matrix and the channels of a table, whatever the number of layers"
 
 
+def test_a_graph_may_hold_both():
+    """AOT, which TorchAir begins with, wants the constants of a graph to have a name each."""
+    x, cos, sin = torch.randn(2, 5, 3, 16), torch.randn(2, 5, 16), torch.randn(2, 5, 16)
+
+    def step(x, cos, sin):
+        tables = (neighbour_table(table)[:, :, None] for table in (cos, sin))
+        return torch_npu.npu_rotary_mul(x, *tables, "half", neighbour_rotation(x))
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x, cos, sin), step(x, cos, sin), rtol=0, atol=0)
+
+
 def test_both_are_plain_tensors_though_they_are_asked_for_in_inference_mode():
     with torch.inference_mode():
         x = torch.randn(2, 5, 3, 10)

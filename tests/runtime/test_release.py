@@ -5,6 +5,8 @@ before that is imported what is written in the package's metadata.
 """
 
 import importlib
+import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import porter
 from porter.convert import convert
 from porter.diagnostics import Refused
 from porter.emit import emit
-from porter.release import TESTED, OtherRelease, other_release
+from porter.release import TRANSFORMERS, WINDOWS, OtherRelease, is_within, other_release, release_of
 from porter.runner import CannotRun, LlmModelRunner
 from porter.runtime import PortedFrom, load_model_class
 from porter.runtime.made_from import check_installed
@@ -26,7 +28,13 @@ from porter.source import load_source
 
 ROOT = Path(porter.__file__).parents[1]
 MODULE = "transformers.models.llama.modeling_llama"
-OTHERS = ("5.14.0", "5.20.1", "5.22.0", "5.24.0", "5.24.0.dev0", "5.230.0", "6.0.0", "4.57.1")
+NOW = importlib.metadata.version("transformers")
+FIRST, END = TRANSFORMERS.removeprefix(">=").split(",<")
+MAJOR, MINOR = map(int, FIRST.split("."))
+OUTSIDE = (f"{MAJOR}.{MINOR - 1}.9", f"{FIRST}.0.dev0", f"{FIRST}0.1", f"{END}.0.dev0", f"{END}.0", f"{MAJOR + 1}.0")
+WITHIN = tuple(f"{MAJOR}.{minor}.0" for minor in range(MINOR, int(END.split(".")[1])))
+TINY = LlamaConfig(vocab_size=8, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+OTHERS = tuple(version for version in WITHIN if release_of(version) != release_of(NOW))
 
 
 def port_to(folder: Path, spec: str = "transformers.models.llama") -> Path:
@@ -51,38 +59,65 @@ def pretend(folder: Path, version: str) -> Path:
     return folder
 
 
-def test_what_was_tested_is_what_is_installed_with_porter():
+def test_the_windows_are_what_porter_depends_on():
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert f"transformers=={TESTED}.*" in dependencies
+    assert [f"{name}{window}" for name, window in WINDOWS.items() if f"{name}{window}" not in dependencies] == []
     assert other_release() is None
 
 
-@pytest.mark.parametrize("version", OTHERS)
+def test_a_version_belongs_to_a_release_and_what_comes_before_one_does_not():
+    assert {release_of(f"{FIRST}{tail}") for tail in ("", ".0", ".7", ".1.post1")} == {FIRST}
+    assert all(release_of(f"{FIRST}{tail}") not in (FIRST, f"{FIRST}.0") for tail in (".0.dev0", ".0rc1"))
+    assert [version for version in WITHIN if not is_within(version, TRANSFORMERS)] == []
+    assert [version for version in OUTSIDE if is_within(version, TRANSFORMERS)] == []
+    assert is_within(f"{FIRST}.0+cpu", TRANSFORMERS)
+
+
+@pytest.mark.parametrize("version", [*OUTSIDE, *OTHERS])
 def test_no_model_is_built_under_another_release(ports, monkeypatch, version):
     port = load_model_class("llama2", ports)
-    config = LlamaConfig(vocab_size=8, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
     monkeypatch.setitem(vars(sys.modules["transformers"]), "__version__", version)
-    said = f"transformers {version} is installed, and porter {porter.__version__} was tested with {TESTED} only"
+    said = f"LlamaForCausalLM was made under transformers {NOW}, and transformers {version} is installed"
+    if version in OUTSIDE:
+        said = f"transformers {version} is installed, and porter {porter.__version__} works with {TRANSFORMERS} only"
     for make in (port, port._from_config):
         with pytest.raises(OtherRelease) as refused:
-            make(config)
+            make(TINY)
         assert said in str(refused.value)
-    with pytest.raises(OtherRelease, match="convert again"):
+    with pytest.raises(OtherRelease, match=r"convert (it )?again"):
         type("Mine", (port,), {})
 
 
-@pytest.mark.parametrize("version", ["5.23.0", "5.23.7", "5.23"])
-def test_a_release_of_the_tested_kind_is_taken(monkeypatch, version):
-    monkeypatch.setitem(vars(sys.modules["transformers"]), "__version__", version)
+@pytest.mark.parametrize("tail", [".0", ".7", ""])
+def test_a_port_is_taken_under_its_own_release(ports, monkeypatch, tail):
+    monkeypatch.setitem(vars(sys.modules["transformers"]), "__version__", release_of(NOW) + tail)
+    load_model_class("llama2", ports)._from_config(TINY)
     assert other_release() is None
+
+
+@pytest.mark.parametrize("version", OTHERS[:1])
+def test_a_port_of_a_file_says_which_release_it_was_made_under(tmp_path, monkeypatch, importing, version):
+    library = load_source("transformers.models.llama")
+    assert not isinstance(library, Refused)
+    text = library.text.replace("from ...", "from transformers.")
+    text = text.replace("from .configuration_llama", "from transformers.models.llama.configuration_llama")
+    (tmp_path / "modeling_mine.py").write_text(text)
+    port = port_to(tmp_path / "ports" / "port", str(tmp_path / "modeling_mine.py"))
+    account = json.loads((port / "port.json").read_text())
+    assert (account["source"]["version"], account["source"]["made_under"]) == (None, NOW)
+    importing("port", port.parent)
+    with monkeypatch.context() as other:
+        other.setitem(vars(sys.modules["transformers"]), "__version__", version)
+        with pytest.raises(OtherRelease, match=f"was made under transformers {NOW}"):
+            importing("port", port.parent)
 
 
 def test_a_registered_port_and_its_runner_refuse_another_release(ports, tmp_path, monkeypatch):
     place = port_to(tmp_path / "again" / "llama2").parent
-    monkeypatch.setitem(vars(sys.modules["transformers"]), "__version__", "5.24.0")
+    monkeypatch.setitem(vars(sys.modules["transformers"]), "__version__", OTHERS[-1])
     with pytest.raises(OtherRelease):
         load_model_class("llama2", place)  # its first import
-    with pytest.raises(CannotRun, match="convert again") as refused:
+    with pytest.raises(CannotRun, match="convert it again") as refused:
         LlmModelRunner("llama2", tmp_path, models=place)
     assert refused.value.diagnostic.code == "P134"
 
@@ -107,14 +142,14 @@ def test_whoever_imports_it_is_refused_before_anything_of_transformers_is_asked_
     run = ["run", "llama2", "--models", str(ports), "--model-path", ".", "--prompt", "a"]
     commands = [run, ["verify", port], ["lower", port], ["bench", port]]
     code = PROCESS.format(names=ALONE, commands=commands)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (pretend(tmp_path, "5.24.0"), ports, ROOT)))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (pretend(tmp_path, f"{END}.0"), ports, ROOT)))}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     *alone, exits = done.stdout.splitlines()
     assert [line.split(" ", 1)[0] for line in alone] == list(ALONE), done.stderr
-    assert all(line.split(" ", 1)[1].startswith("transformers 5.24.0 is installed") for line in alone)
+    assert all(line.split(" ", 1)[1].startswith(f"transformers {END}.0 is installed") for line in alone)
     assert exits == "[1, 1, 1, 1]"
-    assert done.stderr.count("error[P134]: transformers 5.24.0 is installed") == 4 and "Traceback" not in done.stderr
+    assert done.stderr.count(f"error[P134]: transformers {END}.0 is installed") == 4 and "Traceback" not in done.stderr
 
 
 @pytest.fixture
@@ -164,10 +199,10 @@ def test_a_source_whose_text_is_another_one_now(importing, tmp_path, monkeypatch
 
 
 def test_the_text_of_transformers_own_file_is_compared(tmp_path):
-    changed = PortedFrom(MODULE, "5.23.0", "0" * 64)
-    with pytest.raises(OtherRelease, match=r"ported from \(transformers 5\.23\.0\): .*convert `transformers\.models"):
+    changed = PortedFrom(MODULE, NOW, "0" * 64)
+    with pytest.raises(OtherRelease, match=rf"ported from \(transformers {NOW}\): .*convert `transformers\.models"):
         check_installed("LlamaModel", changed)
-    check_installed("LlamaModel", PortedFrom("transformers.models.no.modeling_no", "5.23.0", "0" * 64))
+    check_installed("LlamaModel", PortedFrom("transformers.models.no.modeling_no", NOW, "0" * 64))
     check_installed("MineModel", None)
 
 

@@ -171,12 +171,43 @@ def test_a_layer_with_experts_behind_dense_ones_is_asked_too(tmp_path, groups):
     assert all(check.passed for check in found) == (groups == 4)
 
 
-@pytest.mark.parametrize(("name", "changed"), [("deepseek_v3", {}), ("glm4_moe", {"head_dim": 128})])
-def test_what_ranks_would_refuse_fails_with_their_reason(name, changed, tmp_path):
-    file = tmp_path / "config.json"
-    file.write_text(json.dumps({"model_type": name, "num_hidden_layers": 2, **changed}))
-    port = ROOT / "generated_models" / name
-    (failed,) = [check for check in contract(port, file, tp=2) if check.failed]
-    assert failed.name == "divides over 2 ranks"
-    assert "`mlp.experts" in failed.detail and "is not done here" in failed.detail
-    assert all(check.passed for check in contract(port, file))
+DIVIDED = {  # a port at the sizes its configuration has by default -> ranks, what a rank holds of a layer with experts
+    "deepseek_v3": (8, {"mlp.experts.gate_up_proj": (256, 2 * 2048 // 8, 7168), "kv_b_proj": (128 // 8 * 256, 512)}),
+    "glm4_moe": (4, {"mlp.experts.down_proj": (128, 4096, 1408 // 4), "o_proj": (4096, 96 * 128 // 4)}),
+    "gpt_oss": (8, {"mlp.experts.gate_up_proj": (128, 2880, 2 * 2880 // 8), "sinks": (64 // 8,)}),
+}
+
+HEADS = {"glm4_moe": {"head_dim": 128}}
+
+
+@pytest.mark.parametrize("name", DIVIDED)
+def test_experts_and_latents_of_one_rank_fit(name, tmp_path, monkeypatch):
+    import porter.verify.contract as engine
+
+    shapes, (ranks, wanted) = {}, DIVIDED[name]
+    real = engine._ask
+
+    def ask(port, model, *rest):
+        shapes.update({path: tuple(weight.shape) for path, weight in model.named_parameters()})
+        return real(port, model, *rest)
+
+    monkeypatch.setattr(engine, "_ask", ask)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": name, "num_hidden_layers": 4, **HEADS.get(name, {})}))
+    found = contract(ROOT / "generated_models" / name, tmp_path / "config.json", tp=ranks)
+    assert [(check.name, check.detail) for check in found if check.failed] == []
+    for part, shape in wanted.items():
+        assert {held for path, held in shapes.items() if path.endswith((part, f"{part}.weight"))} == {shape}
+
+
+@pytest.mark.parametrize(
+    ("changed", "detail"),
+    [
+        ({"moe_intermediate_size": 1407}, "moe_intermediate_size is 1407: that does not divide over"),
+        ({"num_attention_heads": 127}, "num_attention_heads is 127: that does not divide over"),
+    ],
+)
+def test_what_ranks_would_refuse_fails_with_their_reason(changed, detail, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "deepseek_v3", "num_hidden_layers": 4, **changed}))
+    port = ROOT / "generated_models" / "deepseek_v3"
+    (failed,) = [check for check in contract(port, tmp_path / "config.json", tp=2) if check.failed]
+    assert failed.name == "divides over 2 ranks" and failed.detail.startswith(detail)
