@@ -40,6 +40,8 @@ def prove(rules: tuple[str, ...], folders: tuple[Path, ...], as_json: bool) -> i
     if not rules and folders:
         given = {folder.resolve() for folder in folders}
         rules = tuple(rule.name for rule in book if rule.folder and rule.folder.path.resolve() in given)
+        if any((folder / "shared" / "identities.py").is_file() for folder in folders):
+            rules = ("identities", *rules)
     from porter.report.claims import of_proofs, proofs_data
     from porter.verify.prove import prove as prove_rules
 

@@ -67,6 +67,9 @@ def _fault_of_the_rest(read: dict[str, Any]) -> str | None:
     named = isinstance(rules, list) and all(isinstance(r, dict) and isinstance(r.get("rule"), str) for r in rules)
     if rules is not None and not named:
         return _no("rules", rules, "a list of rules")
+    ops = read.get("ops")
+    if ops is not None and not (isinstance(ops, list) and all(map(_is_ops, ops))):
+        return _no("ops", ops, "a list of files and their ops")
     split = read.get("split_points")
     if split is None:
         return None
@@ -87,6 +90,10 @@ def _is_file_name(value: Any) -> bool:
 
 def _is_companion(value: Any) -> bool:
     return isinstance(value, dict) and _is_file_name(value.get("file")) and isinstance(value.get("sha256"), str)
+
+
+def _is_ops(value: Any) -> bool:
+    return isinstance(value, dict) and _is_file_name(value.get("file")) and _is_texts(value.get("ops"))
 
 
 def _is_texts(value: Any) -> bool:

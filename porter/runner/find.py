@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from porter.diagnostics import Refused
+from porter.emit.account import read_account
 from porter.emit.edited import edited_files, was_edited
 from porter.emit.model_file import CannotLoad
+from porter.npu.own import without_kernel
 from porter.release import OtherRelease
 from porter.runner.refusal import CannotRun
 from porter.runtime.registry import UnknownModel, folder_of, load_model_class
@@ -31,3 +34,13 @@ def find_class(name: str, models: Path | None, *, edited: bool = False, trust_re
         raise CannotRun(said.code, said.message, said.help, *said.notes) from error
     except OtherRelease as error:
         raise CannotRun("P134", str(error)) from None
+
+
+def check_ops(name: str, models: Path | None, device: str) -> None:
+    """CannotRun (P038) where ops that a port brings, which is loaded, have no kernel for a kind of device."""
+    account = read_account(folder_of(name, models))
+    brought = [] if isinstance(account, Refused) else [op for file in account.get("ops", ()) for op in file["ops"]]
+    lacking = ", ".join(f"`{op}`" for op in brought if op in without_kernel(device))
+    if lacking:
+        help = "import the library that brings them, at the top of their file in `ops/`, and convert again"
+        raise CannotRun("P038", f"`{name}` needs {lacking}, without a kernel for {device} here", help)

@@ -29,6 +29,7 @@ from porter.runner.answers import Answer, Answers
 from porter.runner.backends import choose_backend
 from porter.runner.checkpoint import check_checkpoint
 from porter.runner.clock import StepClock
+from porter.runner.find import check_ops
 from porter.runner.generation import check_ways, stored_generation
 from porter.runner.loading import load_whole
 from porter.runner.loop import CompiledLoop
@@ -160,6 +161,7 @@ class LlmModelRunner(TokenSteps):
 
     def load_model(self) -> Any:
         """The ported model with the checkpoint's weights: on the device, or on the host if it is yet to be split."""
+        check_ops(self.model_name, self.settings.models, self.device.type)
         model = load_whole(self.model_class, self._folder, self.settings.dtype or "auto")
         return model if self.ranks.parallel else model.to(self.device)
 

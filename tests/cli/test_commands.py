@@ -193,7 +193,7 @@ def test_proofs(porter_here, monkeypatch):
     norm = engine.Proof("norm", "passed", figures, "", "algebra proved; kernel: not run")
     bare = engine.Proof("bare", "unproved", {}, "no `proof`\nno `not_*` case", "algebra unproved; kernel: not run")
 
-    def prove(names, progress):
+    def prove(names, rules, progress):
         progress("norm", 0, 1)
         progress("", 1, 1)
         return (norm,) if names else (norm, bare)

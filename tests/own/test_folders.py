@@ -178,3 +178,32 @@ def test_they_are_kept_and_read_again_when_they_or_what_they_share_change(rules,
 def test_a_folder_named_twice_is_one(rules: Path):
     twice = (RuleFolder(rules), RuleFolder(rules / ".." / rules.name))
     assert not isinstance(load_rules(shipped("rules"), beside=twice), Refused)
+
+
+def test_identities_of_ones_own_are_proved_with_the_folder(run, rules):
+    (rules / "shared").mkdir()
+    file = rules / "shared" / "identities.py"
+    file.write_text(
+        '"""Spellings of one value."""\n\n\ndef same_double(x):\n    x + x\n    x * 3\n\n\n'
+        "def proof_same_double(draw):\n    return {'x': draw.normal(64)}\n"
+    )
+    code, out, _ = run("prove", "--rules", rules, "--json")
+    status = {proof["name"]: proof["status"] for proof in json.loads(out)["proofs"]}
+    assert code == 1 and status == {"identities": "failed", "scaled_residual": "passed"}
+
+
+def test_rules_where_they_would_do_nothing_are_refused(run, rules):
+    code, _, err = run("lower", "ports/zaya", "--rules", rules)
+    assert code == 2 and "--rules is for --by-rule" in err
+
+
+def test_a_row_of_the_matrix_goes_by_them_and_is_found_again_without(run, rules, tmp_path):
+    asked = ("matrix", "--models", "zaya", "--level", "port", "--json", "rows.json", "--jobs", 1)
+
+    def of_unknown_classes() -> dict[str, int]:
+        rows = json.loads((tmp_path / "rows.json").read_text())
+        (row,) = [row for row in rows["rows"] if row["model"] == "zaya"]
+        return row["sites"]["unknown"]
+
+    assert run(*asked, "--rules", rules)[0] == 0 and of_unknown_classes() == {"left": 1, "ported": 1}
+    assert run(*asked)[0] == 0 and of_unknown_classes() == {"left": 2}

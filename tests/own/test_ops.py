@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from porter.runner import CannotRun
+from porter.runner.find import check_ops, find_class
 from tests.own.conftest import MODEL, OPS, RULE
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +27,10 @@ def test_a_port_with_an_op_of_its_own_is_the_source_in_a_fresh_folder(run, rules
     account = json.loads((tmp_path / "ports/zaya/port.json").read_text())
     (file,) = account["ops"]
     assert file["ops"] == ["acme::scaled_sum"] and (tmp_path / "ports/zaya" / file["file"]).read_text() == OPS
+    assert find_class("zaya", tmp_path / "ports").__name__ == "ZayaForCausalLM"
+    check_ops("zaya", tmp_path / "ports", "cpu")
+    with pytest.raises(CannotRun, match="`zaya` needs `acme::scaled_sum`, without a kernel for npu here"):
+        check_ops("zaya", tmp_path / "ports", "npu")
     shutil.move(tmp_path / "ports", tmp_path / "elsewhere")
     shutil.rmtree(rules)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
