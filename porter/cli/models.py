@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def unknown_model(name: str, models: Path | None) -> Refused | None:
         notes.append(f"its registry cannot be read: {error}")
     if name in known:
         return None
-    if name in (".", "..") or "/" in name or not (root / name / FILE).exists():
+    if name in (".", "..") or "/" in name or not os.path.exists(root / name / FILE):
         return _not_there(name, known, notes)
     read = read_account(root / name)
     if isinstance(read, Refused):
@@ -76,17 +77,17 @@ def port_folder(port: str, models: Path | None) -> Path | Refused:
     from porter.emit.registered import default_root
 
     has_slash = len(Path(port).parts) > 1
-    if (models is None or has_slash) and (Path(port) / FILE).exists():
+    if (models is None or has_slash) and os.path.exists(Path(port) / FILE):
         return Path(port)
     unknown = unknown_model(port, models)
     if unknown is None:
         return (models or default_root()) / port
-    return Path(port) if has_slash or (models is None and Path(port).is_dir()) else unknown
+    return Path(port) if has_slash or (models is None and os.path.isdir(port)) else unknown
 
 
 def named_port(context: click.Context, parameter: click.Parameter, directory: Path) -> Path:
     """What is given for DIR; where nothing is there, the folder of the port of that name, if it is registered."""
-    if directory.exists():
+    if os.path.exists(directory):
         return directory
     found = port_folder(str(directory), None)
     return directory if isinstance(found, Refused) else found
