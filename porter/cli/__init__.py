@@ -21,6 +21,7 @@ from porter import __version__
 from porter.cli.bench import bench
 from porter.cli.convert import convert
 from porter.cli.explain import explain
+from porter.cli.export import export
 from porter.cli.inspect import inspect, rules
 from porter.cli.lower import lower
 from porter.cli.matrix import matrix
@@ -49,7 +50,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix, rule, why, new_rule, explain):
+for command in (convert, inspect, rules, prove, verify, lower, run, bench, export, matrix, rule, why, new_rule, explain):
     commands.add_command(command)
 
 

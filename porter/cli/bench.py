@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.consent import trust_option
-from porter.cli.models import edited_option, models_option, other_release_installed, say_if_edited, unknown_model
+from porter.cli.models import edited_option, models_option, other_release_installed, port_folder, say_if_edited
 from porter.cli.talk import Command, answer, as_json, refuse, say
 from porter.diagnostics import Refused
 
@@ -62,11 +62,11 @@ def bench(
     fault = other_release_installed()
     if fault is not None:
         return refuse(fault, as_json=as_json)
-    from porter.verify.port import open_to_compare
-
-    folder = _folder(port, models)
+    folder = port_folder(port, models)
     if isinstance(folder, Refused):
         return refuse(folder, as_json=as_json)
+    from porter.verify.port import open_to_compare
+
     opened = open_to_compare(folder, edited=edited, trust_remote_code=trust_remote_code)
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
@@ -100,17 +100,6 @@ def bench(
         "comparisons": _rows(found),
     }
     return answer(True, lambda: _table(found, place), lambda: document, as_json=as_json)
-
-
-def _folder(port: str, models: Path | None) -> Path | Refused:
-    """A name is one of the registry; what is none, and is there, is a folder."""
-    from porter.runtime.registry import default_root
-
-    unknown = unknown_model(port, models)
-    if unknown is None:
-        return (models or default_root()) / port
-    is_path = len(Path(port).parts) > 1 or Path(port).is_dir()
-    return Path(port) if is_path and models is None else unknown
 
 
 def _table(comparisons: list[Comparison], place: str) -> str:

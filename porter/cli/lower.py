@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.consent import trust_option
-from porter.cli.models import edited_option, other_release_installed, say_if_edited
+from porter.cli.models import edited_option, named_port, other_release_installed, say_if_edited
 from porter.cli.rulebook import recorded_rules, rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, refuse, say, steps
 from porter.diagnostics import Diagnostic, Refused
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="NAME|DIR", type=click.Path(path_type=Path), callback=named_port)
 @click.option("--soc", default="Ascend910B3", show_default=True, help="The chip, as its driver names it.")
 @click.option("--baseline", is_flag=True, help="The source model too, side by side.")
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")

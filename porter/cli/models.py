@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def unknown_model(name: str, models: Path | None) -> Refused | None:
     """P080 for a name that is not registered in `models`, or in what is taken without it."""
     from porter.emit.account import FILE, read_account
     from porter.emit.model_file import CannotLoad
-    from porter.runtime.registry import default_root, registered
+    from porter.emit.registered import default_root, registered
 
     root = models or default_root()
     notes = [f"looked in `{root}`"]
@@ -71,13 +72,38 @@ def unknown_model(name: str, models: Path | None) -> Refused | None:
         notes.append(f"its registry cannot be read: {error}")
     if name in known:
         return None
-    if name in (".", "..") or "/" in name or not (root / name / FILE).exists():
+    if name in (".", "..") or "/" in name or not os.path.exists(root / name / FILE):
         return _not_there(name, known, notes)
     read = read_account(root / name)
     if isinstance(read, Refused):
         return read
     notes.append(f"the port in `{root / name}` is called `{read['name']}`: a loader wants one name for both")
     return _not_there(name, known, notes)
+
+
+def port_folder(port: str, models: Path | None) -> Path | Refused:
+    """A port's folder as it stands, else a name of the registry; what is neither, but has a slash, is a folder.
+
+    A name that is not there says which are near (P080), before anything of torch or transformers is imported.
+    """
+    from porter.emit.account import FILE
+    from porter.emit.registered import default_root
+
+    has_slash = len(Path(port).parts) > 1
+    if (models is None or has_slash) and os.path.exists(Path(port) / FILE):
+        return Path(port)
+    unknown = unknown_model(port, models)
+    if unknown is None:
+        return (models or default_root()) / port
+    return Path(port) if has_slash or (models is None and os.path.isdir(port)) else unknown
+
+
+def named_port(context: click.Context, parameter: click.Parameter, directory: Path) -> Path:
+    """What is given for DIR; where nothing is there, the folder of the port of that name, if it is registered."""
+    if os.path.exists(directory):
+        return directory
+    found = port_folder(str(directory), None)
+    return directory if isinstance(found, Refused) else found
 
 
 def _not_there(name: str, known: Sequence[str], notes: Sequence[str]) -> Refused:

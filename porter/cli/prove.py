@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.consent import trust_option
-from porter.cli.models import edited_option, other_release_installed, say_if_edited
+from porter.cli.models import edited_option, named_port, other_release_installed, say_if_edited
 from porter.cli.rulebook import rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, refuse, steps
 from porter.diagnostics import Refused
@@ -54,7 +54,7 @@ def prove(rules: tuple[str, ...], folders: tuple[Path, ...], as_json: bool) -> i
 
 
 @click.command(cls=Command)
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="NAME|DIR", type=click.Path(path_type=Path), callback=named_port)
 @click.option("--level", type=click.Choice(LEVELS), default="parity", show_default=True, help="What to claim.")
 @click.option("--quick", is_flag=True, help="parity: only the base configuration, not its variants.")
 @click.option("--config", metavar="JSON", help="contract: a config.json, or a name such as llama-2-7b.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.consent import trust_option
-from porter.cli.models import edited_option, models_option, other_release_installed, unknown_model
+from porter.cli.models import edited_option, models_option, other_release_installed, port_folder, unknown_model
 from porter.cli.talk import Command, answer, as_json, put_piece, refuse, say, working
 from porter.diagnostics import Diagnostic, Refused
 
@@ -21,7 +21,7 @@ _DTYPES = ("float16", "bfloat16", "float32")
 
 
 @click.command(cls=Command)
-@click.argument("name")
+@click.argument("port", metavar="NAME|DIR")
 @click.option("--model-path", metavar="P", required=True, type=click.Path(path_type=Path), help="Its checkpoint.")
 @click.option("--adapter", metavar="DIR", type=click.Path(path_type=Path), help="A PEFT adapter, merged while loading.")
 @models_option
@@ -47,7 +47,7 @@ _DTYPES = ("float16", "bfloat16", "float32")
 @trust_option
 @as_json
 def run(
-    name: str,
+    port: str,
     model_path: Path,
     prompts: tuple[str, ...],
     prompts_file: Path | None,
@@ -55,7 +55,7 @@ def run(
     as_json: bool,
     **config: Any,
 ) -> int:
-    """Run the ported model NAME on an unchanged checkpoint.
+    """Run the ported model NAME, or the one in DIR, on an unchanged checkpoint.
 
     \b
     Examples:
@@ -69,9 +69,15 @@ def run(
     listed = _read_prompts(prompts_file) if prompts_file is not None else list(prompts)
     if isinstance(listed, Refused):
         return refuse(listed, as_json=as_json)
-    unusable = _no_checkpoint(model_path) or other_release_installed() or unknown_model(name, config["models"])
-    if unusable is not None:
-        return refuse(unusable, as_json=as_json)
+    unusable = _no_checkpoint(model_path) or other_release_installed()
+    folder = unusable or port_folder(port, config["models"])
+    if isinstance(folder, Refused):
+        return refuse(folder, as_json=as_json)
+    place = folder.resolve()
+    name, config["models"] = place.name, place.parent
+    unknown = unknown_model(name, place.parent)
+    if unknown is not None:
+        return refuse(unknown, as_json=as_json)
     outcome = _execute(name, model_path, listed, execute_mode, config)
     if isinstance(outcome, Refused):
         return refuse(outcome, as_json=as_json)

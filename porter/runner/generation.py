@@ -77,6 +77,7 @@ def asked_config(model: Any, params: Mapping[str, Any]) -> GenerationConfig:
     with _as_transformers_says():
         config, _ = model._prepare_generation_config(params.get("generation_config"), **others)
         config.validate()
+        config.get_generation_mode()
     return config
 
 

@@ -1,66 +1,45 @@
-"""Loads ported model classes from a folder of them, by the names users know.
+"""Loads ported model classes from a folder of them, by the names users know (see `porter.emit.registered`).
 
-Contract: what a folder holds is told by the `port.json` of each port in it. A port without one, made by hand, is told
-by `_MODELS` and `_MODEL_INJECTION_POLICY` in `<root>/registry.py` or `<root>/__init__.py`, dict literals that are read
-without running the file; porter keeps them in step for launchers that read them themselves. The class of model `x` is
-in `<root>/x/<module>.py`. Nothing is imported before `load_model_class` asks for it, and code out of a folder not
-without consent (see `porter.emit.consent`). Without a `root` it is `default_root()` at the time of the call.
+Contract: the class of model `x` is in `<root>/x/<module>.py`. Nothing is imported before `load_model_class` asks for
+it, and code out of a folder not without consent (see `porter.emit.consent`). Without a `root` it is `default_root()` at
+the time of the call.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import os
 import sys
 import types
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Refused
+from porter.emit.account import FILE
+from porter.emit.consent import read_consented
 from porter.emit.model_file import CannotLoad, class_of
+from porter.emit.registered import (
+    PACKAGE,
+    UnknownModel,
+    beside_porter,
+    default_root,
+    entry_of,
+    folder_of,
+    injection_policy,
+    registered,
+    root_folder,
+)
 
-_PACKAGE = "generated_models"
-
-
-class UnknownModel(KeyError):
-    """No model of that name is registered."""
-
-    def __str__(self) -> str:  # KeyError would show the repr
-        return str(self.args[0])
-
-
-def default_root() -> Path:
-    """`generated_models` of the current folder, where `porter convert` writes, if it holds a registry; else porter's.
-
-    Porter's own stands beside the package: in a checkout there is one, in an installation there is none.
-    """
-    here = Path(_PACKAGE)  # relative: the current folder may be gone, and then holds nothing
-    return here.resolve() if _holds_registry(here) else beside_porter()
-
-
-def beside_porter() -> Path:
-    """The `generated_models` folder that stands beside the porter package."""
-    return Path(__file__).resolve().parents[2] / _PACKAGE
-
-
-def registered(root: Path | str | None = None) -> tuple[str, ...]:
-    """Names of the models in `root`, sorted."""
-    return tuple(sorted(_tables(root)[0]))
-
-
-def injection_policy(name: str, root: Path | str | None = None) -> tuple[str, str, tuple[str, ...]]:
-    """Module, layer class and row-parallel outputs of model `name`: what tensor parallelism injects into."""
-    module, layer, outputs = _entry(1, name, root)
-    return module, layer, tuple(outputs)
-
-
-def folder_of(name: str, root: Path | str | None = None) -> Path:
-    """The folder of model `name`. Raises UnknownModel as `load_model_class` does."""
-    _entry(0, name, root)
-    return _folder(root) / name
+__all__ = [
+    "UnknownModel",
+    "beside_porter",
+    "default_root",
+    "folder_of",
+    "injection_policy",
+    "load_model_class",
+    "registered",
+]
 
 
 def load_model_class(name: str, root: Path | str | None = None, *, trust_remote_code: bool = False) -> Any:
@@ -69,11 +48,8 @@ def load_model_class(name: str, root: Path | str | None = None, *, trust_remote_
     Raises UnknownModel with the known names and the closest one, CannotLoad for a port that is damaged (P072, P142) and
     for code out of a folder that nobody consented to run (P141).
     """
-    from porter.emit.account import FILE
-    from porter.emit.consent import read_consented
-
-    module, class_name = _entry(0, name, root)
-    folder = _folder(root).resolve()
+    module, class_name = entry_of(0, name, root)
+    folder = root_folder(root).resolve()
     if os.path.exists(folder / name / FILE):  # a port made by hand has none: its code is the user's own
         account = read_consented(folder / name, trust_remote_code=trust_remote_code)
         if isinstance(account, Refused):
@@ -82,65 +58,10 @@ def load_model_class(name: str, root: Path | str | None = None, *, trust_remote_
     return class_of(f"{_package(folder)}.{name}", module, class_name, file)
 
 
-def _folder(root: Path | str | None) -> Path:
-    return default_root() if root is None else Path(root)
-
-
-def _entry(table: int, name: str, root: Path | str | None) -> tuple[Any, ...]:
-    found = _tables(root)
-    entries: Mapping[str, Any] = found[table]
-    if name not in entries:
-        close = difflib.get_close_matches(name, entries, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        known = ", ".join(sorted(entries)) or "none"
-        raise UnknownModel(f"no model {name!r} in {_folder(root)}: registered are {known}{hint}")
-    entry = entries[name]
-    if not _is_entry(table, entry):
-        wanted = ("(module, class)", "(module, layer class, outputs)")[table]
-        message = f"the registry of `{_folder(root)}` says {entry!r} of `{name}`, not {wanted}"
-        raise CannotLoad(Diagnostic("P142", message, help="mend that file, or convert the port again"))
-    return tuple(entry)
-
-
-def _is_entry(table: int, entry: Any) -> bool:
-    if not isinstance(entry, (tuple, list)) or len(entry) != 2 + table:
-        return False
-    outputs = entry[2] if table else ()
-    is_text = all(isinstance(item, str) and item for item in entry[:2])
-    return is_text and isinstance(outputs, (tuple, list)) and all(isinstance(item, str) for item in outputs)
-
-
-def _tables(root: Path | str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`_MODELS` and `_MODEL_INJECTION_POLICY` of a folder: what its ports say, then what is written of others.
-
-    Raises CannotLoad (P073) where the file cannot be read and no port speaks for itself.
-    """
-    from porter.emit.registry import heal, ports_in, tables_of, written_tables
-
-    folder = _folder(root)
-    heal(folder)
-    models, policies = tables_of(ports_in(folder)[0])
-    written = written_tables(folder)
-    if isinstance(written, Refused):
-        if models:
-            return models, policies
-        raise CannotLoad(written.diagnostics[0])
-    others, other_policies = written
-    return {**others, **models}, {**other_policies, **policies}
-
-
-def _holds_registry(folder: Path) -> bool:
-    """Whether a folder of that name is one of ports: somebody else's may not even be Python."""
-    try:
-        return bool(_tables(folder)[0])
-    except (OSError, CannotLoad):
-        return False
-
-
 def _package(root: Path) -> str:
     """A package name for `root`, importable from now on. Each root has its own: two may hold a model of one name."""
     digest = hashlib.sha256(str(root).encode(errors="surrogateescape")).hexdigest()[:8]
-    name = _PACKAGE if root == beside_porter() else f"{_PACKAGE}_{digest}"
+    name = PACKAGE if root == beside_porter() else f"{PACKAGE}_{digest}"
     if name not in sys.modules:
         package = types.ModuleType(name, f"Ported models in {root}")
         package.__path__ = [str(root)]

@@ -148,6 +148,40 @@ def test_a_port_is_found_in_the_folder_that_is_named(porter_here, project, check
     )
 
 
+@pytest.mark.parametrize("place", ["generated_models/mine", "mine", "."])
+def test_a_port_is_run_from_its_folder_too(porter_here, project, checkpoint, expected, monkeypatch, place):
+    monkeypatch.chdir(project if "/" in place else project / "generated_models" / ("" if place == "mine" else "mine"))
+    done = porter_here("run", place, "--model-path", checkpoint, "--prompt", PROMPT, "--max-new-tokens", 8)
+    assert (done.code, done.out) == (0, f"{PROMPT}{expected}\n"), done.err
+
+
+def test_a_name_is_taken_where_a_folder_is(porter_here, project, monkeypatch):
+    assert porter_here("verify", "mine", "--level", "contract", "--config", "llama-2-7b", "--json").code == 0
+    done = porter_here("lower", "mime", "--json")
+    assert json.loads(done.out)["diagnostics"][0]["code"] == "P072"
+
+
+def test_a_mistyped_name_is_told_without_torch(project, environment, checkpoint):
+    code = (
+        "import sys, porter.cli; code = porter.cli.exit_code(sys.argv[1:]); "
+        "assert not {'torch', 'transformers'} & set(sys.modules), 'imported'; sys.exit(code)"
+    )
+    run = ("run", "mime", "--model-path", checkpoint, "--prompt", "a")
+    for words in (run, ("bench", "mime"), ("export", "mime", "--to", ".")):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
+        assert done.returncode == 1 and "did you mean `mine`?" in done.stderr, done.stderr
+
+
+def test_an_exported_port_is_told_with_its_files(porter_here, project, checkpoint, tmp_path):
+    place = shutil.copytree(checkpoint, tmp_path / "copy")
+    done = porter_here("export", "mine", "--to", place)
+    assert done.code == 0 and done.out == f"wrote {place}\n  modeling_llama_npu.py\n  config.json\n"
+    assert "needs porter installed" in done.err
+    document = json.loads(porter_here("export", "generated_models/mine", "--to", place, "--json").out)
+    assert document["ok"] and document["entry"] == "modeling_llama_npu.LlamaForCausalLM"
+    assert porter_here("export", "mine", "--to", tmp_path / "no", "--json").code == 1
+
+
 def test_the_port_of_a_checkpoints_own_code_runs_on_that_checkpoint(porter_here, tmp_path, checkpoint, expected):
     """transformers would ask whether to run the code that lies there."""
     place = write_checkpoint_code(tmp_path / "checkpoint")

@@ -9,9 +9,8 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from porter.runner import CannotRun, LlmModelRunner
 from porter.runner.ranks import Place
-from tests.runner.reference import source_rows
+from tests.runner.reference import PROMPTS, source_rows
 
-PROMPTS = ["def parse(text):", "Where", "return the tree, and the positions of its nodes"]
 LENGTHS = {"input_max_len": 40, "max_new_tokens": 8}
 MODES = ("eager", "dynamo")
 
@@ -22,8 +21,6 @@ import torch
 from porter.runner import LlmModelRunner
 
 logging.basicConfig(level=logging.INFO)
-torch.manual_seed(1)
-
 if __name__ == "__main__":
     local_rank = int(os.getenv("LOCAL_RANK", "0"))
     config = {"input_padding": True, "dtype": torch.float32, "input_max_len": 40, "max_new_tokens": 8}
@@ -134,14 +131,7 @@ CHANGES = {
     "said anew": (said_anew, 8),
     "fewer": (lambda inputs, steps, of_the_runner: {**of_the_runner(), "max_new_tokens": 3}, 3),
     "more": (lambda inputs, steps, of_the_runner: {**of_the_runner(), "max_new_tokens": 60}, 60),
-    "a length": (
-        lambda inputs, steps, of_the_runner: {
-            "input_ids": inputs["input_ids"],
-            "attention_mask": inputs["attention_mask"],
-            "max_length": inputs["input_ids"].shape[1] + 5,
-        },
-        5,
-    ),
+    "a length": (lambda inputs, steps, of: {**inputs, "max_length": inputs["input_ids"].shape[1] + 5}, 5),
 }
 
 

@@ -1,0 +1,45 @@
+"""`porter export`: a port beside a checkpoint, for those who load it with `trust_remote_code=True`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from porter.cli.models import edited_option, models_option, port_folder
+from porter.cli.talk import Command, answer, as_json, refuse, say
+from porter.diagnostics import Refused
+
+
+@click.command(cls=Command)
+@click.argument("port", metavar="NAME|DIR")
+@click.option("--to", "checkpoint", metavar="CHECKPOINT", required=True, type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace model code that the checkpoint has.")
+@models_option
+@edited_option
+@as_json
+def export(port: str, checkpoint: Path, force: bool, models: Path | None, edited: bool, as_json: bool) -> int:
+    """Write the port NAME, or in DIR, into a checkpoint: `AutoModelForCausalLM.from_pretrained` then is the port.
+
+    Only with `trust_remote_code=True`; without it transformers loads the source's model as before. Weights stay as they
+    are, and of config.json all but `auto_map`. Whoever loads it needs porter installed.
+
+    \b
+    Examples:
+      porter export llama2 --to ~/checkpoints/Llama-2-7b-hf
+      porter export generated_models/mine --to ~/checkpoint --force
+    """
+    from porter.emit.export import export as export_port
+
+    folder = port_folder(port, models)
+    if isinstance(folder, Refused):
+        return refuse(folder, as_json=as_json)
+    written = export_port(folder, checkpoint, force=force, edited=edited)
+    if isinstance(written, Refused):
+        return refuse(written, as_json=as_json)
+    if not as_json:
+        say("whoever loads it needs porter installed, and trust_remote_code=True")
+    replaced = f"\nauto_map said {written.before}" if written.before is not None else ""
+    data = {"folder": str(checkpoint), "files": list(written.files), "entry": written.entry, "before": written.before}
+    listed = "\n".join(f"  {name}" for name in written.files)
+    return answer(True, lambda: f"wrote {checkpoint}\n{listed}{replaced}", lambda: data, as_json=as_json)
