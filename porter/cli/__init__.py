@@ -20,6 +20,7 @@ import click
 from porter import __version__
 from porter.cli.bench import bench
 from porter.cli.convert import convert
+from porter.cli.doctor import doctor
 from porter.cli.inspect import inspect, rules
 from porter.cli.lower import lower
 from porter.cli.matrix import matrix
@@ -45,7 +46,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix):
+for command in (convert, inspect, rules, prove, verify, lower, run, bench, matrix, doctor):
     commands.add_command(command)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from porter.runtime.cache_name import GENERATED
 from porter.runtime.cursor import CacheFull, Cursor
 from porter.runtime.layer_types import empty_layer, layer_types_and_options
 
@@ -281,6 +282,6 @@ def check_kv_cache(past_key_values: Any) -> StaticKVCache | None:
     if past_key_values is None or isinstance(past_key_values, StaticKVCache):
         return past_key_values
     raise TypeError(
-        f"past_key_values is a {type(past_key_values).__name__}; this model keeps (B, S, N, D) states written in "
+        f"{GENERATED} is a {type(past_key_values).__name__}; this model keeps (B, S, N, D) states written in "
         "place: pass porter.runtime.StaticKVCache(config, max_cache_len=...), or none and one is made"
     )
