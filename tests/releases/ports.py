@@ -1,7 +1,7 @@
-"""What becomes of the checked-in ports under the releases of this environment: one JSON document on stdout.
+"""What becomes of the checked-in ports under the releases of this environment, written to a file as JSON.
 
-`python tests/releases/ports.py` converts each source anew, and compares what comes of it with the source. Of Llama's
-port, which is in every release, the configurations are all compared, of the others the base alone.
+`python tests/releases/ports.py FILE` converts each source anew, and compares what comes of it with the source. Of
+Llama's port all configurations are compared, of the others the base alone.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
             name = account.parent.name
             found[name] = outcome(source["module"], name, Path(place) / name)
             print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
-    json.dump({**stack(), "ports": found}, sys.stdout)
+    Path(sys.argv[1]).write_text(json.dumps({**stack(), "ports": found}), encoding="utf-8")
 
 
 if __name__ == "__main__":

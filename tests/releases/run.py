@@ -20,8 +20,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+from porter.emit.account import account
+
+ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "porter" / "release" / "tested.json"
 
 
@@ -45,10 +46,11 @@ class Stack:
         return self.call(*words).returncode == 0
 
     def ports(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(
-            self.call("tests/releases/ports.py", stdout=subprocess.PIPE, check=True).stdout
-        )
-        return found
+        with tempfile.TemporaryDirectory() as place:
+            file = Path(place) / "ports.json"
+            self.call("tests/releases/ports.py", str(file), check=True)
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return found
 
     def library(self) -> dict[str, int]:
         """How many modeling files with a causal language model there are, are converted, and are whole."""
@@ -70,7 +72,7 @@ def write(row: dict[str, Any]) -> None:
     same = [old for old in rows if _key(old) == _key(row)]
     merged = {**(same[0] if same else {}), **row}
     rows = sorted([*(old for old in rows if _key(old) != _key(row)), merged], key=_key)
-    RECORD.write_text(json.dumps({"stacks": rows}, indent=1) + "\n")
+    RECORD.write_text(account({"stacks": rows}), encoding="utf-8")
 
 
 def _key(row: dict[str, Any]) -> list[list[int]]:
