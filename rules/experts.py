@@ -38,10 +38,11 @@ rule = Rule(
 )
 
 
-def before_forward(self, tokens, chosen, shares):
+# `classes`: a one-hot code has room for every expert, or fails. transformers 5.16 gives it that room, 5.18 one more.
+def before_forward(self, tokens, chosen, shares, classes=5):
     output = torch.zeros_like(tokens)
     with torch.no_grad():
-        mask = torch.nn.functional.one_hot(chosen, num_classes=self.num_experts + 1)
+        mask = torch.nn.functional.one_hot(chosen, num_classes=classes)
         mask = mask.permute(2, 1, 0)
         hit = torch.greater(mask.sum(dim=(-1, -2)), 0).nonzero()
     for expert in hit:
@@ -93,10 +94,10 @@ def after_forward(self, tokens, chosen, shares):
     )
 
 
-def before_forward__stored_as_multiplied(self, tokens, chosen, shares):
+def before_forward__stored_as_multiplied(self, tokens, chosen, shares, classes=5):
     output = torch.zeros_like(tokens)
     with torch.no_grad():
-        mask = nn.functional.one_hot(chosen, num_classes=self.num_experts + 1)
+        mask = nn.functional.one_hot(chosen, num_classes=classes)
         mask = mask.permute(2, 1, 0)
         hit = torch.greater(mask.sum(dim=(-1, -2)), 0).nonzero()
     for expert in hit:

@@ -20,6 +20,7 @@ import click
 from porter import __version__
 from porter.cli.bench import bench
 from porter.cli.convert import convert
+from porter.cli.doctor import doctor
 from porter.cli.explain import explain
 from porter.cli.export import export
 from porter.cli.inspect import inspect, rules
@@ -50,7 +51,10 @@ def commands() -> None:
     """
 
 
-for command in (convert, inspect, rules, prove, verify, lower, run, bench, export, matrix, rule, why, new_rule, explain):
+_PORTING = (convert, inspect, rules, rule, why, new_rule, prove, explain)
+_PORTS = (verify, lower, run, bench, export, matrix, doctor)
+
+for command in (*_PORTING, *_PORTS):
     commands.add_command(command)
 
 

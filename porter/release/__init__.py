@@ -12,6 +12,7 @@ Imported: by every room.
 """
 
 from porter.release.window import (
+    PYTHON,
     TRANSFORMERS,
     WINDOWS,
     OtherRelease,
@@ -24,6 +25,7 @@ from porter.release.window import (
 )
 
 __all__ = [
+    "PYTHON",
     "TRANSFORMERS",
     "WINDOWS",
     "OtherRelease",

@@ -11,8 +11,9 @@ from packaging.version import InvalidVersion, Version
 
 from porter import __version__
 
+PYTHON = ">=3.10"
 TRANSFORMERS = ">=5.14,<5.25"
-WINDOWS = {"torch": ">=2.10,<2.15", "transformers": TRANSFORMERS}
+WINDOWS = {"torch": ">=2.10,<2.15", "transformers": TRANSFORMERS, "deepspeed": "==0.19.8", "peft": ">=0.21,<0.22"}
 
 
 class OtherRelease(ImportError):

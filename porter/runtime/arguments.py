@@ -12,6 +12,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from porter.runtime.cache import StaticKVCache, check_kv_cache
+from porter.runtime.cache_name import GENERATED
 
 
 class OtherComputation(ValueError):
@@ -79,7 +80,7 @@ def _refuse(kwargs: dict[str, Any]) -> None:
     for name, value in kwargs.items():
         if isinstance(value, Cache) or _holds_states(name, value):
             raise TypeError(
-                f"{name} is a {type(value).__name__}: a port takes its KV cache as past_key_values only, a "
+                f"{name} is a {type(value).__name__}: a port takes its KV cache as {GENERATED} only, a "
                 "porter.runtime.StaticKVCache"
             )
 

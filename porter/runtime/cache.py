@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from porter.runtime.cache_name import GENERATED
+from porter.runtime.cropping import tokens_to_remove
 from porter.runtime.cursor import CacheFull, Cursor, lasting
 from porter.runtime.layer_types import empty_layer, layer_types_and_options
 
@@ -249,13 +251,12 @@ class StaticKVCache(Cache):
         for layer in self._kv_layers():
             layer.resize(self.cursor.slots)
 
-    def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last `-tokens_to_remove` tokens (0 or negative, as in transformers)."""
-        if tokens_to_remove > 0:
-            raise ValueError(f"crop takes 0 or minus the number of tokens to remove, not {tokens_to_remove}")
+    def crop(self, asked: int) -> None:
+        """Forget the last `-asked` tokens, or what the installed transformers means by a number above 0."""
         self.cursor.settle()
-        if tokens_to_remove < 0:
-            self.set_length(max(self.cursor.seen() + tokens_to_remove, 0))
+        removed = tokens_to_remove(asked, self.cursor.seen())
+        if removed:
+            self.set_length(max(self.cursor.seen() - removed, 0))
 
     def reset(self) -> None:
         """Forget everything; the memory stays allocated."""
@@ -285,6 +286,6 @@ def check_kv_cache(past_key_values: Any) -> StaticKVCache | None:
     if past_key_values is None or isinstance(past_key_values, StaticKVCache):
         return past_key_values
     raise TypeError(
-        f"past_key_values is a {type(past_key_values).__name__}; this model keeps (B, S, N, D) states written in "
+        f"{GENERATED} is a {type(past_key_values).__name__}; this model keeps (B, S, N, D) states written in "
         "place: pass porter.runtime.StaticKVCache(config, max_cache_len=...), or none and one is made"
     )

@@ -28,8 +28,8 @@ class InferenceOnly(PreTrainedModel):
             if vars(cls).get(name):
                 setattr(cls, name, False)
 
-    def init_parallel_plans(self) -> None:
-        super().init_parallel_plans()
+    def post_init(self) -> None:  # where each release makes the plans, of the configuration and of what is inside
+        super().post_init()
         self._tp_plan: dict[str, str] = {}
         self._ep_plan: dict[str, str] = {}
 

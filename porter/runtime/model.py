@@ -29,6 +29,8 @@ from porter.runtime.splits import WeightSplit
 from porter.runtime.stored import check_converted, check_given, check_stored, refuse_quantized, stored_in, unpickled
 from porter.runtime.weights import RowMerge, merge_converters, merged_state_dict, without_merges
 
+# What a port's own cache gives too; transformers 5.14 sets the last one where an assistant drafts.
+_ALIKE = (None, "static", "dynamic_full")
 _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 
@@ -199,7 +201,7 @@ class NpuPreTrainedModel(OneAttention, PortedPreTrainedModel):
             if cache.max_cache_len is None:
                 cache.grow_to(slots)
         elif generation_config.use_cache is not False:
-            if generation_config.cache_implementation not in (None, "static"):
+            if generation_config.cache_implementation not in _ALIKE:
                 raise ValueError(
                     f"cache_implementation={generation_config.cache_implementation!r}: a port generates with "
                     "porter.runtime.StaticKVCache only; leave it out"

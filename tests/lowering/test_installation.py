@@ -1,5 +1,6 @@
 """Where torch_npu comes from and what CANN's libraries are: every way it can fail is one message."""
 
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from porter.diagnostics import Refused
 from porter.lowering import installation, stand_ins
 from porter.lowering.installation import Installation, find_or_install
+
+TORCH = importlib.metadata.version("torch").partition("+")[0]
 
 
 class Pip:
@@ -58,8 +61,8 @@ def test_installs_the_wheel_of_the_installed_torch_once(pip, tmp_path):
     assert find_or_install(quiet, tmp_path) == first
     assert len(pip.calls) == 1
     assert "--no-deps" in pip.calls[0]
-    assert "torch_npu==2.13.0" in pip.calls[0]
-    assert said == ["installing torch_npu 2.13.0 for porter"]
+    assert f"torch_npu=={TORCH}" in pip.calls[0]
+    assert said == [f"installing torch_npu {TORCH} for porter"]
     assert tmp_path in first.package.parents
     assert not any(str(tmp_path) in place for place in sys.path)
 
@@ -67,7 +70,7 @@ def test_installs_the_wheel_of_the_installed_torch_once(pip, tmp_path):
 def test_installs_what_the_environment_lacks_beside_it(pip, tmp_path, monkeypatch):
     monkeypatch.setattr(installation, "_REQUIREMENTS", {"numpy": "numpy", "nothere": "nothere==3"})
     found = find_or_install(quiet, tmp_path)
-    assert [call[-1] for call in pip.calls] == ["torch_npu==2.13.0", "nothere==3"]
+    assert [call[-1] for call in pip.calls] == [f"torch_npu=={TORCH}", "nothere==3"]
     assert (found.folders[1] / "nothere").is_dir()
     find_or_install(quiet, tmp_path)
     assert len(pip.calls) == 2
@@ -93,9 +96,9 @@ def test_what_a_killed_install_left_is_removed(pip, tmp_path):
     assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ["wheel"]
 
 
-NO_NETWORK = """WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'
-ERROR: Could not find a version that satisfies the requirement torch_npu==2.13.0 (from versions: none)
-ERROR: No matching distribution found for torch_npu==2.13.0
+NO_NETWORK = f"""WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'
+ERROR: Could not find a version that satisfies the requirement torch_npu=={TORCH} (from versions: none)
+ERROR: No matching distribution found for torch_npu=={TORCH}
 """
 NO_WHEEL = """ERROR: Could not find a version that satisfies the requirement torch_npu==9 (from versions: 2.12.0)
 ERROR: No matching distribution found for torch_npu==9
@@ -105,9 +108,9 @@ ERROR: No matching distribution found for torch_npu==9
 @pytest.mark.parametrize(
     ("stderr", "code", "message"),
     [
-        (NO_NETWORK, "P113", "pip could not install torch_npu==2.13.0 into porter's cache folder"),
-        ("/usr/bin/python: No module named pip\n", "P113", "pip could not install torch_npu==2.13.0"),
-        (NO_WHEEL, "P114", "there is no torch_npu==2.13.0 for this Python"),
+        (NO_NETWORK, "P113", f"pip could not install torch_npu=={TORCH} into porter's cache folder"),
+        ("/usr/bin/python: No module named pip\n", "P113", f"pip could not install torch_npu=={TORCH}"),
+        (NO_WHEEL, "P114", f"there is no torch_npu=={TORCH} for this Python"),
     ],
     ids=["no registry answers", "no pip", "no wheel for this torch"],
 )
@@ -132,7 +135,7 @@ def test_an_unsupported_platform_says_which_are(pip, tmp_path, monkeypatch, syst
 
 
 def test_the_environment_s_own_torch_npu_is_used_as_it_is(pip, tmp_path, monkeypatch):
-    Pip()(["--target", str(tmp_path / "site"), "torch_npu==2.13.0"])
+    Pip()(["--target", str(tmp_path / "site"), f"torch_npu=={TORCH}"])
     (tmp_path / "site" / "torch_npu" / "__init__.py").write_text("raise RuntimeError('never imported here')")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     found = find_or_install(quiet, tmp_path / "cache")
@@ -143,7 +146,7 @@ def test_the_environment_s_own_torch_npu_is_used_as_it_is(pip, tmp_path, monkeyp
 
 def test_no_compiler_is_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr(stand_ins.shutil, "which", lambda tool: None)
-    found = refusal(stand_ins.find_or_build(Installation(tmp_path, "2.13.0", "0" * 64, ()), tmp_path))
+    found = refusal(stand_ins.find_or_build(Installation(tmp_path, TORCH, "0" * 64, ()), tmp_path))
     assert (found.code, found.message) == (
         "P112",
         "no `cc`, `nm` here to build stand-ins for the CANN libraries with",
@@ -156,7 +159,7 @@ def test_a_compiler_that_fails_is_one_message_and_leaves_nothing(tmp_path, monke
     monkeypatch.setattr(stand_ins, "_wanted", lambda package: ["aclInit"])
     failed = subprocess.CompletedProcess([], 1, "", "cc: error: no linker\nmore")
     monkeypatch.setattr(stand_ins.subprocess, "run", lambda *args, **kwargs: failed)
-    found = refusal(stand_ins.find_or_build(Installation(package, "2.13.0", "0" * 64, ()), tmp_path / "cache"))
+    found = refusal(stand_ins.find_or_build(Installation(package, TORCH, "0" * 64, ()), tmp_path / "cache"))
     assert (found.code, found.notes) == ("P112", ("cc: error: no linker",))
     assert not list((tmp_path / "cache").glob("stand-ins-*[!k]"))
 

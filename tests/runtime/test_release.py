@@ -20,7 +20,7 @@ import porter
 from porter.convert import convert
 from porter.diagnostics import Refused
 from porter.emit import emit
-from porter.release import TRANSFORMERS, WINDOWS, OtherRelease, is_within, other_release, release_of
+from porter.release import PYTHON, TRANSFORMERS, WINDOWS, OtherRelease, is_within, other_release, release_of
 from porter.runner import CannotRun, LlmModelRunner
 from porter.runtime import PortedFrom, load_model_class
 from porter.runtime.made_from import check_installed
@@ -60,7 +60,11 @@ def pretend(folder: Path, version: str) -> Path:
 
 
 def test_the_windows_are_what_porter_depends_on():
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert project["requires-python"] == PYTHON
+    assert f"torch_npu{WINDOWS['torch']}" in extras["npu"]
+    dependencies = [*project["dependencies"], *extras["tp"], *extras["adapters"]]
     assert [f"{name}{window}" for name, window in WINDOWS.items() if f"{name}{window}" not in dependencies] == []
     assert other_release() is None
 
