@@ -169,13 +169,14 @@ def _check_weights(layer: Layer, place: str, plan: dict[str, str], config: Any) 
             shape = tuple(parameter.shape)
             raise CannotShard(f"{place}: `{path}` is {shape}: nothing says how such weights are split over ranks")
         inside = layer.summing_at(path)
-        if inside is None or plan.get(owner) == "replicated_with_grad_allreduce":
+        if inside is None or parameter.numel() == 1 or plan.get(owner) == "replicated_with_grad_allreduce":
             continue
         # a number for each head or channel, of which a rank has a part; but for those that all heads have in common
-        if owner == inside or tuple(parameter.shape) != (_head_dim(layer.modules[inside], config),):
+        is_common = tuple(parameter.shape) == (_head_dim(layer.modules[inside], config),) and not _is_one_of_many(path)
+        if owner == inside or not is_common:
             raise CannotShard(f"{place}: nothing says how to split `{path}` over ranks")
     for path, buffer in layer.module.named_buffers():
-        if buffer.dim() and layer.summing_at(path) is not None and not layer.says(path):
+        if buffer.numel() > 1 and layer.summing_at(path) is not None and not layer.says(path):
             raise CannotShard(f"{place}: nothing says how to split `{path}` over ranks")
 
 
@@ -199,6 +200,11 @@ def _head_dim(attention: nn.Module, config: Any) -> int:
     text = config.get_text_config(decoder=True)
     known = getattr(attention, "head_dim", None) or getattr(text, "head_dim", None)
     return known or text.hidden_size // text.num_attention_heads
+
+
+def _is_one_of_many(path: str) -> bool:
+    """In a list of modules: there may be one for each head."""
+    return any(name.isdigit() for name in path.split("."))
 
 
 def parent(path: str) -> str:

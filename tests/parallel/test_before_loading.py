@@ -86,6 +86,8 @@ def test_layers_that_nobody_knows_how_to_split_are_refused():
     refused("nothing says how to split `self_attn.sinks`", lambda layer: setattr(layer.self_attn, "sinks", sinks))
     norm = nn.LayerNorm(16)  # over all heads, or what of them there is
     refused("how to split `self_attn.q_norm.weight`", lambda layer: setattr(layer.self_attn, "q_norm", norm))
+    by_head = nn.ModuleList(nn.LayerNorm(8) for _ in range(8))  # of the width that all heads have
+    refused("how to split `self_attn.norms.0.weight`", lambda layer: setattr(layer.self_attn, "norms", by_head))
     decay = torch.ones(8)
     refused("how to split `self_attn.decay`", lambda layer: layer.self_attn.register_buffer("decay", decay))
 
