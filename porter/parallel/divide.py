@@ -27,12 +27,13 @@ def check_divides(config: Any, world_size: int, *, fused_all_reduce: bool = Fals
     if world_size < 1:
         raise CannotShard(f"tensor parallelism needs at least one rank, not {world_size}")
     text = config.get_text_config(decoder=True)
+    layers = text.per_layer_config if getattr(text, "is_heterogeneous", False) else [text]
     for name in (*_HEADS, *_WIDTHS):
-        value = getattr(text, name, None)
-        sizes = value if isinstance(value, (list, tuple)) else [value]  # some models have one a layer
-        for size in sizes:
-            if isinstance(size, int) and size % world_size:
-                raise CannotShard(f"{name} is {size}: that does not divide over tensor-parallel size {world_size}")
+        for value in (getattr(layer, name, None) for layer in layers):
+            sizes = value if isinstance(value, (list, tuple)) else [value]  # some models have one a layer
+            for size in sizes:
+                if isinstance(size, int) and size % world_size:
+                    raise CannotShard(f"{name} is {size}: that does not divide over tensor-parallel size {world_size}")
     if fused_all_reduce and world_size not in FUSED_RANKS:
         allowed = ", ".join(map(str, FUSED_RANKS))
         raise CannotShard(f"fused_all_reduce runs on {allowed} ranks, not {world_size}: leave it off")

@@ -57,14 +57,15 @@ def shard(
     if world_size != present:
         raise RuntimeError(f"{world_size} ranks are wanted, the process group has {present}: call init_ranks first")
 
-    cut_weights(layers.each, distributed.get_rank(), world_size)
-    whole = [_shapes(layer) for layer in layers.each]
+    rank = distributed.get_rank()
+    cut_weights(layers.each, rank, world_size)
     order_by_rank(layers.merges, world_size)
+    wanted = [_wanted(layer, rank, world_size) for layer in layers.each]
     with out_of_sight(linear for layer in layers.each for linear in layer.own_linears.values()):
         model = _inject(model, _policy_of(layers), world_size)
     keep_own_sizes(layers.merges, world_size)
-    for layer, shapes in zip(layers.each, whole, strict=True):
-        _check_cut(layer, shapes, world_size)
+    for layer, parts in zip(layers.each, wanted, strict=True):
+        _check_cut(layer, parts)
     _sum_over_ranks(layers, fused_all_reduce)
     model.save_pretrained = _cannot_save
     return model
@@ -134,18 +135,24 @@ def _check_model(model: Any) -> None:
         raise CannotShard(f"the weights are of {listed}: DeepSpeed casts all to one dtype, load them in one")
 
 
-def _shapes(layer: Layer) -> dict[str, torch.Size]:
-    """Of the linears that DeepSpeed cuts, before it does."""
-    return {path: linear.weight.shape for path, linear in layer.linears.items() if path not in layer.own_linears}
+def _wanted(layer: Layer, rank: int, world_size: int) -> dict[str, tuple[torch.Size, torch.Tensor]]:
+    """Of the linears that DeepSpeed is to cut: the shape of this rank's part, and its first row or column."""
+    wanted = {}
+    for path in layer.linears.keys() - layer.own_linears.keys():
+        dimension = 1 if path in layer.outputs else 0
+        part = layer.linears[path].weight.data.chunk(world_size, dimension)[rank]
+        wanted[path] = part.shape, part.select(1 - dimension, 0).clone()
+    return wanted
 
 
-def _check_cut(layer: Layer, whole: dict[str, torch.Size], world_size: int) -> None:
+def _check_cut(layer: Layer, wanted: dict[str, tuple[torch.Size, torch.Tensor]]) -> None:
     """RuntimeError where DeepSpeed has cut a linear in another way than the rows were ordered for."""
-    for path, (rows, columns) in whole.items():
-        wanted = (rows, columns // world_size) if path in layer.outputs else (rows // world_size, columns)
-        found = tuple(layer.module.get_submodule(path).weight.shape)
-        if found != wanted:
-            raise RuntimeError(f"DeepSpeed cut `{path}` {(rows, columns)} to {found}, not to {wanted}")
+    for path, (shape, edge) in wanted.items():
+        weight = layer.module.get_submodule(path).weight.data
+        dimension = 1 if path in layer.outputs else 0
+        if weight.shape != shape or not torch.equal(weight.select(1 - dimension, 0).cpu(), edge.cpu()):
+            found = tuple(weight.shape)
+            raise RuntimeError(f"DeepSpeed cut `{path}` to another {found} than the part {tuple(shape)} that is wanted")
 
 
 def _cannot_save(*args: Any, **kwargs: Any) -> NoReturn:

@@ -18,10 +18,12 @@ from porter.parallel.rows import check_merges, merges_in
 from porter.runtime.splits import WeightSplit, splits_of
 from porter.runtime.weights import RowMerge
 
-_COLUMN = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # cut by rows where the configuration has no plan
+_COLUMN = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # cut by rows in modules that no plan speaks of
 # DeepSpeed guesses a layout of parts for linears of these names, from the name of the layer's class
 _GUESSED = ("qkv_proj", "query_key_value", "Wqkv", "W_pack", "c_attn", "gate_up_proj", "dense_h_to_4h")
-_PLANNED = ("colwise", "rowwise", "replicated_with_grad_allreduce")
+_MISTAKEN = ("Yuan",)  # DeepSpeed takes layers in whose text it finds such a word for another model's: `HunYuan...`
+_OF_LINEARS = ("colwise", "rowwise")
+_PLANNED = (*_OF_LINEARS, "replicated_with_grad_allreduce")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class Layer:
     def summing(self) -> set[str]:
         """Modules whose result is a sum over ranks: those with an output, and experts."""
         return {parent(output) if output in self.linears else output for output in self.outputs}
+
+    def summing_at(self, path: str) -> str | None:
+        """The module whose sum a weight is a part of, if any."""
+        return next((module for module in self.summing if is_at_or_below(parent(path), module)), None)
 
     def says(self, path: str) -> Held | None:
         """What the port says of a weight or a linear, by itself or by the module around it."""
@@ -127,13 +133,17 @@ def _names_in(layer: Layer, parts: dict[str, tuple[str, ...]]) -> Iterator[str]:
 
 
 def _check_linears(layer: Layer, place: str, plan: dict[str, str], parts: dict[str, tuple[str, ...]]) -> None:
+    mistaken = next((word for word in _MISTAKEN if word in str(layer.module)), None)
+    if mistaken is not None:
+        raise CannotShard(f"{place}: DeepSpeed finds `{mistaken}` in its name, and cuts it as another model's layers")
     for path in sorted(layer.linears.keys() - set(layer.outputs) - layer.own_linears.keys()):
         owner, _, name = path.rpartition(".")
         if name in _GUESSED:
             raise CannotShard(f"{place}: DeepSpeed guesses the parts of a linear called `{name}`, and may be wrong")
+        is_planned = any(parent(planned) == owner for planned, style in plan.items() if style in _OF_LINEARS)
         for part in parts.get(name, (name,)):
-            planned = plan.get(f"{owner}.{part}" if owner else part)
-            if planned != "colwise" and (plan or part not in _COLUMN):
+            style = plan.get(f"{owner}.{part}" if owner else part)
+            if style != "colwise" and (is_planned or part not in _COLUMN):
                 raise CannotShard(f"{place}: nothing says how to split `{path}` over ranks")
 
 
@@ -158,11 +168,15 @@ def _check_weights(layer: Layer, place: str, plan: dict[str, str], config: Any) 
         if parameter.dim() > 2:
             shape = tuple(parameter.shape)
             raise CannotShard(f"{place}: `{path}` is {shape}: nothing says how such weights are split over ranks")
-        inside = next((module for module in layer.summing if is_at_or_below(owner, module)), None)
-        if inside is None or plan.get(owner) == "replicated_with_grad_allreduce":
+        inside = layer.summing_at(path)
+        if inside is None or parameter.numel() == 1 or plan.get(owner) == "replicated_with_grad_allreduce":
             continue
         # a number for each head or channel, of which a rank has a part; but for those that all heads have in common
-        if owner == inside or tuple(parameter.shape) != (_head_dim(layer.modules[inside], config),):
+        is_common = tuple(parameter.shape) == (_head_dim(layer.modules[inside], config),) and not _is_one_of_many(path)
+        if owner == inside or not is_common:
+            raise CannotShard(f"{place}: nothing says how to split `{path}` over ranks")
+    for path, buffer in layer.module.named_buffers():
+        if buffer.numel() > 1 and layer.summing_at(path) is not None and not layer.says(path):
             raise CannotShard(f"{place}: nothing says how to split `{path}` over ranks")
 
 
@@ -186,6 +200,11 @@ def _head_dim(attention: nn.Module, config: Any) -> int:
     text = config.get_text_config(decoder=True)
     known = getattr(attention, "head_dim", None) or getattr(text, "head_dim", None)
     return known or text.hidden_size // text.num_attention_heads
+
+
+def _is_one_of_many(path: str) -> bool:
+    """In a list of modules: there may be one for each head."""
+    return any(name.isdigit() for name in path.split("."))
 
 
 def parent(path: str) -> str:

@@ -1,13 +1,16 @@
 """What is refused, and how ranks are found, without a second process and without DeepSpeed."""
 
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
 from porter.parallel import CannotShard, Ranks, check_divides, kv_heads_of_rank, launch_from_environment, shard
+from porter.parallel.inject import _check_cut, _wanted
 from porter.parallel.launch import init_ranks
+from porter.parallel.layers import Layer
 from porter.parallel.rows import keep_own_sizes, merges_in, order_by_rank
 from porter.runtime import injection_policy
 from tests.parallel import tiny
@@ -83,6 +86,15 @@ def test_layers_that_nobody_knows_how_to_split_are_refused():
     refused("nothing says how to split `self_attn.sinks`", lambda layer: setattr(layer.self_attn, "sinks", sinks))
     norm = nn.LayerNorm(16)  # over all heads, or what of them there is
     refused("how to split `self_attn.q_norm.weight`", lambda layer: setattr(layer.self_attn, "q_norm", norm))
+    by_head = nn.ModuleList(nn.LayerNorm(8) for _ in range(8))  # of the width that all heads have
+    refused("how to split `self_attn.norms.0.weight`", lambda layer: setattr(layer.self_attn, "norms", by_head))
+    decay = torch.ones(8)
+    refused("how to split `self_attn.decay`", lambda layer: layer.self_attn.register_buffer("decay", decay))
+
+    def other_words(layer):
+        layer.mlp.__class__ = type("HunYuanMLP", (type(layer.mlp),), {})
+
+    refused("LlamaDecoderLayer 1: DeepSpeed finds `Yuan` in its name, and cuts it as another model's", other_words)
     refused("weights are of torch.bfloat16, torch.float32", lambda layer: layer.mlp.bfloat16())
 
 
@@ -92,6 +104,31 @@ def test_a_plan_that_is_not_followed_is_refused(monkeypatch):
     monkeypatch.setattr(type(model.config), "base_model_tp_plan", plan)
     with pytest.raises(CannotShard, match=r"plan has 'colwise_gather_output' for `self_attn.q_proj`"):
         shard(model, "llama2", 2)
+
+
+@pytest.mark.parametrize(("path", "dimension"), [("self_attn.o_proj", 1), ("mlp.gate_up", 0)])
+def test_a_cut_that_is_another_one_is_seen(path, dimension):
+    """As DeepSpeed makes some by guesses: of the same shape, of other heads."""
+    for piece in (0, 1):
+        layer = Layer(tiny.port(**tiny.GROUPED).model.layers[0], injection_policy("llama2")[2], ())
+        wanted = {path: _wanted(layer, 0, 2)[path]}
+        weight = layer.linears[path].weight
+        weight.data = weight.data.chunk(2, dimension)[piece]
+        seen = pytest.raises(RuntimeError, match=f"DeepSpeed cut `{path}` to another") if piece else nullcontext()
+        with seen:
+            _check_cut(layer, wanted)
+
+
+def test_where_a_plan_is_silent_names_and_sums_are_enough(monkeypatch):
+    def shard_by(plan, error, message):
+        monkeypatch.setattr(type(model.config), "base_model_tp_plan", plan)
+        with pytest.raises(error, match=message):
+            shard(model, "llama2", 2)
+
+    model = tiny.port(**tiny.GROUPED)
+    experts = {"layers.*.mlp.experts": "moe_tp_experts", "layers.*.mlp.experts.down_proj": "rowwise"}
+    shard_by(experts, RuntimeError, "call init_ranks first")
+    shard_by(experts | {"layers.*.mlp.up_proj": "colwise"}, CannotShard, "how to split `mlp.gate_up`")
 
 
 @pytest.mark.parametrize("world_size", [2, 4])

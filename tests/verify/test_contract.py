@@ -192,7 +192,8 @@ def test_experts_and_latents_of_one_rank_fit(name, tmp_path, monkeypatch):
         return real(port, model, *rest)
 
     monkeypatch.setattr(engine, "_ask", ask)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": name, "num_hidden_layers": 4, **HEADS.get(name, {})}))
+    sizes = {"model_type": name, "num_hidden_layers": 4, **HEADS.get(name, {})}
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
     found = contract(ROOT / "generated_models" / name, tmp_path / "config.json", tp=ranks)
     assert [(check.name, check.detail) for check in found if check.failed] == []
     for part, shape in wanted.items():
