@@ -34,7 +34,7 @@ from porter.runtime import StaticKVCache, block_products, load_model_class, tabu
 COMMON = {
     "vocab_size": 1024,
     "hidden_size": 512,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 3,
     "num_attention_heads": 8,
     "num_key_value_heads": 4,
     "head_dim": 64,

@@ -105,7 +105,8 @@ def test_experts_of_few_rows_become_a_loop_that_errs_as_the_kernel_does(dtype, s
     if biased:
         truth = truth + bias[rows].double()
     no_further(found, kernel, truth, 49 if dtype is torch.float32 else 1)
-    assert found.is_contiguous()
+    once = torch.finfo(dtype).eps / 2 * truth.abs() + 3e-5  # one rounding, and what float32 loses in the sum
+    assert found.is_contiguous() and ((found.double() - truth).abs() <= once).all()
 
 
 @pytest.mark.parametrize("op", list(decompositions()), ids=str)
