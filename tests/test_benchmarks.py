@@ -88,3 +88,14 @@ def test_latent_decode(benchmark, monkeypatch, capsys):
     heading = "bytes a token and layer, float32: cache 2304, expanded 20480"
     rows = printed[printed.index(heading) + 2 :]
     assert [int(row.split()[0]) for row in rows] == [8, 16] and all(float(row.split()[-1]) > 0 for row in rows)
+
+
+def test_moe_decode(benchmark, monkeypatch, capsys):
+    module = benchmark("moe_decode")
+    monkeypatch.setattr(module, "MODELS", {"mixtral": {"num_local_experts": 4, "intermediate_size": 32}})
+    options = {"--modes": "eager", "--batches": "2", "--rounds": "2", "--steps": "2"}
+    monkeypatch.setattr(sys, "argv", ["moe_decode.py", *(part for pair in options.items() for part in pair)])
+    assert module.main() in (0, 1)  # 1 is a figure over its limit
+    _, *rows, verdict = capsys.readouterr().out.splitlines()
+    assert [row.split()[:4] for row in rows] == [["mixtral", kind, "2", "eager"] for kind in ("float32", "bfloat16")]
+    assert all(set(module.DISPATCHES) <= set(row.split()) for row in rows) and verdict.startswith("slower than")

@@ -3,7 +3,7 @@
 Contract: each computes and rounds what the CPU kernel does, on the chip that is stood in for when a graph is traced,
 and changes nothing in place, which the compiler no longer takes at this stage. Sizes are checked then. What a kernel
 finds out from values is not known yet: a write outside a cache is the compiler's error, not a ContractError. The
-products of a mixture of experts stay one op: which experts have rows is known when it runs, and only they are read.
+products of a mixture of experts stay one op, porter's own: which experts have rows is known when it runs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 
 from porter.npu.activation import npu_clipped_swiglu, npu_geglu, npu_swiglu
 from porter.npu.attention import npu_fused_infer_attention_score
+from porter.npu.grouped_matmul import decomposed as grouped_matmul
 from porter.npu.moe_combine import npu_moe_finalize_routing
 from porter.npu.moe_gating import npu_moe_gating_top_k, npu_moe_gating_top_k_softmax
 from porter.npu.moe_routing import npu_moe_init_routing_v2
@@ -38,4 +39,5 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     routers = (npu_moe_gating_top_k_softmax, npu_moe_gating_top_k, npu_moe_init_routing_v2, npu_moe_finalize_routing)
     attention = (npu_rotary_mul, npu_interleave_rope, npu_fused_infer_attention_score, scatter_update)
     kernels = (*norms, *activations, *routers, *attention)
-    return {getattr(torch.ops.npu, kernel.__name__).default: kernel for kernel in kernels}
+    found = {getattr(torch.ops.npu, kernel.__name__).default: kernel for kernel in kernels}
+    return {**found, torch.ops.npu.npu_grouped_matmul.default: grouped_matmul}

@@ -8,7 +8,7 @@ op-plugin repository and, for the bias of one weight, of the public operator sou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -23,15 +23,13 @@ from porter.npu.contract import (
     shape,
     violated,
 )
+from porter.npu.grouped_product import COUNTS, CUMULATIVE, fused_product, grouped_product, is_fused
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
-from porter.npu.rounding import rounded, widened
 
 _OP = "npu_grouped_matmul"
 _MOST_GROUPS = 1024
 _INNER_LIMIT = 65536
-_CUMULATIVE, _COUNTS = 0, 1
-_FEW_ROWS = 4  # up to here a 16-bit weight is multiplied as it is; beyond, one turned into float32 first is faster
 
 
 def npu_grouped_matmul(
@@ -57,17 +55,40 @@ def npu_grouped_matmul(
     float32, bias added, rounded once. Raises ContractError for what the torch_npu op documentation forbids and for the
     forms without a kernel here; that a group_list does not make up M is not noticed on the device. 310P is not taken.
     """
+    form = {"split_item": split_item, "group_type": group_type, "act_type": act_type, **unused}
+    return [
+        grouped_product(
+            *_checked(x, weight, bias=bias, group_list=group_list, group_list_type=group_list_type, **form)
+        )
+    ]
+
+
+def decomposed(x: Sequence[torch.Tensor], weight: Sequence[torch.Tensor], **options: Any) -> list[torch.Tensor]:
+    """npu_grouped_matmul in a compiled graph: of few rows a loop, otherwise one op, `porter::grouped_product`, as which
+    experts have rows is known when it runs, and only they are read."""
+    states, experts, *others = _checked(x, weight, **options)
+    product = fused_product if is_fused(states, experts) else torch.ops.porter.grouped_product
+    return [product(states, experts, *others)]
+
+
+def _checked(
+    x: Sequence[torch.Tensor],
+    weight: Sequence[torch.Tensor],
+    *,
+    bias: Sequence[torch.Tensor] | None = None,
+    group_list: torch.Tensor | None = None,
+    split_item: int | None = 0,
+    group_type: int | None = None,
+    group_list_type: int | None = 0,
+    act_type: int | None = 0,
+    **unused: object,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor, int]:
+    """The arguments of `grouped_product`."""
     states, experts, added = _one("x", x), _one("weight", weight), None if bias is None else _one("bias", bias)
     _check_unused(unused)
     _check(states, experts, added, group_list, split_item, group_type, group_list_type, act_type, _is_turned(experts))
-    assert group_list is not None
-    if not states.is_cpu:
-        return [_without_waiting(states, experts, added, group_list, group_list_type or 0)]
-    out = states.new_empty(states.shape[0], experts.shape[2])
-    for expert, (start, end) in enumerate(pairwise((0, *_ends(group_list, group_list_type or 0, states.shape[0])))):
-        if end > start:
-            _multiply(states[start:end], experts[expert], None if added is None else added[expert], out[start:end])
-    return [out]
+    assert group_list is not None and group_list_type is not None
+    return states, experts, added, group_list, group_list_type
 
 
 def _one(name: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -79,42 +100,6 @@ def _one(name: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 def _is_turned(weight: torch.Tensor) -> bool:
     """Whether (E, K, N) is the transposed view of a contiguous (E, N, K)."""
     return weight.dim() == 3 and not weight.is_contiguous() and weight.transpose(1, 2).is_contiguous()
-
-
-def _ends(group_list: torch.Tensor, kind: int, rows: int) -> list[int]:
-    given: list[int] = group_list.tolist()
-    ends: list[int] = group_list.cumsum(0).tolist() if kind == _COUNTS else given
-    sizes = given if kind == _COUNTS else [end - start for start, end in pairwise((0, *given))]
-    if min(sizes) < 0 or ends[-1] != rows:
-        limit = f"must make up the {rows} rows of x, none negative (not checked on the device)"
-        raise ContractError(_OP, "group_list", limit, given)
-    return ends
-
-
-def _multiply(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor) -> None:
-    """states @ weight + bias into out. PyTorch sums a 16-bit product in float32, a bias of its dtype included."""
-    dtype = states.dtype
-    few = len(states) <= _FEW_ROWS and (dtype is not torch.float16 or weight.stride(0) == 1)
-    if dtype is torch.float32 or few:
-        if bias is None:
-            torch.mm(states, weight, out=out)
-            return
-        narrow = bias.to(dtype)
-        if torch.equal(narrow.float(), bias.float()):
-            torch.addmm(narrow, states, weight, out=out)
-            return
-    product = states.float() @ weight.float()
-    out.copy_(product if bias is None else product.add_(bias))
-
-
-def _without_waiting(
-    states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, group_list: torch.Tensor, kind: int
-) -> torch.Tensor:
-    """Each row with a copy of its expert's weight: on another device no count is read on the host."""
-    ends = group_list.cumsum(0) if kind == _COUNTS else group_list
-    expert = torch.searchsorted(ends, torch.arange(states.shape[0], device=states.device), right=True)
-    product = torch.bmm(widened(states).unsqueeze(1), widened(weight.index_select(0, expert))).squeeze(1)
-    return rounded(product if bias is None else product + bias.index_select(0, expert), states.dtype)
 
 
 @once_a_signature
@@ -152,7 +137,7 @@ def _check(
     for option, value, known in (
         ("split_item", split_item, (2, 3)),
         ("group_type", group_type, (0,)),
-        ("group_list_type", group_list_type, (_CUMULATIVE, _COUNTS)),
+        ("group_list_type", group_list_type, (CUMULATIVE, COUNTS)),
         ("act_type", act_type, (0, None)),
     ):
         if value not in known:
@@ -170,7 +155,7 @@ def _check_groups(group_list: torch.Tensor | None, weight: torch.Tensor, kind: i
         raise ContractError(_OP, "group_list", limit, shape(group_list))
     if violated(group_list.shape[0] <= _MOST_GROUPS):
         raise ContractError(_OP, "group_list", f"must have at most {_MOST_GROUPS} groups", shape(group_list))
-    if kind == _COUNTS and violated(group_list.shape[0] != 1):
+    if kind == COUNTS and violated(group_list.shape[0] != 1):
         limit = "must have two groups or more with group_list_type 1, give one as group_list_type 0"
         raise ContractError(_OP, "group_list", limit, shape(group_list))
 
@@ -182,21 +167,8 @@ def _check_unused(unused: dict[str, object]) -> None:
             raise ContractError(_OP, name, "must be left out: there is no quantized kernel here", value)
 
 
-def _fake(
-    x: Sequence[torch.Tensor],
-    weight: Sequence[torch.Tensor],
-    *,
-    bias: Sequence[torch.Tensor] | None = None,
-    group_list: torch.Tensor | None = None,
-    split_item: int | None = 0,
-    group_type: int | None = None,
-    group_list_type: int | None = 0,
-    act_type: int | None = 0,
-    **unused: object,
-) -> list[torch.Tensor]:
-    states, experts, added = _one("x", x), _one("weight", weight), None if bias is None else _one("bias", bias)
-    _check_unused(unused)
-    _check(states, experts, added, group_list, split_item, group_type, group_list_type, act_type, _is_turned(experts))
+def _fake(x: Sequence[torch.Tensor], weight: Sequence[torch.Tensor], **options: Any) -> list[torch.Tensor]:
+    states, experts, *_ = _checked(x, weight, **options)
     return [states.new_empty((states.shape[0], experts.shape[2]))]
 
 

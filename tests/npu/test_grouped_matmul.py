@@ -71,6 +71,24 @@ def test_the_bias_is_added_before_the_only_rounding(dtype, sizes, exact):
     assert ((found.double() - truth).abs() <= ulp).all()
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["as it is", "transposed"])
+@pytest.mark.parametrize("sizes", [[1, 1, 1, 0], [1, 1, 0, 0], [2, 5, 1, 0], [0, 0, 3, 1]], ids=str)
+def test_one_call_and_one_for_each_expert_compute_the_same(monkeypatch, dtype, sizes, turned):
+    """Where most experts have rows one call computes all, but for 16 bits of several rows; no empty one is read."""
+    calls, at_once = [], torch.nn.functional.grouped_mm
+    monkeypatch.setattr(torch.nn.functional, "grouped_mm", lambda *a, **o: calls.append(a) or at_once(*a, **o))
+    x, weight = drawn(dtype, sizes, turned, n=16)
+    unread = [expert for expert, size in enumerate(sizes) if not size]
+    truth = one_by_one(x.double(), weight.double(), sizes)
+    eager = one_by_one(x, weight, sizes)
+    weight[unread] = float("nan")
+    found = product(x, weight, sizes)
+    most = sizes.count(0) == 1
+    whole = dtype is f32 or (max(sizes) == 1 and (turned or dtype is bf16))
+    assert len(calls) == int(most and whole) and found.is_contiguous()
+    no_further(found, eager, truth, 24)
+
+
 def test_golden():
     x, weight = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), torch.tensor([[[1.0], [1.0]], [[10.0], [0.0]]])
     for cumulative in (False, True):
