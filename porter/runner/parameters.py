@@ -18,9 +18,10 @@ from porter.runner.loop import CompiledLoop
 from porter.runner.refusal import CannotRun
 from porter.runner.settings import Settings
 from porter.runner.stops import RowStops
+from porter.runtime.cache_name import GENERATED
 
 _REFUSED = ("assistant_model", "negative_prompt_ids", "negative_prompt_attention_mask")
-_INPUTS = ("input_ids", "attention_mask", "past_key_values")
+_INPUTS = ("input_ids", "attention_mask", GENERATED)
 _TOLD = (*inspect.signature(GenerationMixin.generate).parameters, *vars(GenerationConfig()), "tokenizer")
 
 
@@ -33,10 +34,10 @@ def whole(params: Mapping[str, Any], cache: Any, compiled: bool) -> dict[str, An
     ids = asked.get("input_ids")
     if not isinstance(ids, torch.Tensor) or ids.dim() != 2:
         raise _refused("`_generate_params` gives no input_ids of shape (batch, tokens)", "give them as generate() does")
-    given = asked.get("past_key_values")
+    given = asked.get(GENERATED)
     loop = asked.get("custom_generate")
     if (given is not None and given is not cache) or not (loop is None or isinstance(loop, CompiledLoop)):
-        name = "custom_generate" if given is None or given is cache else "past_key_values"
+        name = "custom_generate" if given is None or given is cache else GENERATED
         raise _refused(f"`_generate_params` gives {name}, which the runner makes itself", f"leave {name} out")
     for name in _REFUSED:
         if asked.get(name) is not None:
