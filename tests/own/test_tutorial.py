@@ -57,8 +57,8 @@ def test_the_table_of_a_project_is_one(run, tmp_path):
     (tmp_path / "rules").mkdir()
     (tmp_path / "pyproject.toml").write_text(text)
     project = find_project(tmp_path / "rules")
-    assert isinstance(project, Project) and [folder.path for folder in project.rules] == [tmp_path / "rules"]
-    assert project.models == tmp_path / "npu/generated_models"
+    assert isinstance(project, Project) and [each.path.resolve() for each in project.rules] == [tmp_path / "rules"]
+    assert project.models is not None and project.models.resolve() == tmp_path / "npu/generated_models"
     assert (project.keep, project.without) == (("MyNorm.forward",), ("swiglu",))
     code, _, err = run("rules")
     assert code == 1 and "error[P031]: the folder `rules` holds no rules" in err and "pyproject.toml:2:" in err
