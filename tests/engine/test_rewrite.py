@@ -273,10 +273,11 @@ def test_a_local_does_not_hide_a_global_that_the_rewrite_uses():
 
 def test_a_port_of_a_file_loads_as_custom_code_and_one_of_the_library_does_not():
     said = "    source_is_custom_code = True\n"
+    under = f'    made_under = "{load_source("transformers.models.llama").version}"\n'
     text = text_of("llama").replace("from ...", "from transformers.").replace("from .configuration_llama", "from x")
     code = accepted(convert(free_standing(text), name="llama")).code
-    assert f"class LlamaPreTrainedModel(NpuPreTrainedModel):\n{said}    weight_merges = (\n" in code
-    assert said not in port_of("llama").code
+    assert f"class LlamaPreTrainedModel(NpuPreTrainedModel):\n{under}{said}    weight_merges = (\n" in code
+    assert said not in port_of("llama").code and "made_under" not in port_of("llama").code
     assert "PortedFrom" not in code
 
 
