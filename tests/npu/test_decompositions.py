@@ -89,8 +89,8 @@ def test_it_computes_what_the_kernel_does(op, dtype):
 @pytest.mark.parametrize("sizes", [[1, 0, 0, 0], [0, 0, 0, 3], [2, 0, 5, 1], [0, 9, 9, 46], [0, 9, 9, 47]], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_experts_of_few_rows_become_a_loop_that_errs_as_the_kernel_does(dtype, sizes, cumulative, biased, turned):
-    """Sums in another order: as near to the truth, and rounded once. Beyond 16 rows of float32 and 64 it is an op, and in
-    float32 where weights are not turned."""
+    """Sums in another order: as near to the truth, and rounded once. Beyond 64 rows it is an op, in float32 beyond 16
+    and where weights are not turned."""
     op, groups = torch.ops.npu.npu_grouped_matmul.default, torch.tensor(sizes)
     x, weight = drawn(sum(sizes), 48, dtype=dtype), drawn(4, 20, 48, dtype=dtype, seed=1).transpose(1, 2)
     weight = weight if turned else weight.contiguous()
