@@ -55,7 +55,7 @@ def npu_grouped_matmul(
     float32, bias added, rounded once. Raises ContractError for what the torch_npu op documentation forbids and for the
     forms without a kernel here; that a group_list does not make up M is not noticed on the device. 310P is not taken.
     """
-    form = {"split_item": split_item, "group_type": group_type, "act_type": act_type, **unused}
+    form: dict[str, Any] = {"split_item": split_item, "group_type": group_type, "act_type": act_type, **unused}
     return [
         grouped_product(
             *_checked(x, weight, bias=bias, group_list=group_list, group_list_type=group_list_type, **form)

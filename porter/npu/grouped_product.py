@@ -101,9 +101,11 @@ def _widened(part: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 
 
 def is_fused(states: torch.Tensor, experts: torch.Tensor) -> bool:
-    """Whether a compiler's loop over rows is quicker than products: few rows, and weights that lie (E, N, K)."""
-    rows = states.shape[0]
-    return states.is_cpu and isinstance(rows, int) and rows <= _FUSED_ROWS[states.dtype] and experts.stride(1) == 1
+    """Whether a compiler's loop is quicker than products: of few rows, in float32 where weights are turned."""
+    rows, dtype = states.shape[0], states.dtype
+    if not states.is_cpu or not isinstance(rows, int) or rows > _FUSED_ROWS[dtype]:
+        return False
+    return dtype is not torch.float32 or experts.stride(1) == 1
 
 
 def fused_product(

@@ -43,7 +43,12 @@ COMMON = {
 MODELS: dict[str, dict[str, Any]] = {
     "qwen3_moe": {"num_experts": 32, "num_experts_per_tok": 8, "moe_intermediate_size": 256, "norm_topk_prob": True},
     "mixtral": {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 512},
-    "gpt_oss": {"num_local_experts": 32, "num_experts_per_tok": 4, "intermediate_size": 256},
+    "gpt_oss": {
+        "num_local_experts": 32,
+        "num_experts_per_tok": 4,
+        "intermediate_size": 256,
+        "layer_types": ["full_attention"] * 3,  # with a window the source's static cache is another graph a step
+    },
     "glm4_moe": {
         "n_routed_experts": 32,
         "num_experts_per_tok": 8,

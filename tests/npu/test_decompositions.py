@@ -83,14 +83,17 @@ def test_it_computes_what_the_kernel_does(op, dtype):
             assert torch.equal(left, right)
 
 
+@pytest.mark.parametrize("turned", [True, False])
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("cumulative", [False, True])
 @pytest.mark.parametrize("sizes", [[1, 0, 0, 0], [0, 0, 0, 3], [2, 0, 5, 1], [0, 9, 9, 46], [0, 9, 9, 47]], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_experts_of_few_rows_become_a_loop_that_errs_as_the_kernel_does(dtype, sizes, cumulative, biased):
-    """Sums in another order: as near to the truth, and rounded once. Beyond 16 rows of float32 and 64 it is an op."""
+def test_experts_of_few_rows_become_a_loop_that_errs_as_the_kernel_does(dtype, sizes, cumulative, biased, turned):
+    """Sums in another order: as near to the truth, and rounded once. Beyond 64 rows it is an op, in float32 beyond 16
+    and where weights are not turned."""
     op, groups = torch.ops.npu.npu_grouped_matmul.default, torch.tensor(sizes)
     x, weight = drawn(sum(sizes), 48, dtype=dtype), drawn(4, 20, 48, dtype=dtype, seed=1).transpose(1, 2)
+    weight = weight if turned else weight.contiguous()
     bias = drawn(4, 20, dtype=torch.float16 if dtype is torch.float16 else torch.float32, seed=2) if biased else None
     form = {"group_type": 0, "split_item": 3, "group_list_type": int(not cumulative)}
     form |= {"group_list": groups.cumsum(0) if cumulative else groups, "bias": [bias] if biased else None}
@@ -98,7 +101,8 @@ def test_experts_of_few_rows_become_a_loop_that_errs_as_the_kernel_does(dtype, s
     given = {name: value for name, value in form.items() if name not in called.keywords}
     traced = make_fx(lambda x, weight, given: called([x], [weight], **given), tracing_mode="fake")(x, weight, given)
     is_loop = not any("grouped_product" in str(node.target) for node in traced.graph.nodes)
-    assert is_loop == (sum(sizes) <= (16 if dtype is torch.float32 else 64))
+    few = (16 if turned else 0) if dtype is torch.float32 else 64
+    assert is_loop == (sum(sizes) <= few)
     found, kernel = decompositions()[op]([x], [weight], **form)[0], op([x], [weight], **form)[0]
     rows = torch.arange(4).repeat_interleave(groups)
     truth = torch.einsum("mk,mkn->mn", x.double(), weight[rows].double())
