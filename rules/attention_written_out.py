@@ -13,6 +13,7 @@ from transformers.cache_utils import DynamicCache
 from porter.npu import torch_npu
 from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask, prepare_kv_cache
+from porter.verify.decoding import prefill_and_decode
 from rules.shared.static_cache import after_mask, after_mask__window, before_mask, before_mask__window
 
 rule = Rule(

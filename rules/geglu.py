@@ -14,7 +14,6 @@ from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.gated_mlp import not_forward_with_gate_last
 
 rule = Rule(
     edits=(
@@ -48,6 +47,11 @@ def after_init(self, width, inner, bias, activation):
     if activation not in ("gelu", "gelu_pytorch_tanh"):
         raise ValueError(f"npu_geglu computes gelu; this configuration asks for {activation!r}")
     self.approximate = int(activation == "gelu_pytorch_tanh")
+
+
+def not_forward_with_gate_last(self, x):
+    """The activation must be on the gate."""
+    self.act_fn(self.up_proj(x)) * self.gate_proj(x)
 
 
 def not_forward_sparse(self, x):

@@ -12,7 +12,6 @@ from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.gated_mlp import not_forward_with_gate_last
 
 rule = Rule(
     edits=(
