@@ -51,7 +51,7 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     has_state = bool(parameter_names(own["forward"]) & _STATES) or "Conv1d" in held
     if has_state and linears and not chooses and not holds_modules and not has_lists:
         return "mixer"
-    return "activation" if not members and _takes_one(own["forward"]) else None
+    return "activation" if not members and not _is_product(node) and _takes_one(own["forward"]) else None
 
 
 def _methods_called(nodes: list[cst.CSTNode]) -> set[str | None]:
