@@ -57,9 +57,7 @@ def npu_grouped_matmul(
     """
     form: dict[str, Any] = {"split_item": split_item, "group_type": group_type, "act_type": act_type, **unused}
     return [
-        grouped_product(
-            *_checked(x, weight, bias=bias, group_list=group_list, group_list_type=group_list_type, **form)
-        )
+        grouped_product(*_checked(x, weight, bias=bias, group_list=group_list, group_list_type=group_list_type, **form))
     ]
 
 

@@ -97,7 +97,7 @@ _KINDS = {
     ),
     "splits": _Kind(
         lambda value: isinstance(value, dict) and _is_names(tuple(value)) and all(map(_is_split, value.values())),
-        f"attributes, each with one of {', '.join(SPLITS)} and a dimension, as in `{{\"sinks\": (\"pieces\", 0)}}`",
+        f'attributes, each with one of {", ".join(SPLITS)} and a dimension, as in `{{"sinks": ("pieces", 0)}}`',
     ),
 }
 

@@ -54,9 +54,7 @@ IMPORTS = {
     "by the full name": with_import(f"import {FULL}", f"{FULL}.LlamaConfig"),
     "under a condition": with_import(f"try:\n    from {FULL} import LlamaConfig\nexcept ImportError:\n    pass"),
     "in quotes": with_import(f"from {FULL} import LlamaConfig").replace(": LlamaConfig", ': "LlamaConfig"'),
-    "in quotes, by its module": with_import("import transformers").replace(
-        "LlamaConfig", "'transformers.LlamaConfig'"
-    ),
+    "in quotes, by its module": with_import("import transformers").replace("LlamaConfig", "'transformers.LlamaConfig'"),
     "by an annotated class": with_import(f"from {FULL} import LlamaConfig")
     .replace("    config: LlamaConfig\n", "    config_class: type = LlamaConfig\n")
     .replace("config: LlamaConfig", "config"),

@@ -64,7 +64,7 @@ def test_every_site_is_ported_however_a_release_says_it(text, said, tmp_path):
     assert [site.name for site in result.sites] == [site.name for site in ported(text, tmp_path).sites]
     if said is said_as_5_24:
         assert "kwargs=kwargs)" in other and "kwargs=kwargs)" not in result.code
-        assert f"@deprecate_kwarg(\"{OLD}\"" in result.code
+        assert f'@deprecate_kwarg("{OLD}"' in result.code
 
 
 def test_another_argument_of_a_cache_s_update_is_not_seen_through(text, tmp_path):
