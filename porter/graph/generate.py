@@ -30,7 +30,7 @@ def compared(source: Any, lent: Held, graphs: Mapping[str, Graph], steps: int) -
     ids = prompt(source.config.get_text_config(decoder=True).vocab_size)
     for index in range(steps + 1):
         phase = "decode" if index else "prefill"
-        output = source(**arguments(source, ids, start, past, start + ids.shape[1]))
+        output = source(**arguments(source, ids, start, past, mask_to(start + ids.shape[1])))
         past = returned_cache(output)
         real = mask_to(start + ids.shape[1])[:, start:].bool()
         truth, logits = output.logits[real], _by_graph(graphs[phase], lent, kept[phase], ids, start)[real]

@@ -12,5 +12,5 @@ computes on a device: no kernel is run.
 
 Takes:    a port's folder.
 Gives:    kernels a layer, what was not converted, what each rule contributes.
-Imported: by `matrix`, `report` and `cli`.
+Imported: by `graph`, `matrix`, `report` and `cli`.
 """

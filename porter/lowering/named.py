@@ -35,9 +35,8 @@ def mask_to(length: int) -> torch.Tensor:
     return mask
 
 
-def arguments(model: Any, ids: torch.Tensor, start: int, cache: Any, covered: int) -> dict[str, Any]:
-    """What `model.forward` is called with for ids (BATCH, S) at position `start`; the mask covers `covered` places."""
-    mask = mask_to(covered)
+def arguments(model: Any, ids: torch.Tensor, start: int, cache: Any, mask: torch.Tensor) -> dict[str, Any]:
+    """What `model.forward` is called with, as far as it takes it, for ids (B, S) at place `start`; mask (B, all)."""
     given = {
         "input_ids": ids,
         "attention_mask": mask,
@@ -59,7 +58,7 @@ class Held:
     def step(self, ids: torch.Tensor, start: int) -> dict[str, Any]:
         """The arguments of one compiled step, for which the cache has room then."""
         self.cache.reserve(ids.shape[1])
-        return arguments(self.model, ids, start, self.cache, SLOTS)
+        return arguments(self.model, ids, start, self.cache, mask_to(SLOTS))
 
     def tensors(self, given: dict[str, Any]) -> dict[str, torch.Tensor]:
         """All that a step could read, beside its arguments `given`."""
@@ -73,7 +72,7 @@ def held(model: Any) -> Held:
     """The port with a cache that has its memory, as the states of one eager step want it, and rotary tables."""
     cache = StaticKVCache(model.config, SLOTS)
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
-    model(**arguments(model, prompt(vocabulary), 0, cache, SLOTS))
+    model(**arguments(model, prompt(vocabulary), 0, cache, mask_to(SLOTS)))
     cache.reset()
     tabulate_rotary(model, SLOTS)
     return Held(model, cache)

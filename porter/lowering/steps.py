@@ -7,15 +7,14 @@ asked for. Weights are random; nothing is loaded. Needs torch and transformers, 
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import DynamicCache, StaticCache
 
-from porter.runtime import NpuPreTrainedModel, StaticKVCache, position_ids_from_mask, tabulate_rotary
-from porter.runtime.cache_name import cache_name
+from porter.lowering.named import arguments
+from porter.runtime import NpuPreTrainedModel, StaticKVCache, tabulate_rotary
 from porter.verify.tiny import tiny_config
 
 PROMPT, PADDING, SLOTS = 16, 3, 128
@@ -103,13 +102,5 @@ def _inputs(model: Any, cache: Any, start: int, count: int) -> dict[str, Any]:
     fixed = not isinstance(cache, DynamicCache)
     mask = torch.ones(1, SLOTS if fixed else start + count, dtype=torch.int64)
     mask[:, :PADDING] = 0
-    positions = position_ids_from_mask(mask)[:, start : start + count]
-    inputs = {
-        "input_ids": torch.randint(3, model.config.get_text_config(decoder=True).vocab_size, (1, count)),
-        "attention_mask": mask,
-        "position_ids": positions,
-        cache_name(model): cache,
-        "use_cache": True,
-    }
-    takes = inspect.signature(model.forward).parameters
-    return {name: value for name, value in inputs.items() if name in takes}
+    ids = torch.randint(3, model.config.get_text_config(decoder=True).vocab_size, (1, count))
+    return arguments(model, ids, start, cache, mask)

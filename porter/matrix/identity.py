@@ -18,8 +18,11 @@ from porter.source import Source
 from porter.source.installed import version_of
 
 _ROW = "matrix/findings.py"
-_PORTING = ("source", "tree", "anatomy", "rulebook", "match", "plan", "rewrite", "emit", "convert.py", "rule.py", _ROW)
-_RUNNING = ("runtime", "npu", "verify", _ROW)
+_PORTING = (
+    *("release", "source", "tree", "anatomy", "rulebook", "match", "plan", "rewrite", "emit"),
+    *("convert.py", "rule.py", _ROW),
+)
+_RUNNING = ("release", "runtime", "npu", "verify", _ROW)
 _ROOMS = {
     **dict.fromkeys(("parity", "variants", "capture"), _RUNNING),
     "lowering": (*_RUNNING, "lowering"),

@@ -13,7 +13,7 @@ imports no DeepSpeed. Run here on CPUs over gloo; not run on an NPU.
 
 Takes:    a model, and the ranks that a launcher started.
 Gives:    the share of it that this rank holds.
-Imported: by `runner` and `cli`. It needs `runtime`.
+Imported: by `verify` (the contract over ranks) and `runner`. It needs `runtime`.
 """
 
 from porter.parallel.divide import CannotShard, check_divides, kv_heads_of_rank

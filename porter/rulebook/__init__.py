@@ -2,7 +2,7 @@
 
 Takes:    a folder: `rules/`, or one of the user's own.
 Gives:    `LoadedRule`s in the order of their names, with their patterns and conditions; or why not, located.
-Imported: by `match` and all further on, and by what proves rules. It needs `tree`.
+Imported: by `match` and all further on, and by what proves rules. It needs `source` and `tree`.
 """
 
 from porter.rulebook.folders import RuleFolder, package_folders

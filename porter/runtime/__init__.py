@@ -7,7 +7,7 @@ without it no port can.
 
 Takes:    what `transformers` hands to a model: configurations, masks, caches, checkpoints.
 Gives:    the parts that ported models are made of.
-Imported: by generated code, `runner`, `verify`, `bench`. It needs `npu`.
+Imported: by generated code, `verify`, `lowering`, `graph`, `parallel`, `runner`, `bench`. It needs `npu` and `emit`.
 """
 # ruff: noqa: E402  (which release is installed is asked before anything of it is imported)
 

@@ -7,5 +7,5 @@ That the kernels themselves compute the same on a device is another claim; nothi
 
 Takes:    a rule, or a port's folder.
 Gives:    checks with figures; or why there are none.
-Imported: by `lowering`, `bench`, `matrix`, `report`, `cli`.
+Imported: by `lowering`, `graph`, `bench`, `matrix`, `report`, `cli`.
 """
