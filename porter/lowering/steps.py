@@ -7,6 +7,7 @@ asked for. Weights are random; nothing is loaded. Needs torch and transformers, 
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
