@@ -2,7 +2,7 @@
 
 Takes:    a `Ported`, and the folder it shall stand in.
 Gives:    files on disk, all or none; or how those there differ. `render_port` writes nothing.
-Imported: by `convert`'s users: `runtime`, `verify`, `lowering`, `runner`, `matrix`, `report`, `cli`. It needs `rewrite`.
+Imported: by `runtime`, `verify`, `lowering`, `runner`, `matrix`, `report`, `cli`. It needs `rewrite`.
 """
 
 from porter.emit.render import Rendered, render_port
