@@ -40,6 +40,14 @@ def export(port: str, checkpoint: Path, force: bool, models: Path | None, edited
     if not as_json:
         say("whoever loads it needs porter installed, and trust_remote_code=True")
     replaced = f"\nauto_map said {written.before}" if written.before is not None else ""
-    data = {"folder": str(checkpoint), "files": list(written.files), "entry": written.entry, "before": written.before}
+    if written.dropped is not None:
+        replaced += f"\nauto_map said AutoConfig: {written.dropped}; dropped: the port was not made with that"
+    data = {
+        "folder": str(checkpoint),
+        "files": list(written.files),
+        "entry": written.entry,
+        "before": written.before,
+        "dropped": written.dropped,
+    }
     listed = "\n".join(f"  {name}" for name in written.files)
     return answer(True, lambda: f"wrote {checkpoint}\n{listed}{replaced}", lambda: data, as_json=as_json)

@@ -15,34 +15,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import libcst as cst
-
-import porter
 from porter.diagnostics import Diagnostic, Refused
 from porter.emit.account import read_account
 from porter.emit.edited import edited_files, was_edited
+from porter.emit.exported_code import code_of
 from porter.emit.json_member import with_member
 from porter.emit.swap import alone_in, remove, replace_file
 
 AUTO_CLASS = "AutoModelForCausalLM"
+AUTO_CONFIG = "AutoConfig"
 CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written into `checkpoint`; `before` is what `auto_map` said of the class, if it was another file."""
+    """What was written into `checkpoint`; `before` is what `auto_map` said of the class, if it was another file.
+
+    `dropped` is what it said of the configuration, if that is not the port's.
+    """
 
     checkpoint: Path
     files: tuple[str, ...]
     entry: str
     before: str | None
+    dropped: str | None = None
 
 
 def export(port: Path, checkpoint: Path, *, force: bool = False, edited: bool = False) -> Exported | Refused:
     """Write the port in `port` into `checkpoint`.
 
     Refused: no port (P072), changed by hand (P135, but for `edited`), no checkpoint (P081), one of another model
-    (P083); P161 for a file or an `auto_map` entry that `force` alone replaces.
+    (P083), code that is not there or no Python (P142), or that no checkpoint can hold (P162); P161 for a file or an
+    `auto_map` entry that `force` alone replaces.
     """
     account = read_account(port)
     if isinstance(account, Refused):
@@ -62,51 +66,44 @@ def export(port: Path, checkpoint: Path, *, force: bool = False, edited: bool = 
     entry, auto_map = f"{module}.{class_name}", config.get("auto_map") or {}
     if not isinstance(auto_map, dict):
         return _refused("P081", f"`{checkpoint / CONFIG}` has an `auto_map` that is no object", "correct it")
-    files = _files(port, account, module)
+    files = code_of(port, account, module)
+    if isinstance(files, Refused):
+        return files
     before = auto_map.get(AUTO_CLASS)
-    other = before if before != entry else None
-    standing = [name for name, data in files.items() if _differs(checkpoint / name, data)]
-    if not force and (other is not None or standing):
-        notes = [f"its auto_map says {AUTO_CLASS}: {other}"] if other is not None else []
-        notes += [f"`{name}` is there, and is another" for name in standing]
+    other = None if before in (None, entry) else str(before)
+    auto_map = _following(auto_map, account, module)
+    foreign = _foreign_configuration(auto_map, files)
+    own = (account["source"].get("configuration") or {}).get("file")
+    if foreign is not None and own in files:
+        message = f"`{checkpoint}` says {AUTO_CONFIG}: {foreign}, and the port's configuration is in `{own}`"
+        return _refused("P161", message, f"let its auto_map name the class in `{own}`")
+    notes = [] if other is None else [f"its auto_map says {AUTO_CLASS}: {other}"]
+    if foreign is not None:
+        notes.append(f"its auto_map says {AUTO_CONFIG}: {foreign}, which is not what the port was made with")
+    notes += [f"`{name}` is there, and is another" for name, data in files.items() if _differs(checkpoint / name, data)]
+    if notes and not force:
         help = "use `--force` to replace it, or export to a copy of the checkpoint"
         return _refused("P161", f"`{checkpoint}` has model code already", help, *notes)
-    files[CONFIG] = with_member(text, "auto_map", {**auto_map, AUTO_CLASS: entry}).encode("utf-8")
+    kept = {name: value for name, value in auto_map.items() if name != AUTO_CONFIG or foreign is None}
+    files = {**files, CONFIG: with_member(text, "auto_map", {**kept, AUTO_CLASS: entry}).encode("utf-8")}
     _write(checkpoint, files)
-    return Exported(checkpoint, tuple(files), entry, None if other is None else str(other))
+    return Exported(checkpoint, tuple(files), entry, other, foreign)
 
 
-def _files(port: Path, account: Mapping[str, Any], module: str) -> dict[str, bytes]:
-    """The modeling file under its new name, and what lies beside it."""
-    text = (port / f"{account['module']}.py").read_text(encoding="utf-8")
-    siblings = [sibling["file"] for sibling in account["source"].get("siblings") or ()]
-    beside = {name: (port / name).read_bytes() for name in siblings}
-    return {**beside, f"{module}.py": _saying_what_it_needs(text).encode("utf-8")}
+def _following(auto_map: dict[str, Any], account: Mapping[str, Any], module: str) -> dict[str, Any]:
+    """`auto_map`, with a configuration class that stands in the source's own file as the port's file has it."""
+    file, _, class_name = str(auto_map.get(AUTO_CONFIG)).rpartition(".")
+    is_own = file == account["module"] and "path" in account["source"]
+    return {**auto_map, AUTO_CONFIG: f"{module}.{class_name}"} if is_own else auto_map
 
 
-def _saying_what_it_needs(text: str) -> str:
-    """The module with `porter.runtime` imported before anything of transformers: it says what is wrong with that."""
-    tree = cst.parse_module(text)
-    place = next(index for index, statement in enumerate(tree.body) if not _comes_first(statement))
-    needed = cst.parse_statement("import porter.runtime  # first: it refuses a transformers it was not tested with\n")
-    after = tree.body[place]
-    after = after.with_changes(leading_lines=[cst.EmptyLine(indent=False), *after.leading_lines])
-    body = [*tree.body[:place], needed, after, *tree.body[place + 1 :]]
-    says = (
-        f"# Exported by porter {porter.__version__} for transformers' `trust_remote_code=True`. It runs where\n"
-        "# porter is installed, whose `porter.runtime` it imports; without, loading it is an ImportError.\n#\n"
-    )
-    return says + tree.with_changes(body=body).code
+def _foreign_configuration(auto_map: Mapping[str, Any], files: Mapping[str, bytes]) -> str | None:
+    """The configuration class that `auto_map` names, where no file of the port's has it.
 
-
-def _comes_first(statement: cst.BaseStatement | cst.BaseSmallStatement) -> bool:
-    """A docstring, or what Python wants before all else."""
-    if not isinstance(statement, cst.SimpleStatementLine):
-        return False
-    first = statement.body[0]
-    if isinstance(first, cst.Expr):
-        return isinstance(first.value, (cst.SimpleString, cst.ConcatenatedString))
-    return isinstance(first, cst.ImportFrom) and getattr(first.module, "value", None) == "__future__"
+    transformers takes it for the port's own if only it has the same name.
+    """
+    said = auto_map.get(AUTO_CONFIG)
+    return None if said is None or f"{str(said).rpartition('.')[0]}.py" in files else str(said)
 
 
 def _read_config(file: Path) -> tuple[str, dict[str, Any]] | Refused:

@@ -25,19 +25,29 @@ _registered: dict[type, Registration] = {}  # by configuration class
 
 @dataclass(eq=False)
 class Registration:
-    """The port `name` in the auto classes; `undo()`, or the end of a `with`, takes it out again."""
+    """The port `name` in the auto classes, until it is undone as often as it was registered.
+
+    `undo()` does, and the end of a `with`.
+    """
 
     name: str
     model_class: Any
     _model_types: list[str] = field(default_factory=list)  # told to AutoConfig, which did not know them
+    _times: int = 1  # registered and not undone
 
     @property
     def config_class(self) -> Any:
         return self.model_class.config_class
 
     def undo(self) -> None:
-        """AutoModelForCausalLM as it was. Nothing the second time. Models that were loaded stay as they are."""
+        """AutoModelForCausalLM as it was, but for a port that was registered more than once: the last undoes it.
+
+        Nothing after that. Models that were loaded stay as they are.
+        """
         if _registered.get(self.config_class) is not self:
+            return
+        self._times -= 1
+        if self._times:
             return
         del _registered[self.config_class]
         # transformers has no way back: these are what `register` writes to
@@ -55,7 +65,7 @@ class Registration:
 def register(
     name: str, models: str | Path | None = None, *, edited: bool = False, trust_remote_code: bool = False
 ) -> Registration:
-    """Put the port `name` of the registry in `models` into AutoModelForCausalLM; the same one again changes nothing.
+    """Put the port `name` of the registry in `models` into AutoModelForCausalLM; the same one again is undone twice.
 
     Raises CannotRun: P160 where another class has its configuration already, else as a runner does: no such port
     (P080), changed by hand (P135, but for `edited`), code out of a folder that nobody consented to (P141).
@@ -65,6 +75,7 @@ def register(
     config_class = model_class.config_class
     before = _registered.get(config_class)
     if before is not None and before.model_class is model_class:
+        before._times += 1
         return before
     _check_free(name, config_class, before)
     made = Registration(name, model_class)

@@ -6,13 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from porter.anatomy import SplitPoints
+from porter.convert import convert
 from porter.emit import Written, emit
 from porter.plan import SiteReport
 from porter.rewrite import Change, Ported
-from porter.source import Source
+from porter.source import Source, load_source
 
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
 PLACE = Path("/anywhere/generated_models/tiny2")  # where a port that is only rendered would be written
 
 TEXT = """\
@@ -115,3 +127,20 @@ def out(tmp_path: Path) -> Path:
 def written(ported, out) -> Path:
     assert isinstance(emit(ported, out), Written)
     return out
+
+
+@pytest.fixture(scope="session")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Llama's."""
+    ported = convert(load_source("transformers.models.llama"), name="llama2")
+    folder = tmp_path_factory.mktemp("models") / "llama2"
+    assert isinstance(emit(ported, folder), Written)
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A tiny one of Llama."""
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"

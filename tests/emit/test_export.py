@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from porter.cli import exit_code
 from porter.convert import convert
 from porter.diagnostics import Refused
 from porter.emit import emit
@@ -17,33 +18,11 @@ from porter.emit.export import AUTO_CLASS, export
 from porter.emit.json_member import with_member
 from porter.runtime import NpuPreTrainedModel
 from porter.source import load_source
+from tests.emit.conftest import SIZES
 from tests.verify.conftest import write_checkpoint_code
 
-SIZES = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
 ENTRY = "modeling_llama_npu.LlamaForCausalLM"
 IDS = torch.arange(3, 12)[None]
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "llama2"
-    assert not isinstance(emit(convert(load_source("transformers.models.llama"), name="llama2"), folder), Refused)
-    return folder
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(tmp_path / "checkpoint")
-    return tmp_path / "checkpoint"
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +86,7 @@ def test_again_changes_nothing_and_an_auto_map_is_kept(port, checkpoint):
     first = contents(checkpoint)
     assert export(port, checkpoint).before is None and contents(checkpoint) == first
     config = checkpoint / "config.json"
-    own = {"AutoConfig": "mine.Config", AUTO_CLASS: "mine.Model"}
+    own = {"AutoModel": "mine.Base", AUTO_CLASS: "mine.Model"}
     config.write_text(with_member(config.read_text(), "auto_map", own))
     (checkpoint / "modeling_llama_npu.py").write_text("# somebody else's\n")
     spoiled = contents(checkpoint)
@@ -118,6 +97,35 @@ def test_again_changes_nothing_and_an_auto_map_is_kept(port, checkpoint):
     assert export(port, checkpoint, force=True).before == "mine.Model"
     assert json.loads(config.read_text())["auto_map"] == {**own, AUTO_CLASS: ENTRY}
     assert contents(checkpoint)["modeling_llama_npu.py"] == first["modeling_llama_npu.py"]
+
+
+@pytest.mark.parametrize("place", ["configuration_llama", "somebody/else--configuration_llama", "modeling_llama"])
+def test_another_configuration_of_the_same_name_does_not_come_to_the_port(port, checkpoint, capfd, place):
+    """Its class has other numbers than the configuration that the port was made with."""
+    config, said = checkpoint / "config.json", f"{place}.LlamaConfig"
+    config.write_text(with_member(config.read_text(), "auto_map", {"AutoConfig": said}))
+    text = "from transformers import LlamaConfig as C\n\n\nclass LlamaConfig(C):\n    rms_norm_eps = 0.5\n"
+    (checkpoint / f"{place.rpartition('/')[2]}.py").write_text(text)
+    before = contents(checkpoint)
+    refused = export(port, checkpoint)
+    assert refused.diagnostics[0].code == "P161" and contents(checkpoint) == before
+    assert f"AutoConfig: {said}" in refused.diagnostics[0].notes[0]
+    assert exit_code(["export", str(port), "--to", str(checkpoint), "--force"]) == 0
+    assert f"AutoConfig: {said}; dropped" in capfd.readouterr().out
+    assert json.loads(config.read_text())["auto_map"] == {AUTO_CLASS: ENTRY}
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
+    assert isinstance(model, NpuPreTrainedModel) and type(model.config) is LlamaConfig
+
+
+def test_the_configuration_that_came_with_the_port_is_the_one_that_auto_map_names(tmp_path):
+    checkpoint = write_checkpoint_code(tmp_path / "checkpoint")
+    emit(convert(load_source(str(checkpoint)), name="mine"), tmp_path / "mine")
+    config = checkpoint / "config.json"
+    config.write_text(with_member(config.read_text(), "auto_map", {"AutoConfig": "a/b--configuration_mine.MineConfig"}))
+    before = contents(checkpoint)
+    refused = export(tmp_path / "mine", checkpoint, force=True)
+    assert refused.diagnostics[0].code == "P161" and contents(checkpoint) == before
+    assert refused.diagnostics[0].help == "let its auto_map name the class in `configuration_mine.py`"
 
 
 def test_an_auto_map_of_other_classes_needs_no_force(port, checkpoint):
@@ -185,6 +193,26 @@ def test_what_a_port_imports_from_beside_it_goes_along(tmp_path):
     config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=True, **SIZES)
     model = AutoModelForCausalLM.from_config(config, trust_remote_code=True)
     assert isinstance(model, NpuPreTrainedModel) and model(IDS).logits.shape == (1, 9, 64)
+
+
+def test_a_configuration_in_the_modeling_file_comes_out_of_the_port(tmp_path):
+    checkpoint = write_checkpoint_code(tmp_path / "checkpoint")
+    own, model = checkpoint / "configuration_mine.py", checkpoint / "modeling_mine.py"
+    head, line, code = model.read_text().partition("from .configuration_mine import MineConfig\n")
+    assert line
+    model.write_text(head + own.read_text().replace("__all__ =", "_NAMES =") + code)
+    own.unlink()
+    config = checkpoint / "config.json"
+    said = {"AutoConfig": "modeling_mine.MineConfig", AUTO_CLASS: "modeling_mine.MineForCausalLM"}
+    config.write_text(with_member(config.read_text(), "auto_map", said))
+    ported = convert(load_source(str(model)), name="mine")
+    assert not isinstance(ported, Refused), ported
+    emit(ported, tmp_path / "mine")
+    written = export(tmp_path / "mine", checkpoint, force=True)
+    assert written.before == "modeling_mine.MineForCausalLM" and written.dropped is None
+    read = AutoConfig.from_pretrained(checkpoint, trust_remote_code=True, **SIZES)
+    port = AutoModelForCausalLM.from_config(read, trust_remote_code=True)
+    assert isinstance(port, NpuPreTrainedModel) and type(read) is type(port).config_class
 
 
 TEXTS = {

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from transformers import ZayaConfig
 
 from porter.runner import CannotRun
 from porter.runner.find import check_ops, find_class
+from porter.verify.tiny import tiny_config
 from tests.own.conftest import MODEL, OPS, RULE
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +42,33 @@ def test_a_port_with_an_op_of_its_own_is_the_source_in_a_fresh_folder(run, rules
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {check["name"]: check["outcome"] for check in json.loads(done.stdout)["checks"]}
     assert set(checks.values()) <= {"passed", "not applicable"} and "passed" in checks.values()
+
+
+LOADS = """
+import sys, torch
+from transformers import AutoConfig, AutoModelForCausalLM
+torch.manual_seed(0)
+source = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(sys.argv[1])).eval()
+config = AutoConfig.from_pretrained(sys.argv[1])
+port = AutoModelForCausalLM.from_config(config, trust_remote_code=True).eval()
+port.load_state_dict(source.state_dict())
+ids = torch.arange(3, 12)[None]
+assert type(source) is not type(port) and torch.ops.acme.scaled_sum
+assert torch.allclose(port(ids).logits, source(ids).logits, atol=1e-5)
+"""
+
+
+def test_an_export_has_the_op_and_loads_in_a_process_that_knows_none(run, rules, tmp_path):
+    assert converted(run, rules)[0] == 0
+    checkpoint = tmp_path / "checkpoint"
+    tiny_config(ZayaConfig).save_pretrained(checkpoint)
+    assert run("export", "ports/zaya", "--to", checkpoint)[0] == 0
+    assert (checkpoint / "ops_scaled_sum.py").read_text() == OPS
+    shutil.rmtree(rules)
+    shutil.rmtree(tmp_path / "ports")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_MODULES_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", LOADS, checkpoint], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_op_that_computes_something_else_is_found_out(run, rules):

@@ -46,13 +46,24 @@ def test_the_source_s_class_stays_what_it_is_and_undoing_leaves_nothing(models_f
     assert type(LlamaForCausalLM.from_pretrained(checkpoint)) is type(before) is LlamaForCausalLM
     kept = AutoModelForCausalLM.from_pretrained(checkpoint)
     made.undo()
+    assert type(AutoModelForCausalLM.from_pretrained(checkpoint)) is made.model_class
     made.undo()
+    made.undo()  # once more than it was registered
     assert type(AutoModelForCausalLM.from_pretrained(checkpoint)) is LlamaForCausalLM
     assert type(kept) is made.model_class and kept(torch.tensor([[1, 2]])).logits.isfinite().all()
     again = porter.register("llama2", models_folder)
     made.undo()  # of the first, which is over
     assert type(AutoModelForCausalLM.from_pretrained(checkpoint)) is again.model_class
     again.undo()
+
+
+def test_a_with_inside_another_leaves_the_outer_one(models_folder, checkpoint):
+    with porter.register("llama2", models_folder) as outer:
+        for _ in range(2):
+            with porter.register("llama2", models_folder), pytest.raises(CannotRun, match="lama2"):
+                porter.register("lama2", models_folder)  # a refusal counts for nothing
+            assert type(AutoModelForCausalLM.from_pretrained(checkpoint)) is outer.model_class
+    assert type(AutoModelForCausalLM.from_pretrained(checkpoint)) is LlamaForCausalLM
 
 
 def test_what_is_saved_is_a_checkpoint_of_the_source(registered, checkpoint, tmp_path):
