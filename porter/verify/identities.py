@@ -60,9 +60,10 @@ def _differs(
     for spelling, run in runs[1:]:
         found = _told(run, _with_specials(arguments(Draw(seed, dtype))))
         if isinstance(wanted, str) or isinstance(found, str) or not _same_bits(wanted, found):
-            line = spelling.identity.file.line(spelling.expression)
+            file = spelling.identity.file
+            place = f"line {file.line(spelling.expression)} of {file.display}"
             detail = f": {found}" if isinstance(found, str) else ""
-            return f"{spelling.identity.file.display}:{line} is not its first spelling in {dtype} (draw {seed}){detail}"
+            return f"{place} is not its first spelling in {dtype} (draw {seed}){detail}"
     return None
 
 

@@ -95,7 +95,7 @@ def test_the_identities_of_every_folder_are_proved(run, rules, other):
         code, out, _ = run("prove", *both)
         (proof,) = json.loads(out)["proofs"]
         assert code == 1 and proof["status"] == "failed"
-        assert f"`same_acme_{name}`: {folder.name}/shared/identities.py:13 is not" in proof["detail"]
+        assert f"`same_acme_{name}`: line 13 of {folder.name}/shared/identities.py is not" in proof["detail"]
         file.write_text(right)
 
 
