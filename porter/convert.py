@@ -14,7 +14,7 @@ from porter.anatomy import (
     read_anatomy,
 )
 from porter.diagnostics import Diagnostic, Refused
-from porter.emit.render import clash
+from porter.emit.render import clash, clash_of_ops
 from porter.match import Subject, search
 from porter.plan import Plan, SiteReport, is_settled, make_plan, report_sites
 from porter.plan.refusals import nothing_to_port, rules_unproved, sites_left, unknown_names
@@ -65,7 +65,7 @@ def convert(
         read = _read(source, rules if rules is not None else load_rules(rules_directory or shipped("rules")))
         if isinstance(read, Refused):
             return read
-        fault = _check_importable(source, read.tree) or clash(source, name, read.rules)
+        fault = _check_importable(source, read.tree) or clash(source, name)
         fault = fault or unknown_names(keep, without, read.anatomy, read.rules)
         if fault is not None:
             return fault
@@ -75,7 +75,7 @@ def convert(
         sites = report_sites(plan)
         fault = nothing_to_port(plan) or (sites_left(plan, sites) if strict else None)
         used = {application.rule.name: application.rule for application in plan.applications}
-        fault = fault or (None if unproved else rules_unproved(used.values()))
+        fault = fault or (None if unproved else rules_unproved(used.values())) or clash_of_ops(source, used.values())
         if fault is not None:
             return fault
         rewritten = rewrite(plan, source)

@@ -23,8 +23,12 @@ def _of_project(context: click.Context, parameter: click.Parameter, given: Path 
         return given
     project = find_project()
     if isinstance(project, Refused):
-        context.exit(refuse(project, as_json=bool(context.params.get("as_json"))))
+        context.exit(refuse(project, as_json=_as_json(context)))
     return project.models
+
+
+def _as_json(context: click.Context) -> bool:
+    return bool(context.params.get("as_json"))  # options come before arguments, wherever they stand
 
 
 models_option = click.option(
@@ -99,11 +103,18 @@ def port_folder(port: str, models: Path | None) -> Path | Refused:
 
 
 def named_port(context: click.Context, parameter: click.Parameter, directory: Path) -> Path:
-    """What is given for DIR; where nothing is there, the folder of the port of that name, if it is registered."""
-    if os.path.exists(directory):
+    """What is given for DIR; where no port is there, the folder of the port of that name, in the project's folder.
+
+    A path that is there, or has a slash, is a path: what is wrong with it, the command says.
+    """
+    from porter.emit.account import FILE
+
+    if len(directory.parts) != 1 or os.path.exists(directory / FILE):
         return directory
-    found = port_folder(str(directory), None)
-    return directory if isinstance(found, Refused) else found
+    found = port_folder(str(directory), _of_project(context, parameter, None))
+    if isinstance(found, Path):
+        return found
+    return directory if os.path.exists(directory) else context.exit(refuse(found, as_json=_as_json(context)))
 
 
 def _not_there(name: str, known: Sequence[str], notes: Sequence[str]) -> Refused:

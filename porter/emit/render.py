@@ -59,14 +59,9 @@ def module_name(source: Source) -> str:
     return stem if is_imported or named in beside else named
 
 
-def clash(source: Source, name: str, rules: Iterable[LoadedRule] = ()) -> Refused | None:
+def clash(source: Source, name: str) -> Refused | None:
     """P143 where a file beside the source would go along under a name that a port needs for a file of its own."""
-    module = module_name(source)
-    taken = {*(sibling.name for sibling in source.siblings), f"{module}.py"}
-    ops = next((file for rule in rules for file in rule.ops if f"{file.module}.py" in taken), None)
-    if ops is not None:
-        message = f"`{ops.module}.py` would stand in the port twice: the source's own, and ops of the rules"
-        return Refused((Diagnostic("P143", message, help=f"give `ops/{ops.name}.py` another name"),))
+    taken = _of_source(source)
     if f"run_{name}.py" in taken:
         message = f"`run_{name}.py` would stand in the port twice: the source's own, and the script that runs the port"
         return Refused((Diagnostic("P143", message, help="give the port another name with `--name` or `--out`"),))
@@ -75,6 +70,21 @@ def clash(source: Source, name: str, rules: Iterable[LoadedRule] = ()) -> Refuse
         help = "move what is imported from it into a module with another name"
         return Refused((Diagnostic("P143", message, help=help),))
     return None
+
+
+def clash_of_ops(source: Source, used: Iterable[LoadedRule]) -> Refused | None:
+    """P143 where a file of the source's and one of ops, of the rules that port it, would go along under one name."""
+    taken = _of_source(source)
+    ops = next((file for rule in used for file in rule.ops if f"{file.module}.py" in taken), None)
+    if ops is None:
+        return None
+    message = f"`{ops.module}.py` would stand in the port twice: the source's own, and ops of the rules"
+    return Refused((Diagnostic("P143", message, help=f"give `ops/{ops.name}.py` another name"),))
+
+
+def _of_source(source: Source) -> set[str]:
+    """The names of the files of a port that are the source's."""
+    return {*(sibling.name for sibling in source.siblings), f"{module_name(source)}.py"}
 
 
 def _encoding(name: str, module: str, ported: Ported) -> str:

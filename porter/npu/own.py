@@ -19,6 +19,7 @@ from porter.npu.registry import Op, implemented, put
 
 _files: dict[str, tuple[str, str]] = {}  # op -> the sha256 of the file that brought it, and the file
 _KEYS = {"cpu": "CPU", "cuda": "CUDA", "npu": "PrivateUse1"}
+_COMPOSITE = ("CompositeExplicitAutograd", "CompositeImplicitAutograd")
 
 
 class MissingOp(ImportError):
@@ -69,11 +70,24 @@ def require_ops(*names: str) -> None:
             )
 
 
-def without_kernel(device: str) -> tuple[str, ...]:
-    """Of the ops that were registered here, those that have no kernel for a kind of device: cpu, cuda or npu."""
+def without_kernel(names: Iterable[str], device: str) -> tuple[str, ...]:
+    """Of some ops, `acme::gate`, those without a kernel for a kind of device: cpu, cuda or npu; others are not judged.
+
+    One that is made of other ops (a composite kernel) runs wherever those do. What a device does with an op that it
+    lacks, the fallback to the CPU of torch_npu, is no kernel.
+    """
     key = _KEYS.get(device)
+    return tuple(name for name in names if key is not None and not _has_kernel(name, key))
+
+
+def _has_kernel(name: str, key: str) -> bool:
+    """Whether an overload of an op has one; an op that is not there has none."""
+    namespace, _, op = name.partition("::")
+    packet = getattr(getattr(torch.ops, namespace), op, None)
+    overloads = packet.overloads() if packet is not None else ()
+    full = [name if each == "default" else f"{name}.{each}" for each in overloads]
     has = torch._C._dispatch_has_kernel_for_dispatch_key
-    return tuple(name for name in _files if key is not None and not has(name, key))
+    return any(has(each, one) for each in full for one in (key, *_COMPOSITE))
 
 
 def _check_schema(name: str, op: Op, file: str) -> None:

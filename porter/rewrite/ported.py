@@ -34,12 +34,12 @@ class Ported:
     exports: tuple[str, ...]  # what `__all__` lists and the code defines; without it, the public classes
     changes: tuple[Change, ...]
     sites: tuple[SiteReport, ...]
-    rules: tuple[tuple[str, str], ...]  # rule, sha256 of its file and of what it takes from shared ones
+    rules: tuple[tuple[str, str], ...]  # rule, sha256: see `porter.rulebook.shared.identity`
     split_points: SplitPoints | None
     options: dict[str, Any]  # keep, without, strict: as given
     own: tuple[LoadedRule, ...] = ()  # of the rules, those that did not come with porter
 
     @property
     def ops(self) -> tuple[OpFile, ...]:
-        """The files of ops that those rules need: they go along."""
+        """The files of ops that those rules need: they go along. One name is one text: `porter.rulebook.clashes`."""
         return tuple({file.name: file for rule in self.own for file in rule.ops}.values())

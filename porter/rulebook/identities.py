@@ -51,9 +51,13 @@ class Spelling:
 
 @dataclass(frozen=True)
 class Identities:
-    """Every identity of a folder of rules: its spellings, in the order of the file."""
+    """Every identity of a folder of rules: its spellings, in the order of the file.
+
+    own: the text of the folder's own file, where porter's identities stand before those.
+    """
 
     spellings: tuple[tuple[Spelling, ...], ...] = ()
+    own: str = field(default="", repr=False)
 
     @cached_property
     def by_form(self) -> dict[Form, tuple[tuple[Spelling, tuple[Spelling, ...]], ...]]:
@@ -84,7 +88,8 @@ def load_identities(rules: Path, base: Path | None = None) -> Identities | Refus
     own = known if isinstance(known, Refused) else _load(rules)
     if isinstance(known, Refused) or isinstance(own, Refused):
         return own
-    return Identities((*known.spellings, *own.spellings))
+    text = own.spellings[0][0].identity.file.text if base is not None and own.spellings else ""
+    return Identities((*known.spellings, *own.spellings), text)
 
 
 def _load(rules: Path) -> Identities | Refused:

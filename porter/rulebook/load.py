@@ -9,8 +9,9 @@ from pathlib import Path
 
 import libcst as cst
 
-from porter.diagnostics import Diagnostic, Refused, Span
+from porter.diagnostics import Diagnostic, Refused
 from porter.rule import Rule
+from porter.rulebook.clashes import clash_of_ops, clash_of_rules
 from porter.rulebook.declaration import declared
 from porter.rulebook.faults import (
     fault_of_calls,
@@ -41,7 +42,8 @@ def load_rules(
 ) -> tuple[LoadedRule, ...] | Refused:
     """Load every `*.py` of a folder, and of those `beside` it, by name: `proving` with what each must not match.
 
-    Errors are P030, located; P031 for a folder without rules, P032 for one name of two rules, P034 for broken ops.
+    Errors are P030, located; P031 for a folder without rules, P032 for one name of two rules, P034 for ops that
+    are broken, or that two folders have with different text.
     Rules that were sound once are kept, and not read again while they stay as they are; those to be proved are not.
     """
     with paused_collector():
@@ -49,13 +51,14 @@ def load_rules(
         if isinstance(loaded, Refused):
             return loaded
         own: list[LoadedRule] = []
-        for folder in distinct(beside):
+        folders = distinct(beside)
+        for folder in folders:
             more = fault_of_folder(folder) or _loaded_beside(folder, directory, proving)
             if isinstance(more, Refused):
                 return more
             own += more
         rules = tuple(sorted((*loaded, *own), key=lambda rule: rule.name)) if own else loaded
-        return _clash(loaded, own) or _unknown_names(rules) or rules
+        return clash_of_rules(loaded, own) or clash_of_ops(folders) or _unknown_names(rules) or rules
 
 
 def _loaded_beside(folder: RuleFolder, base: Path, proving: bool) -> tuple[LoadedRule, ...] | Refused:
@@ -107,21 +110,6 @@ def _load_folder(directory: Path, base: Path | None, proving: bool) -> tuple[Loa
             return rule
         loaded.append(rule)
     return tuple(loaded)
-
-
-def _clash(shipped: Sequence[LoadedRule], own: Sequence[LoadedRule]) -> Refused | None:
-    """P032 for two rules of one name."""
-    known = {rule.name: rule.path for rule in shipped}
-    for rule in own:
-        assert rule.folder is not None
-        place = rule.folder.file(f"{rule.name}.py")
-        if rule.name in known:
-            message = f"there are two rules `{rule.name}`"
-            notes = (f"the other is `{known[rule.name]}`", f"this one is of {rule.folder.origin}")
-            help = "name the file otherwise; to take the other's place, say `supersedes`"
-            return Refused((Diagnostic("P032", message, Span(place, 1, 0, 1, 1), notes=notes, help=help),))
-        known[rule.name] = place
-    return None
 
 
 def _unknown_names(rules: Sequence[LoadedRule]) -> Refused | None:
@@ -193,7 +181,7 @@ def load_rule(
     used = {op.op for loaded in edits for pattern in loaded.patterns for op in used_ops(pattern)} if ops else set()
     own = tuple(file for file in ops or () if not used.isdisjoint(file.ops))
     lacks = lacks_of(path.stem, code, declaration, ops) if ops is not None else ()
-    sha256 = identity(tree, taken, *(file.text for file in own))
+    sha256 = identity(tree, taken, *(file.text for file in own), identities.own)
     known = (path.stem, rule, tree.display, sha256, document, code.is_verdict, words)
     return LoadedRule(*known, fetch=lambda: code, ops=own, lacks=lacks)
 

@@ -60,9 +60,23 @@ class UsedOp(NamedTuple):
     place: Span
 
 
+class Declared(NamedTuple):
+    """A file of ops as it was read, and where it declares each op."""
+
+    file: OpFile
+    tree: Tree
+    nodes: dict[str, Node]
+
+
 def load_ops(folder: Path) -> tuple[OpFile, ...] | Refused:
     """The ops that a folder of rules brings; none where it has no `ops`. P034, located, for what is no such file."""
-    found: list[OpFile] = []
+    declared = declared_ops(folder)
+    return declared if isinstance(declared, Refused) else tuple(each.file for each in declared)
+
+
+def declared_ops(folder: Path) -> tuple[Declared, ...] | Refused:
+    """The same, with where each op is declared."""
+    found: list[Declared] = []
     known = dict.fromkeys(ops_of_porter(), "porter")
     for path in sorted(path for path in (folder / OPS).glob("*.py") if is_rule_file(path)):
         display = f"{folder.name}/{OPS}/{path.name}"
@@ -76,7 +90,7 @@ def load_ops(folder: Path) -> tuple[OpFile, ...] | Refused:
             if op in known:
                 return _broken(tree, node, f"there is a kernel for `{op}` already, in {known[op]}")
             known[op] = f"`{display}`"
-        found.append(OpFile(path.stem, tree.text, tuple(ops)))
+        found.append(Declared(OpFile(path.stem, tree.text, tuple(ops)), tree, ops))
     return tuple(found)
 
 

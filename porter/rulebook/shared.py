@@ -119,7 +119,8 @@ def read_rule_file(path: Path, display: str, *, proving: bool = False, whole: bo
 
 
 def identity(rule: Tree, taken: tuple[Taken, ...], *more: str) -> str:
-    """sha256 of a rule: of its file, of every file it takes functions from, and of more texts that it goes by."""
+    """sha256 of a rule: of its file, of every file it takes functions from, and of more texts that it goes by: its own
+    folder's ops and identities."""
     texts = (rule.text, *(each.file.text for each in taken), *more)
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 

@@ -37,10 +37,15 @@ def find_class(name: str, models: Path | None, *, edited: bool = False, trust_re
 
 
 def check_ops(name: str, models: Path | None, device: str) -> None:
-    """CannotRun (P038) where ops that a port brings, which is loaded, have no kernel for a kind of device."""
+    """CannotRun (P038) where ops that a port brings or asks for have no kernel for a kind of device. It is loaded."""
     account = read_account(folder_of(name, models))
-    brought = [] if isinstance(account, Refused) else [op for file in account.get("ops", ()) for op in file["ops"]]
-    lacking = ", ".join(f"`{op}`" for op in brought if op in without_kernel(device))
-    if lacking:
+    if isinstance(account, Refused):
+        return
+    brought = without_kernel([op for file in account.get("ops", ()) for op in file["ops"]], device)
+    asked = without_kernel(account.get("ops_needed", ()), device)
+    if brought or asked:
+        lacking = ", ".join(f"`{op}`" for op in (*brought, *asked))
         help = "import the library that brings them, at the top of their file in `ops/`, and convert again"
+        if not brought:
+            help = f"run it where the library that brings them has kernels for {device}, or on another device"
         raise CannotRun("P038", f"`{name}` needs {lacking}, without a kernel for {device} here", help)

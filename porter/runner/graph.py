@@ -116,9 +116,10 @@ class GraphPool:
 
 
 def _identity(model: Any) -> str:
-    """What a step was compiled from besides shapes: the port's code, the configuration, the libraries' versions."""
+    """What a step was compiled from besides shapes: all code of the port's folder, the configuration, versions."""
+    code = sorted(Path(inspect.getfile(type(model))).parent.glob("*.py"))  # with what is beside the model, and its ops
     parts = (
-        Path(inspect.getfile(type(model))).read_text(encoding="utf-8"),
+        *(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in code),
         model.config.to_json_string(use_diff=False),
         porter.__version__,
         transformers.__version__,

@@ -23,17 +23,29 @@ Values = dict[str, Any]
 
 
 def faults_of(identities: Identities, seeds: int) -> Iterator[str]:
-    """What two spellings of one value differ in, each named with its line."""
-    namespace: Values = {}
+    """What two spellings of one value differ in, each named with its file and line."""
+    namespaces: dict[str, Values | None] = {}  # of each file that they stand in; None: it does not run
     for alike in identities.spellings:
         first = alike[0]
-        if not namespace:  # they stand in one file
-            tree = first.identity.file
-            exec(compile(tree.text, tree.display, "exec"), namespace)
+        tree = first.identity.file
+        if tree.text not in namespaces:
+            namespaces[tree.text] = {}
+            try:
+                exec(compile(tree.text, tree.display, "exec"), namespaces[tree.text])
+            except Exception as error:  # the file's own code: whatever it raises is a finding
+                namespaces[tree.text] = None
+                yield f"`{tree.display}` does not run: {type(error).__name__}: {error}"
+        namespace = namespaces[tree.text]
+        if namespace is None:
+            continue
         arguments = namespace.get(f"proof_{first.identity.name}") or _tensors(first)
         runs = [(spelling, _runnable(spelling, namespace)) for spelling in alike]
         for dtype in DTYPES:
-            fault = next((found for seed in range(seeds) if (found := _differs(runs, arguments, dtype, seed))), None)
+            try:
+                found = (_differs(runs, arguments, dtype, seed) for seed in range(seeds))
+                fault = next(filter(None, found), None)
+            except Exception as error:  # of its proof
+                fault = f"`proof_{first.identity.name}` does not run: {type(error).__name__}: {error}"
             if fault is not None:
                 yield f"`{first.identity.name}`: {fault}"
 
@@ -48,9 +60,10 @@ def _differs(
     for spelling, run in runs[1:]:
         found = _told(run, _with_specials(arguments(Draw(seed, dtype))))
         if isinstance(wanted, str) or isinstance(found, str) or not _same_bits(wanted, found):
-            line = spelling.identity.file.line(spelling.expression)
+            file = spelling.identity.file
+            place = f"line {file.line(spelling.expression)} of {file.display}"
             detail = f": {found}" if isinstance(found, str) else ""
-            return f"line {line} is not its first spelling in {dtype} (draw {seed}){detail}"
+            return f"{place} is not its first spelling in {dtype} (draw {seed}){detail}"
     return None
 
 

@@ -108,7 +108,7 @@ def prove(
     chosen = [rule for rule in rules if not names or rule.name in names]
     proofs = []
     if IDENTITIES in (names or names_to_prove(rules)):
-        proofs.append(prove_identities(max((r.identities for r in rules), key=lambda i: len(i.spellings)), seeds))
+        proofs.append(prove_identities(_every_identity(rules), seeds))
     for index, rule in enumerate(chosen):
         if progress is not None:
             progress(rule.name, index, len(chosen))
@@ -116,6 +116,12 @@ def prove(
     if progress is not None:
         progress("", len(chosen), len(chosen))
     return tuple(proofs)
+
+
+def _every_identity(rules: tuple[LoadedRule, ...]) -> Identities:
+    """Those of porter, then those of each folder, each once: every rule has porter's and its own folder's."""
+    every = (alike for rule in rules for alike in rule.identities.spellings)
+    return Identities(tuple({(one[0].identity.file.text, one[0].identity.name): one for one in every}.values()))
 
 
 def prove_identities(identities: Identities, seeds: int = 64) -> Proof:

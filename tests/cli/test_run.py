@@ -158,7 +158,7 @@ def test_a_port_is_run_from_its_folder_too(porter_here, project, checkpoint, exp
 def test_a_name_is_taken_where_a_folder_is(porter_here, project, monkeypatch):
     assert porter_here("verify", "mine", "--level", "contract", "--config", "llama-2-7b", "--json").code == 0
     done = porter_here("lower", "mime", "--json")
-    assert json.loads(done.out)["diagnostics"][0]["code"] == "P072"
+    assert json.loads(done.out)["diagnostics"][0]["code"] == "P080"
 
 
 def test_a_mistyped_name_is_told_without_torch(project, environment, checkpoint):
@@ -167,7 +167,7 @@ def test_a_mistyped_name_is_told_without_torch(project, environment, checkpoint)
         "assert not {'torch', 'transformers'} & set(sys.modules), 'imported'; sys.exit(code)"
     )
     run = ("run", "mime", "--model-path", checkpoint, "--prompt", "a")
-    for words in (run, ("bench", "mime"), ("export", "mime", "--to", ".")):
+    for words in (run, ("bench", "mime"), ("export", "mime", "--to", "."), ("verify", "mime"), ("lower", "mime")):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
         assert done.returncode == 1 and "did you mean `mine`?" in done.stderr, done.stderr
 

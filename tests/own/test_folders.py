@@ -73,6 +73,42 @@ def test_a_project_names_them_and_its_folder_of_ports(run, rules, tmp_path):
     assert run("convert", MODEL, "--name", "zaya", "--check")[0] == 0
 
 
+@pytest.mark.parametrize("command", [("verify", "--quick"), ("lower",)])
+def test_a_name_is_looked_for_in_the_projects_folder_of_ports(run, tmp_path, command):
+    """A port there that was changed by hand is found, and refused before it is executed."""
+    (tmp_path / "pyproject.toml").write_text('[tool.porter]\nmodels = "npu"\n')
+    assert run("convert", "transformers.models.llama", "--name", "mine")[0] == 0
+    with (tmp_path / "npu" / "mine" / "modeling_llama.py").open("a") as file:
+        file.write("# changed\n")
+    found = run(*command, "npu/mine")
+    assert found[0] == 1 and "error[P135]" in found[2]
+    assert run(*command, "mine") == found
+    (tmp_path / "mine").mkdir()  # a folder that is no port is not in the way
+    assert run(*command, "mine") == found
+
+
+@pytest.mark.parametrize("command", ["verify", "lower"])
+@pytest.mark.parametrize("project", [None, '[tool.porter]\nmodels = "npu"\n'])
+def test_a_name_of_nothing_says_which_are_near(run, tmp_path, command, project):
+    if project is not None:
+        (tmp_path / "pyproject.toml").write_text(project)
+        assert run("convert", "transformers.models.llama", "--name", "llama2")[0] == 0
+    code, out, err = run(command, "lama2")
+    assert (code, out) == (1, "") and err.startswith("error[P080]: no ported model `lama2`\n")
+    assert "did you mean `llama2`?" in err and (project is None or "looked in `npu`" in err)
+    code, out, _ = run(command, "lama2", "--json")
+    assert code == 1 and [each["code"] for each in json.loads(out)["diagnostics"]] == ["P080"]
+    (tmp_path / "lama2").mkdir()
+    for path in ("lama2", "no/where", tmp_path / "nowhere"):  # paths: what is there is no port
+        assert "error[P072]" in run(command, path)[2]
+
+
+def test_a_name_in_a_project_that_cannot_be_read_is_one_error(run, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.porter]\nmodels = 3\n")
+    code, _, err = run("verify", "mine")
+    assert code == 1 and "error[P035]" in err and "--> pyproject.toml:2:" in err and err.count("error[") == 1
+
+
 PROJECTS = {
     "no such field": ('rule = ["x"]', 2, "did you mean `rules`"),
     "no list": ('rules = "x"', 2, "not a list of texts"),

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import ZayaConfig
 
+from porter.npu.own import register_text, require_ops, without_kernel
 from porter.runner import CannotRun
 from porter.runner.find import check_ops, find_class
 from porter.verify.tiny import tiny_config
@@ -122,6 +124,37 @@ def test_an_op_without_a_kernel_ports_nothing_unasked_and_is_missed_when_loaded(
     assert account["options"]["unproved"] and account["ops_needed"] == ["acme_lost::scaled_sum"]
     code, out, _ = run("verify", "ports/zaya", "--quick")
     assert code == 1 and "needs the op `acme_lost::scaled_sum`, which is not there" in out
+    library = torch.library.Library("acme_lost", "FRAGMENT")  # a library that brings it, for some devices
+    library.define("scaled_sum(Tensor a, Tensor b, Tensor c, Tensor d, Tensor e, Tensor f) -> Tensor")
+    library.impl("scaled_sum", lambda a, b, c, d, e, f: a, "CPU")
+    check_ops("zaya", tmp_path / "ports", "cpu")
+    for device in ("npu", "cuda"):
+        with pytest.raises(CannotRun, match=f"`acme_lost::scaled_sum`, without a kernel for {device}") as refused:
+            check_ops("zaya", tmp_path / "ports", device)
+        assert refused.value.diagnostic.code == "P038" and f"kernels for {device}" in refused.value.diagnostic.help
+
+
+@pytest.mark.parametrize(
+    ("key", "lacking"),
+    [
+        ("CPU", ("npu", "cuda")),
+        ("CUDA", ("npu", "cpu")),
+        ("PrivateUse1", ("cpu", "cuda")),
+        ("CompositeExplicitAutograd", ()),
+        ("CompositeImplicitAutograd", ()),
+        (None, ("npu", "cpu", "cuda")),
+    ],
+)
+@pytest.mark.parametrize("overload", ["", ".out"])
+def test_a_kernel_for_a_device_or_made_of_other_ops_is_one(key, lacking, overload):
+    space = f"acme_{key}{overload[1:]}".lower()
+    library = torch.library.Library(space, "FRAGMENT")
+    library.define(f"gate{overload}(Tensor x) -> Tensor")
+    if key is not None:
+        library.impl(f"gate{overload}", lambda x: x, key)
+    for device in ("npu", "cpu", "cuda"):
+        assert bool(without_kernel([f"{space}::gate"], device)) == (device in lacking)
+    assert without_kernel([f"{space}::none"], "cpu")
 
 
 @pytest.mark.parametrize("lost", ["proof", "not_without_a_shift"])
@@ -136,6 +169,35 @@ def test_a_rule_that_is_not_proved_ports_nothing_unasked(run, rules, tmp_path, l
     (mine,) = [rule for rule in account["rules"] if rule["rule"] == "scaled_residual"]
     assert mine["unproved"] and "--unproved" in account["regenerate"]
     assert "unproved" in run("prove", "--rules", rules)[1]
+
+
+def test_a_kept_graph_is_of_all_code_of_a_port(tmp_path):
+    """Of the model's file, of what is beside it and of its ops; in the encoding that each has."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    from transformers import LlamaConfig
+
+    from porter.runner.graph import _identity
+
+    for name in ("modeling_x", "ops_gate", "helpers"):
+        (tmp_path / f"{name}.py").write_bytes(b"# -*- coding: latin-1 -*-\n# \xe9\nclass Model:\n    pass\n")
+    spec = spec_from_file_location("modeling_x", tmp_path / "modeling_x.py")
+    module = module_from_spec(spec)
+    sys.modules["modeling_x"] = module
+    try:
+        spec.loader.exec_module(module)
+        model = module.Model()
+        model.config = LlamaConfig()
+        found = [_identity(model)]
+        assert _identity(model) == found[0]
+        for name in ("modeling_x", "ops_gate", "helpers"):
+            with (tmp_path / f"{name}.py").open("a") as file:
+                file.write("# other\n")
+            found.append(_identity(model))
+    finally:
+        del sys.modules["modeling_x"]
+    (tmp_path / "port.diff").write_text("no code")
+    assert len(set(found)) == 4
 
 
 def test_another_op_of_one_name_in_a_process_is_an_error(tmp_path):
@@ -158,10 +220,7 @@ def test_another_op_of_one_name_in_a_process_is_an_error(tmp_path):
 
 
 def test_an_op_of_torch_npu_is_called_through_that_name(tmp_path):
-    import torch
-
     from porter.npu import torch_npu
-    from porter.npu.own import register_text, require_ops, without_kernel
 
     with pytest.raises(ImportError, match="npu::npu_acme_double"):
         require_ops("npu::npu_acme_double")
@@ -173,6 +232,6 @@ def test_an_op_of_torch_npu_is_called_through_that_name(tmp_path):
     register_text(text, "doubling")
     require_ops("npu::npu_acme_double")
     assert torch.equal(torch_npu.npu_acme_double(torch.ones(2)), torch.full((2,), 2.0))
-    assert "npu::npu_acme_double" in without_kernel("npu") and not without_kernel("cpu")
+    assert without_kernel(["npu::npu_acme_double"], "npu") and not without_kernel(["npu::npu_acme_double"], "cpu")
     graph = torch.compile(lambda x: torch_npu.npu_acme_double(x) + 1, backend="aot_eager", fullgraph=True)
     assert torch.equal(graph(torch.ones(2)), torch.full((2,), 3.0))
