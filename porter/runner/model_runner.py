@@ -228,7 +228,7 @@ class LlmModelRunner(TokenSteps):
             return
         if self.model is None:
             self._config = check_checkpoint(self._folder, self.model_class, self.settings.dtype)
-            self.ranks.check(self.model_class, self._folder)
+            self.ranks.check(self.model_class, self._folder, self._config, self.model_name, self.settings.models)
         self.tokenizer = self.generate_tokenizer()
 
     def _check_request(self, batch: int, settings: Settings) -> None:
