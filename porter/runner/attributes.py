@@ -33,6 +33,10 @@ class RunnerAttributes:
     is_logging: whether this process reports answers and times: rank 0 does.
     """
 
+    _model_name: str
+    _model_path: str | Path
+    _model_class: Any
+
     def __init__(self, model_name: str, model_path: str | Path, config: dict[str, Any]) -> None:
         mode, settings = from_environment()
         self.tokenizer: Any = None
@@ -43,7 +47,7 @@ class RunnerAttributes:
         self._left_alone: set[str] = set()
         self.settings: Settings = settings.updated(**self._known(config))
         self.execute_mode = mode
-        self.model_class = self._find_class()
+        self.model_class = self._find_class(model_name, self.settings)
         self.ranks: Place = join_ranks(self.settings.device)
         self.is_logging = self.ranks.rank == 0
 
@@ -54,9 +58,11 @@ class RunnerAttributes:
 
     @model_name.setter
     def model_name(self, model_name: str) -> None:
+        wanted = "settings" in vars(self) and self.model is None
+        found = self._find_class(model_name, self.settings) if wanted else None
         self._set_before_loading("model_name", model_name)
-        if "settings" in vars(self):
-            self.model_class = self._find_class()
+        if found is not None:
+            self.model_class = found
 
     @property
     def model_path(self) -> str | Path:
@@ -163,13 +169,10 @@ class RunnerAttributes:
         self._left_alone |= others
         return {name: value for name, value in config.items() if name not in others}
 
-    def _find_class(self) -> Any:
-        return find_class(
-            self.model_name,
-            self.settings.models,
-            edited=self.settings.edited,
-            trust_remote_code=self.settings.trust_remote_code,
-        )
+    @staticmethod
+    def _find_class(name: str, settings: Settings) -> Any:
+        consents = {"edited": settings.edited, "trust_remote_code": settings.trust_remote_code}
+        return find_class(name, settings.models, **consents)
 
     def _set_before_loading(self, name: str, value: Any) -> None:
         """ValueError for another value of the attribute once the model is loaded. What was checked is checked anew."""
@@ -186,6 +189,8 @@ class RunnerAttributes:
             if self.model is not None and getattr(settings, name) != getattr(self.settings, name):
                 raise ValueError(f"the model is loaded: make a new runner for another {name}")
         if self.model is None:
+            if settings.models != self.settings.models:
+                self.model_class = self._find_class(self.model_name, settings)
             if settings.device != self.settings.device:
                 self.ranks = join_ranks(settings.device)
             self.settings = replace(self.settings, **{name: getattr(settings, name) for name in _LOADED})

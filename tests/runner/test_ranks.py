@@ -25,7 +25,7 @@ def mpt(tmp_path_factory, checkpoint):
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    config = MptConfig(d_model=32, n_heads=4, n_layers=2, max_seq_len=ROOM, vocab_size=len(tokenizer))
+    config = MptConfig(d_model=64, n_heads=4, n_layers=2, max_seq_len=ROOM, vocab_size=len(tokenizer))
     MptForCausalLM(config).save_pretrained(folder)
     return root, folder
 
@@ -66,7 +66,7 @@ def test_a_port_without_split_points_is_refused_in_the_contract_s_words(
     assert account["split_points"]
     account["split_points"] = None
     (root / "llama2" / "port.json").write_text(json.dumps(account))
-    (root / "registry.py").unlink()
+    (root / "__init__.py").unlink()
     made = of_two(LlmModelRunner("llama2", checkpoint, models=root, max_new_tokens=4, edited=True))
     other = {torch.nn.Module: ("mlp.down_proj",)}
     call = (lambda: made.init_model(other)) if policy else (lambda: made.execute_model(PROMPTS))

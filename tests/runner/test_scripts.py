@@ -250,7 +250,13 @@ def test_what_is_set_before_loading_has_its_effect(models_folder, checkpoint, tm
     assert made.model_class is found
     with pytest.raises(CannotRun, match="no model 'llama'"):
         made.model_name = "llama"
-    made.model_name = "llama2"
+    with pytest.raises(CannotRun, match="registered are none"):
+        made.execute_model(PROMPTS, models=tmp_path)
+    assert made.model_name == "llama2" and made.model_class is found
+    shutil.copytree(models_folder, tmp_path / "models")
+    made.model_generate(PROMPTS[:1], models=tmp_path / "models")
+    assert type(made.model) is made.model_class is not found
+    made = LlmModelRunner("llama2", checkpoint, models=models_folder, **LENGTHS)
     assert tokens(made.execute_model(PROMPTS)) == source_rows(checkpoint, PROMPTS, 8)
 
 
