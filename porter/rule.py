@@ -103,6 +103,7 @@ class Rule:
                 in pieces; `pairs`, gate and up side by side, never parted; `whole`, the same on every rank; `once`, on
                 the first rank, zeros on the others: what is added to a sum over ranks. `name__<variant>` is that of
                 another spelling. It may be one of `attributes`; one that a class has not is left out.
+    room:       field of the configuration: tokens of a row, padding counted, behind which the source fails.
     """
 
     edits: tuple[Edit, ...] = (Edit(),)
@@ -119,3 +120,4 @@ class Rule:
     carried: tuple[str, ...] = ()
     merges: tuple[Merge, ...] = ()
     splits: dict[str, Split] = field(default_factory=dict)
+    room: str = ""

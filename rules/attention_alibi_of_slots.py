@@ -3,7 +3,8 @@
 Why:      as `attention_alibi`.
 Numerics: as `attention_alibi`; the source's table is in fp32, and the shift that the kernel takes in the dtype of the
           queries: counted from the query, it rounds where the share of a key is small.
-Contract: as `attention_alibi`. More tokens than the table is for are an error, as in the source.
+Contract: as `attention_alibi`. More tokens than the table is for are an error, as in the source: in eager, and of a
+          runner before the first of them. Nobody counts the tokens of a compiled step that is called without one.
 """
 
 import math
@@ -36,6 +37,7 @@ rule = Rule(
     answers=("kernel", "qkv"),
     carried=("mask", "bias"),
     absent=OTHER_ATTENTION_OR_ENCODER,
+    room="max_seq_len",
 )
 
 

@@ -52,6 +52,15 @@ rule = Rule(
     guards=PLAIN_ATTENTION,
     carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
+    splits={  # as `attention_latent`
+        "q_a_proj": ("whole", 0),
+        "q_a_layernorm": ("whole", 0),
+        "kv_a_proj_with_mqa": ("whole", 0),
+        "kv_a_layernorm": ("whole", 0),
+        "q_proj": ("pieces", 0),
+        "q_b_proj": ("pieces", 0),
+        "kv_b_proj": ("pieces", 0),
+    },
 )
 
 

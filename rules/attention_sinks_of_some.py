@@ -48,6 +48,7 @@ rule = Rule(
     guards=PLAIN_ATTENTION,
     carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
+    splits={"sinks": ("pieces", 0)},
 )
 
 

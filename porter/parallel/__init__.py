@@ -16,14 +16,16 @@ Gives:    the share of it that this rank holds.
 Imported: by `verify` (the contract over ranks) and `runner`. It needs `runtime`.
 """
 
-from porter.parallel.divide import CannotShard, check_divides, kv_heads_of_rank
-from porter.parallel.inject import shard
+from porter.parallel.divide import NO_SPLIT_POINTS, CannotShard, check_divides, kv_heads_of_rank
+from porter.parallel.inject import check_splits, shard
 from porter.parallel.launch import Ranks, init_ranks, launch_from_environment, leave_ranks
 
 __all__ = [
+    "NO_SPLIT_POINTS",
     "CannotShard",
     "Ranks",
     "check_divides",
+    "check_splits",
     "init_ranks",
     "kv_heads_of_rank",
     "launch_from_environment",

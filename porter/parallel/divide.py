@@ -12,6 +12,9 @@ _WIDTHS = ("intermediate_size", "moe_intermediate_size", "shared_expert_intermed
 FUSED_RANKS = (1, 2, 4, 8)  # cards the documentation of npu_mm_all_reduce_base allows
 
 
+NO_SPLIT_POINTS = "the port has no split points: nothing says how to split it over ranks"
+
+
 class CannotShard(ValueError):
     """This model cannot be split over that many ranks, or nobody has shown that the split would be right."""
 

@@ -17,13 +17,13 @@ import torch
 from torch import distributed
 
 from porter.parallel.cut import cut_weights, out_of_sight
-from porter.parallel.divide import CannotShard, check_divides
+from porter.parallel.divide import NO_SPLIT_POINTS, CannotShard, check_divides
 from porter.parallel.launch import import_deepspeed
 from porter.parallel.layers import Layer, Layers, layers_to_split
 from porter.parallel.rows import keep_own_sizes, order_by_rank
 from porter.runtime.adapters import has_adapters
 from porter.runtime.parts import is_apart, put_together
-from porter.runtime.registry import injection_policy
+from porter.runtime.registry import UnknownModel, injection_policy, registered
 
 Policy = tuple[str, str, Sequence[str]]  # module, layer class, row-parallel outputs: an entry of the registry
 
@@ -50,10 +50,9 @@ def shard(
     check_divides(model.config, world_size, fused_all_reduce=fused_all_reduce)
     if world_size == present == 1:
         return model
-    _, layer_class, outputs = injection_policy(policy, models) if isinstance(policy, str) else policy
     _check_adapters(model)
     _check_model(model)
-    layers = layers_to_split(model, layer_class, outputs, world_size)
+    layers = check_splits(model, policy, world_size, models=models)
     if world_size != present:
         raise RuntimeError(f"{world_size} ranks are wanted, the process group has {present}: call init_ranks first")
 
@@ -69,6 +68,23 @@ def shard(
     _sum_over_ranks(layers, fused_all_reduce)
     model.save_pretrained = _cannot_save
     return model
+
+
+def check_splits(model: Any, policy: str | Policy, world_size: int, *, models: Path | str | None = None) -> Layers:
+    """The layers that `shard` would cut, found without a process group; `model` may be on the meta device.
+
+    Raises CannotShard as `shard` does, and for a registered port without a policy; UnknownModel for an unknown name.
+    """
+    if not isinstance(policy, str):
+        _, layer_class, outputs = policy
+        return layers_to_split(model, layer_class, outputs, world_size)
+    try:
+        _, layer_class, outputs = injection_policy(policy, models)
+    except UnknownModel:
+        if policy in registered(models):
+            raise CannotShard(NO_SPLIT_POINTS) from None
+        raise
+    return layers_to_split(model, layer_class, outputs, world_size)
 
 
 def _policy_of(layers: Layers) -> dict[type, tuple[str, ...]]:

@@ -78,6 +78,11 @@ class Plan:
         every = (split for each in (*self.applications, *self.verdicts) for split in each.splits)
         return tuple(dict.fromkeys(split for split in every if split[1] in members[split[0]].keys() | merged))
 
+    @property
+    def room(self) -> str:
+        """Field of the configuration that says how many tokens the source has room for; `` where none does."""
+        return next((found for found in (each.rule.declared.room for each in self.applications) if found), "")
+
     def missing_at(self, site: Site) -> tuple[str, ...]:
         """Rules that would answer a need of the site that nothing answers."""
         answered = {need for rule in self._taken.get(site.name, {}).values() for need in rule.needs}

@@ -93,6 +93,8 @@ def _attributes(plan: Plan, source: Source) -> list[str]:
         for owner, attribute, (how, dimension) in splits:
             lines.append(f'    WeightSplit("{owner}", "{attribute}", "{how}", {dimension}),')
         lines.append(")")
+    if plan.room:
+        lines.append(f'token_room = "{plan.room}"')
     return lines
 
 

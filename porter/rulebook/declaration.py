@@ -53,6 +53,7 @@ _NAMES = _Kind(_is_names, 'a tuple of names, as in `("one",)`')
 _TRUTH = _Kind(lambda value: isinstance(value, bool), "True or False")
 _KINDS = {
     "name": _Kind(lambda value: value == "" or _is_names((value,)), "a name"),
+    "room": _Kind(lambda value: value == "" or _is_names((value,)), "a name of the configuration's"),
     "site": _TEXT,
     "unit": _Kind(lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
     "private": _NAMES,

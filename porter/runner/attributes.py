@@ -33,23 +33,54 @@ class RunnerAttributes:
     is_logging: whether this process reports answers and times: rank 0 does.
     """
 
+    _model_name: str
+    _model_path: str | Path
+    _model_class: Any
+
     def __init__(self, model_name: str, model_path: str | Path, config: dict[str, Any]) -> None:
         mode, settings = from_environment()
-        self.model_name = model_name
-        self.model_path = model_path
         self.tokenizer: Any = None
         self.model: Any = None
+        self._config: Any = None  # the checkpoint's, once that is checked
+        self.model_name = model_name
+        self.model_path = model_path
         self._left_alone: set[str] = set()
         self.settings: Settings = settings.updated(**self._known(config))
         self.execute_mode = mode
-        self.model_class = find_class(
-            self.model_name,
-            self.settings.models,
-            edited=self.settings.edited,
-            trust_remote_code=self.settings.trust_remote_code,
-        )
+        self.model_class = self._find_class(model_name, self.settings)
         self.ranks: Place = join_ranks(self.settings.device)
         self.is_logging = self.ranks.rank == 0
+
+    @property
+    def model_name(self) -> str:
+        """The port's in the registry; another one is another `model_class`, before the model is loaded."""
+        return self._model_name
+
+    @model_name.setter
+    def model_name(self, model_name: str) -> None:
+        wanted = "settings" in vars(self) and self.model is None
+        found = self._find_class(model_name, self.settings) if wanted else None
+        self._set_before_loading("model_name", model_name)
+        if found is not None:
+            self.model_class = found
+
+    @property
+    def model_path(self) -> str | Path:
+        """The checkpoint's folder; another one before the model is loaded."""
+        return self._model_path
+
+    @model_path.setter
+    def model_path(self, model_path: str | Path) -> None:
+        self._set_before_loading("model_path", model_path)
+
+    @property
+    def model_class(self) -> Any:
+        """What the checkpoint is loaded into; another one before the model is loaded."""
+        return self._model_class
+
+    @model_class.setter
+    def model_class(self, model_class: Any) -> None:
+        self._set_before_loading("model_class", model_class)
 
     @property
     def execute_mode(self) -> str:
@@ -84,12 +115,18 @@ class RunnerAttributes:
 
     @property
     def device(self) -> torch.device:
-        """The device this process drives. CannotRun (P088) where it is set to one that is not there."""
+        """The device this process drives. CannotRun (P088) where it is set to one that is not there, ValueError where
+        the model is loaded on another."""
         return self.ranks.device
 
     @device.setter
     def device(self, device: str | torch.device) -> None:
-        self.ranks = replace(self.ranks, device=choose_device(device))
+        chosen = choose_device(device)
+        held = self.ranks.device
+        if self.model is not None and chosen.type == held.type and chosen.index in (None, held.index or 0):
+            return
+        self.settings = self._settings_of_call({"device": str(device)})
+        self.ranks = replace(self.ranks, device=chosen)
 
     @property
     def local_rank(self) -> int:
@@ -132,12 +169,28 @@ class RunnerAttributes:
         self._left_alone |= others
         return {name: value for name, value in config.items() if name not in others}
 
+    @staticmethod
+    def _find_class(name: str, settings: Settings) -> Any:
+        consents = {"edited": settings.edited, "trust_remote_code": settings.trust_remote_code}
+        return find_class(name, settings.models, **consents)
+
+    def _set_before_loading(self, name: str, value: Any) -> None:
+        """ValueError for another value of the attribute once the model is loaded. What was checked is checked anew."""
+        held = vars(self)
+        if held.get("model") is not None and value != held[f"_{name}"]:
+            raise ValueError(f"the model is loaded: make a new runner for another {name}")
+        if held.get("_config") is not None and held["model"] is None and value != held[f"_{name}"]:
+            self._config = self.tokenizer = None
+        held[f"_{name}"] = value
+
     def _settings_of_call(self, config: dict[str, Any]) -> Settings:
         settings = self.settings.updated(**self._known(config))
         for name in _LOADED:
             if self.model is not None and getattr(settings, name) != getattr(self.settings, name):
                 raise ValueError(f"the model is loaded: make a new runner for another {name}")
         if self.model is None:
+            if settings.models != self.settings.models:
+                self.model_class = self._find_class(self.model_name, settings)
             if settings.device != self.settings.device:
                 self.ranks = join_ranks(settings.device)
             self.settings = replace(self.settings, **{name: getattr(settings, name) for name in _LOADED})

@@ -36,7 +36,7 @@ from porter.runner.loop import CompiledLoop
 from porter.runner.prompts import check_prompts, encode
 from porter.runner.ranks import check_policy, policy_of, shard_over
 from porter.runner.refusal import CannotRun, keeps_its_cache
-from porter.runner.room import check_positions
+from porter.runner.room import check_positions, check_room
 from porter.runner.settings import Settings
 from porter.runner.stream import Printer
 from porter.runner.token_steps import Emit, TokenSteps
@@ -53,7 +53,6 @@ class LlmModelRunner(TokenSteps):
 
     def __init__(self, model_name: str, model_path: str | Path, **config: Any) -> None:
         super().__init__(model_name, model_path, config)
-        self._config: Any = None  # the checkpoint's, once that is checked
         self._warming = False
         self._warm: set[tuple[Any, ...]] = set()
 
@@ -220,7 +219,13 @@ class LlmModelRunner(TokenSteps):
         self._check_mode(settings)
         self._init_tokenizer()
         self._check_request(len(listed), settings)
-        return listed, self.tokenize(listed, settings)
+        inputs = self.tokenize(listed, settings)
+        if not self._overrides("_generate_params"):  # else its parameters count, when they are known
+            model_class, config = self.model_class, self._config
+            if self.model is not None:
+                model_class, config = type(self.model), self.model.config
+            check_room(model_class, config, inputs["input_ids"].shape[1], settings.max_new_tokens)
+        return listed, inputs
 
     def _init_tokenizer(self) -> None:
         """Of a model that a user's `init_model` loaded, nothing is asked of the checkpoint."""
@@ -228,7 +233,7 @@ class LlmModelRunner(TokenSteps):
             return
         if self.model is None:
             self._config = check_checkpoint(self._folder, self.model_class, self.settings.dtype)
-            self.ranks.check(self.model_class, self._folder)
+            self.ranks.check(self.model_class, self._folder, self._config, self.model_name, self.settings.models)
         self.tokenizer = self.generate_tokenizer()
 
     def _check_request(self, batch: int, settings: Settings) -> None:

@@ -6,6 +6,7 @@ are read, and all ranks draw the same tokens.
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from typing import Any
 
 import torch
 
+from porter.runner.configuration import build_without_memory
 from porter.runner.devices import choose_device
 from porter.runner.refusal import CannotRun
 from porter.runtime import UnknownModel, injection_policy
+
+_ALONE = "run it in one process"
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,22 @@ class Place:
     def parallel(self) -> bool:
         return self.world_size > 1
 
-    def check(self, model_class: Any, folder: Path) -> None:
-        """CannotRun (P087) where the checkpoint's sizes do not divide over the ranks."""
+    def check(self, model_class: Any, folder: Path, config: Any, name: str, models: Path | None) -> None:
+        """CannotRun (P087) where the checkpoint's sizes do not divide over the ranks, and where the model that it makes
+        has layers that nobody knows how to split. `config`: the checkpoint's; `name`: the port's in the registry."""
         if not self.parallel:
             return
-        from porter.parallel import CannotShard, check_divides
+        from porter.parallel import CannotShard, check_divides, check_splits
 
         try:
-            check_divides(model_class.config_class.from_pretrained(folder), self.world_size)
+            check_divides(config, self.world_size)
         except CannotShard as error:
             raise CannotRun("P087", str(error), "start another number of processes") from None
+        model = build_without_memory(folder, model_class, copy.deepcopy(config))
+        try:
+            check_splits(model, name, self.world_size, models=models)
+        except CannotShard as error:
+            raise CannotRun("P087", str(error), _ALONE) from None
 
 
 def join_ranks(device: str | None) -> Place:
@@ -66,7 +76,7 @@ def shard_over(place: Place, model: Any, name: str, models: Path | None) -> Any:
     try:
         return shard(model, name, place.world_size, models=models)
     except CannotShard as error:
-        raise CannotRun("P087", str(error), "run it in one process") from None
+        raise CannotRun("P087", str(error), _ALONE) from None
 
 
 def policy_of(name: str, models: Path | None, model_class: Any) -> dict[type, tuple[str, ...]] | None:
@@ -81,7 +91,15 @@ def policy_of(name: str, models: Path | None, model_class: Any) -> dict[type, tu
 
 def check_policy(given: Any, name: str, models: Path | None, model_class: Any) -> None:
     """CannotRun (P087) for a policy that is not the registry's, which alone is known to be right. None is no policy."""
-    if given is None or given == policy_of(name, models, model_class) or given == injection_policy(name, models):
+    if given is None or given == policy_of(name, models, model_class):
+        return
+    try:
+        known = injection_policy(name, models)
+    except UnknownModel:
+        from porter.parallel import NO_SPLIT_POINTS
+
+        raise CannotRun("P087", NO_SPLIT_POINTS, _ALONE) from None
+    if given == known:
         return
     message = f"the injection policy {given!r} is not that of the port `{name}`"
     raise CannotRun("P087", message, "leave it out: the registry's is taken")

@@ -36,6 +36,17 @@ def check_positions(config: Any, settings: Settings) -> None:
             raise CannotRun("P093", message, f"lower {name}")
 
 
+def check_room(model_class: Any, config: Any, length: int, new_tokens: int) -> None:
+    """CannotRun where a row of `length` tokens, padding counted, and the new ones but for the last, which is never
+    looked at, are more than the source has room for. It would fail there, in the middle of an answer."""
+    field = getattr(model_class, "token_room", None)
+    room = None if field is None else getattr(config.get_text_config(decoder=True), field)
+    if room is not None and length + new_tokens - 1 > room:
+        message = f"a prompt of {length:,} tokens and {new_tokens:,} new ones, and the model has room for {room:,}"
+        help = "lower max_new_tokens" if length <= room else "shorten the prompt, or lower input_max_len"
+        raise CannotRun("P093", message, help, f"`{field}` of its configuration says so, and padding counts")
+
+
 def check_memory(config: Any, settings: Settings, batch: int, itemsize: int, device: torch.device) -> None:
     """CannotRun where the KV cache, and the mask of a padded prefill, do not fit the memory that is free."""
     slots = settings.input_max_len + settings.max_new_tokens

@@ -25,7 +25,7 @@ from porter.runner.loop import CompiledLoop
 from porter.runner.parameters import roomy, whole, with_stops
 from porter.runner.prompts import padding_token
 from porter.runner.ranks import common_seed
-from porter.runner.room import warn_of_positions, within_memory
+from porter.runner.room import check_room, warn_of_positions, within_memory
 from porter.runner.settings import Settings
 from porter.runner.stops import stops_for
 from porter.runner.stream import TextStream
@@ -129,6 +129,7 @@ class TokenSteps(RunnerAttributes):
         batch, length = params["input_ids"].shape
         settings = roomy(settings, config, length)
         steps = config.max_new_tokens or settings.max_new_tokens
+        check_room(type(self.model), self.model.config, length, steps)
         warn_of_positions(self.model.config, int(params["attention_mask"].sum(-1).max()) + steps)
         strings = config.stop_strings or settings.stop_strings or self._strings
         params = with_stops(params, stops_for(self.tokenizer, length, config.eos_token_id, strings))

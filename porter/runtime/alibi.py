@@ -24,7 +24,7 @@ def alibi_shift(
     """slopes: (N,) float32, what a score loses for each token between. inputs_embeds (B, Q, H) gives sizes, dtype and
     device. attention_mask: None where slots of the cache are counted; (B, L) with 0 = padding where tokens are counted
     that are none. KV is the cache's slots. longest: tokens from which on the source has no shift. ValueError for more
-    of them, and for another mask."""
+    of them, but in compiled steps, which count none, and for another mask."""
     batch, queries = inputs_embeds.shape[:2]
     slots = queries
     if past_key_values is not None:

@@ -80,12 +80,18 @@ def _dropped(module: nn.Module) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _names_in(kind: type) -> frozenset[str]:
-    """Global names and attributes in the methods of a class, but for those that it is built with."""
+    """Global names and attributes in the methods of a class, its own and inherited, but for those that it is built
+    with. What a class defines anew hides that of its bases, unless it calls that by `super()`."""
     found: set[str] = set()
-    for name, value in vars(kind).items():
-        method = inspect.unwrap(value) if isinstance(value, types.FunctionType) else None
-        if isinstance(method, types.FunctionType) and name != "__init__":
-            found.update(method.__code__.co_names)
+    hidden = {"__init__"}
+    for base in kind.__mro__:
+        for name, value in vars(base).items():
+            method = inspect.unwrap(value) if isinstance(value, types.FunctionType) else None
+            named = method.__code__.co_names if isinstance(method, types.FunctionType) else ()
+            if name not in hidden:
+                found.update(named)
+                if "super" not in named:
+                    hidden.add(name)
     return frozenset(found)
 
 

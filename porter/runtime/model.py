@@ -36,7 +36,8 @@ _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 
 class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
     """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged,
-    `weight_splits` how ranks share the weights that are no linears of the configuration's plan.
+    `weight_splits` how ranks share the weights that are no linears of the configuration's plan. `token_room`: field of
+    the configuration, tokens of a row behind which the source fails.
 
     `source_is_custom_code`: the class it was made from is none of transformers' own. `ported_from`: the installed
     module it was made from, if it was one. `made_under`: the transformers it was made under, where that module is none
@@ -49,6 +50,7 @@ class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
     made_under: str | None = None
     weight_merges: tuple[RowMerge, ...] = ()
     weight_splits: tuple[WeightSplit, ...] = ()
+    token_room: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -19,7 +19,7 @@ import torch
 from porter.diagnostics import Diagnostic, Refused
 from porter.npu import ContractError, chip
 from porter.npu.chip import A2, A3, ASCEND_310P, ASCEND_950
-from porter.parallel.divide import CannotShard, check_divides
+from porter.parallel.divide import NO_SPLIT_POINTS, CannotShard, check_divides
 from porter.parallel.share import cut_shapes
 from porter.runtime import NpuPreTrainedModel, StaticKVCache
 from porter.runtime.cache_name import with_cache
@@ -103,7 +103,7 @@ def _divides(model_class: Any, config: Any, tp: int, split: dict[str, Any] | Non
     try:
         check_divides(config, tp)
         if tp > 1 and split is None:
-            raise CannotShard("the port has no split points: nothing says how to split it over ranks")
+            raise CannotShard(NO_SPLIT_POINTS)
         if tp > 1 and issubclass(model_class, NpuPreTrainedModel):
             try:
                 _share(model_class, config, tp, torch.float16, split)

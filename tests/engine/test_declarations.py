@@ -83,7 +83,8 @@ FIELDS = {
     "edits=(Edit(site=f'x'),)": "literals only",
     'edits=(Edit("a", name="a"),)': "`name` is given twice",
     'site="*"': "`Rule` has no field `site`",
-    ", ".join(["(Edit(),)", *["()"] * 14]): "fields, this is one more",
+    ", ".join(["(Edit(),)", *["()"] * 15]): "fields, this is one more",
+    'room="config.max_seq_len"': "room is `config.max_seq_len`, not a name of the configuration's",
 }
 
 

@@ -10,7 +10,7 @@ import torch
 from filelock import FileLock
 from torch import multiprocessing
 
-from tests.parallel import tiny, two_ranks
+from tests.parallel import experts, tiny, two_ranks
 
 LIMIT = 3600  # seconds; half a minute on two idle cores. A rank that fails ends the other at once
 
@@ -41,6 +41,7 @@ def ranks(tmp_path_factory):
     with FileLock(f"{folder}.lock"):  # every worker would start two processes more, and none would be done in time
         if not folder.exists():
             folder.mkdir()
+            experts.make_ports(folder / "ports")
             start_two(two_ranks.run, folder, LIMIT)
     files = [folder / f"rank{rank}.pt" for rank in range(two_ranks.WORLD)]
     assert all(file.exists() for file in files), "the two ranks were started by another worker, and failed there"

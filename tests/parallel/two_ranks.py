@@ -5,6 +5,7 @@ One pair of processes runs all cases, because starting one (torch, transformers,
 
 import datetime
 import os
+from pathlib import Path
 from unittest import mock
 
 import torch
@@ -161,7 +162,7 @@ def op_with_bias(rank):
     return out
 
 
-def cases(rank):
+def cases(rank, models):
     grouped, plain = (lambda **k: shard(tiny.port(**tiny.GROUPED), "llama2", WORLD, **k)), tiny.PLAIN
     yield "grouped", lambda: eager(grouped())
     yield "plain", lambda: eager(shard(tiny.port(**plain), "llama2", WORLD))
@@ -174,9 +175,9 @@ def cases(rank):
     yield "bfloat16", in_bfloat16
     for case in experts.SIZES:
         ask = captured if case == experts.IN_ONE_GRAPH else with_experts
-        yield case, lambda case=case, ask=ask: ask(experts.sharded(case))
+        yield case, lambda case=case, ask=ask: ask(experts.sharded(case, models))
     for control in experts.WRONG:
-        yield control, lambda control=control: experts.wrong(control)
+        yield control, lambda control=control: experts.wrong(control, models)
     yield "save", save
     yield "op with bias", lambda: op_with_bias(rank)
 
@@ -187,6 +188,6 @@ def run(rank, folder):
     torch.set_num_threads(1)
     limit = datetime.timedelta(hours=1)  # for a peer that is slow: one that fails ends this process
     init_ranks(rank, rank, WORLD, "cpu", timeout=limit, init_method=f"file://{folder}/store")
-    results = {name: case() for name, case in cases(rank)}
+    results = {name: case() for name, case in cases(rank, Path(folder) / "ports")}
     torch.save(results, f"{folder}/rank{rank}.pt")
     leave_ranks()

@@ -1,6 +1,7 @@
 """Scripts as users of the hand ports have them, with the import alone changed, answer as the source does."""
 
 import logging
+import shutil
 import types
 
 import pytest
@@ -238,7 +239,38 @@ def test_a_model_that_a_user_loads_is_run_as_it_is(runner, checkpoint):
         runner(kind=Forgets).execute_model(PROMPTS)
 
 
-def test_attributes_are_read_and_set_by_the_names_scripts_know(runner, checkpoint):
+def test_what_is_set_before_loading_has_its_effect(models_folder, checkpoint, tmp_path):
+    made = LlmModelRunner("llama2", tmp_path / "elsewhere", models=models_folder, **LENGTHS)
+    with pytest.raises(CannotRun, match="no checkpoint folder"):
+        made.execute_model(PROMPTS)
+    made.model_path = checkpoint
+    found = made.model_class
+    made.model_class = LlamaForCausalLM
+    made.model_name = "llama2"
+    assert made.model_class is found
+    with pytest.raises(CannotRun, match="no model 'llama'"):
+        made.model_name = "llama"
+    with pytest.raises(CannotRun, match="registered are none"):
+        made.execute_model(PROMPTS, models=tmp_path)
+    assert made.model_name == "llama2" and made.model_class is found
+    shutil.copytree(models_folder, tmp_path / "models")
+    made.model_generate(PROMPTS[:1], models=tmp_path / "models")
+    assert type(made.model) is made.model_class is not found
+    made = LlmModelRunner("llama2", checkpoint, models=models_folder, **LENGTHS)
+    assert tokens(made.execute_model(PROMPTS)) == source_rows(checkpoint, PROMPTS, 8)
+
+
+def test_what_was_read_of_a_checkpoint_is_not_kept_for_another(runner, checkpoint, tmp_path):
+    made = runner(model_path=shutil.copytree(checkpoint, tmp_path / "first"), adapter=tmp_path / "none", **LENGTHS)
+    with pytest.raises(CannotRun, match="is no adapter"):  # behind the tokenizer
+        made.execute_model(PROMPTS)
+    assert made.tokenizer is not None
+    made.model_path = shutil.copytree(checkpoint, tmp_path / "second", ignore=shutil.ignore_patterns("token*"))
+    with pytest.raises(CannotRun, match="has no tokenizer"):
+        made.execute_model(PROMPTS, adapter=None)
+
+
+def test_attributes_are_read_and_set_by_the_names_scripts_know(runner, checkpoint, monkeypatch):
     made = runner(model_path=str(checkpoint), **LENGTHS)
     assert (made.model_name, made.model_path) == ("llama2", str(checkpoint))
     assert (made.local_rank, made.world_size, made.is_logging) == (0, 1, True)
@@ -253,9 +285,22 @@ def test_attributes_are_read_and_set_by_the_names_scripts_know(runner, checkpoin
         ("dtype", torch.float16, "another dtype"),
         ("device", "cuda:7", "`cuda:7` is not there"),
         ("execute_mode", "graph", "eager or dynamo"),
+        ("device", "meta", "no device `meta`"),
+        ("model_name", "mistral", "the model is loaded: make a new runner for another model_name"),
+        ("model_path", "elsewhere", "another model_path"),
+        ("model_class", LlamaForCausalLM, "another model_class"),
     ]:
+        before = getattr(made, name)
         with pytest.raises(ValueError, match=said):
             setattr(made, name, value)
+        assert getattr(made, name) == before
+        setattr(made, name, before)
+    monkeypatch.setattr("porter.runner.attributes.choose_device", torch.device)  # as if there were others
+    for device in ("cuda", torch.device("cuda:1")):
+        with pytest.raises(ValueError, match="the model is loaded: make a new runner for another device"):
+            made.device = device
+    made.device = "cpu"
+    assert made.device == made.model.device == torch.device("cpu")
     assert LlmModelRunner("llama2", checkpoint).dtype is None
     assert made.tokenizer.padding_side == "left" and made.tokenizer.pad_token is not None
 

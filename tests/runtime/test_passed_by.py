@@ -1,6 +1,8 @@
 """What is set on a built port, or loaded into it, that its source heeds and the port's code would never come to."""
 
 import copy
+import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -69,6 +71,40 @@ def test_it_changes_the_source_and_is_refused_on_the_port(kind, moved):
     for call in (lambda: port(IDS), lambda: port.model(IDS), lambda: port.generate(IDS, max_new_tokens=2)):
         with pytest.raises(OtherComputation, match=said):
             call()
+
+
+def inheriting(**methods):
+    """A port each of whose attentions is of a class derived from the ported one, built by that."""
+    module = sys.modules[type(source_and_port()[1]).__module__]
+    derived = type("OwnAttention", (module.LlamaAttention,), {"__module__": module.__name__, **methods})
+    with mock.patch.object(module, "LlamaAttention", derived):
+        return source_and_port(attention_dropout=0.5)
+
+
+def forward_by_super(self, *args, **kwargs):
+    return super(type(self), self).forward(*args, **kwargs)
+
+
+@pytest.mark.parametrize("methods", [{}, {"report": lambda self: None}, {"forward": forward_by_super}])
+@pytest.mark.parametrize("kind", ["every attention sees both ways", "dropout while training"])
+def test_it_is_refused_of_an_attention_that_inherits_its_forward(kind, methods):
+    change, said = CHANGES[kind]
+    source, port = inheriting(**methods)
+    torch.testing.assert_close(logits(port), logits(source), rtol=1e-5, atol=1e-5)
+    change(port)
+    with pytest.raises(OtherComputation, match=said.replace("LlamaAttention", "OwnAttention")):
+        port(IDS)
+
+
+def test_a_forward_of_its_own_heeds_what_it_likes():
+    def forward(self, hidden_states, **kwargs):
+        return self.o_proj(hidden_states), None
+
+    _, port = inheriting(forward=forward)
+    before = logits(port)
+    see_both_ways(port)
+    train(port)
+    assert torch.equal(logits(port), before)
 
 
 def test_what_changes_nothing_of_the_attention_is_no_fault():
