@@ -15,6 +15,7 @@ _KERNELS = frozenset({"scaled_dot_product_attention", "get_interface", "flash_at
 _KERNEL_TABLE = "ALL_ATTENTION_FUNCTIONS"
 _SOFTMAX = frozenset({"softmax", "Softmax"})
 _STATES = frozenset({"past_key_values", "past_key_value", "layer_past", "cache_params", "cache", "state"})
+_NONLINEAR = frozenset({"tanh", "erf", "sigmoid", "gelu", "silu", "relu", "softplus", "exp", "apply"})
 LINEAR = "Linear"
 
 
@@ -51,7 +52,8 @@ def leaf_role(tree: Tree, node: cst.ClassDef, members: dict[str, Member]) -> str
     has_state = bool(parameter_names(own["forward"]) & _STATES) or "Conv1d" in held
     if has_state and linears and not chooses and not holds_modules and not has_lists:
         return "mixer"
-    return "activation" if not members and not _is_product(node) and _takes_one(own["forward"]) else None
+    is_alone = not members and all(last_name(base.value) == "Module" for base in node.bases)
+    return "activation" if is_alone and called & _NONLINEAR and _takes_one(own["forward"]) else None
 
 
 def _methods_called(nodes: list[cst.CSTNode]) -> set[str | None]:

@@ -14,10 +14,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from porter.diagnostics import Diagnostic, Refused, Span, nearest
-from porter.rulebook.folders import RuleFolder
+
+if TYPE_CHECKING:  # it comes with LibCST, which a command may do without
+    from porter.rulebook.folders import RuleFolder
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -72,6 +74,8 @@ def _project(file: Path, table: Any, text: str) -> Project | Refused:
             return _refused(file, f"`{name}` of `[tool.porter]` is {value!r}, not {wanted}", line, "mend that file")
     if not isinstance(table, dict):
         return _refused(file, "`porter` of `[tool]` is no table", _line_of(text, "porter"), "write `[tool.porter]`")
+    from porter.rulebook.folders import RuleFolder
+
     root = Path() if file.parent == Path.cwd() else file.parent
     line = _line_of(text, "rules")
     place = Span(_shown(file), line, 0, line, 1)

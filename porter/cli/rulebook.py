@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from porter.cli.project import find_project
 from porter.diagnostics import Refused
-from porter.rulebook import LoadedRule, RuleFolder, load_rules, package_folders
 from porter.shipped import shipped
+
+if TYPE_CHECKING:  # it comes with LibCST, which a command may do without
+    from porter.rulebook import LoadedRule, RuleFolder
 
 rules_option = click.option(
     "--rules",
@@ -21,16 +24,18 @@ rules_option = click.option(
     help="A folder of rules of your own, beside porter's; may be repeated.",
 )
 
-Folders = tuple[RuleFolder, ...]
 
-
-def given(folders: Iterable[Path]) -> Folders:
+def given(folders: Iterable[Path]) -> tuple[RuleFolder, ...]:
     """The folders of `--rules`."""
+    from porter.rulebook import RuleFolder
+
     return tuple(map(RuleFolder, folders))
 
 
-def folders_beside(folders: Iterable[Path]) -> Folders | Refused:
+def folders_beside(folders: Iterable[Path]) -> tuple[RuleFolder, ...] | Refused:
     """Folders of rules beside porter's: those of packages, of the project, and those given."""
+    from porter.rulebook import package_folders
+
     project, brought = find_project(), package_folders()
     if isinstance(project, Refused) or isinstance(brought, Refused):
         return project if isinstance(project, Refused) else brought
@@ -39,6 +44,8 @@ def folders_beside(folders: Iterable[Path]) -> Folders | Refused:
 
 def rulebook(folders: Iterable[Path], *, proving: bool = False) -> tuple[LoadedRule, ...] | Refused:
     """All rules that a command goes by, where `--rules` names `folders`."""
+    from porter.rulebook import load_rules
+
     beside = folders_beside(folders)
     return beside if isinstance(beside, Refused) else load_rules(shipped("rules"), beside=beside, proving=proving)
 
@@ -48,6 +55,7 @@ def recorded_rules(port: Path) -> tuple[LoadedRule, ...] | Refused:
     those of a conversion."""
     from porter.emit.account import read_account
     from porter.emit.recorded import recorded_folders
+    from porter.rulebook import load_rules, package_folders
 
     account, brought = read_account(port), package_folders()
     if isinstance(brought, Refused) or isinstance(account, Refused):

@@ -160,7 +160,7 @@ class Subject:
     def fail_everywhere(self, rule: LoadedRule, reason: str, skip: str = "") -> None:
         """The same reason at every place that the rule speaks of."""
         for edit in rule.declared.edits:
-            if edit.unit != "expression":
+            if not is_sparse(edit):
                 for place in self.places(edit.site):
                     if place.site != skip:
                         self.fail(rule, place.site, reason)

@@ -35,7 +35,8 @@ def statuses(run) -> dict[str, str]:
 def test_the_page_is_followed(run, tmp_path):
     assert [statuses(run)[site] for site in SITES] == ["left", "left"]
     said = {}
-    for head, text in blocks(PAGE.read_text()):
+    page = PAGE.read_text().replace("acme", "tutored")  # ops of that library are in this process from other tests
+    for head, text in blocks(page):
         if "file=" in head:
             file = tmp_path / head.partition("file=")[2]
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def test_the_page_is_followed(run, tmp_path):
     assert "2 passed" in proved
     account = json.loads((tmp_path / "generated_models/zaya/port.json").read_text())
     assert [site["status"] for name in SITES for site in account["sites"] if site["site"] == name] == ["ported"] * 2
-    assert account["ops"][0]["ops"] == ["acme::scaled_sum", "acme::l2_norm"]
+    assert account["ops"][0]["ops"] == ["tutored::scaled_sum", "tutored::l2_norm"]
 
 
 def test_the_table_of_a_project_is_one(run, tmp_path):

@@ -71,8 +71,10 @@ def test_padding_that_sees_nothing_has_numbers(sunk):
 def test_each_layer_is_one_kernel_with_its_sinks(pair):
     with torch.no_grad(), NpuOps() as ops:
         pair.port(pair.prompts(1, 5))
-    layers = pair.port.config.num_hidden_layers
-    assert ops.calls["npu_fused_infer_attention_score"] == len(sinks_of(pair.port)) == layers
+    attentions = [layer.self_attn for layer in pair.port.model.layers]
+    sunk = [attention for attention in attentions if getattr(attention, "sinks", None) is not None]
+    assert ops.calls["npu_fused_infer_attention_score"] == len(attentions)
+    assert len(sunk) == len(sinks_of(pair.port)) >= 1
 
 
 def test_sinks_that_are_left_out_would_be_seen(pair):
