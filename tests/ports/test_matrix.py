@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -29,6 +29,16 @@ from porter.shipped import shipped
 ROOT = Path(__file__).resolve().parents[2]
 CENSUS = json.loads((ROOT / "tests" / "ports" / "census.json").read_text())
 DRAWN, SECONDS = 3, 10.0
+FINE = {  # outcomes of a whole file; a port that keeps its source's cache is not captured, and its graphs not executed
+    "variants": ("passed",),
+    "capture": ("passed", "not applicable"),
+    "lowering": ("converts",),
+    "graph": ("equal", "not executed"),
+}
+SHOWN = (  # of the README's table
+    *("llama", "qwen2", "mistral", "qwen3", "gemma3", "phi3", "olmo3", "gpt2", "bloom"),
+    *("mixtral", "qwen3_moe", "glm4_moe", "gpt_oss", "deepseek_v3"),
+)
 
 
 def recorded() -> dict[str, Row]:
@@ -112,15 +122,15 @@ def test_whole_is_what_a_census_says_too():
 
 @pytest.mark.parametrize("row", WHOLE, ids=lambda row: row.model)
 def test_what_is_recorded_of_a_whole_file_is_good(row):
-    for level, outcome in (("variants", "passed"), ("capture", "passed"), ("lowering", "converts"), ("graph", "equal")):
+    for level, good in FINE.items():
         found = getattr(row, level)
-        if found is not None:
-            assert found["outcome"] == outcome, found
-    if row.capture is not None:
+        assert found is None or found["outcome"] in good, found
+    if row.capture is not None and row.capture["outcome"] == "passed":
         assert row.capture["graphs of a prefill"] == row.capture["graphs of a decode step"] == 1
         assert row.capture["recompiles"] == row.capture["host reads between steps"] == 0
     if row.lowering is not None:
-        assert all(kernels["port"] < kernels["source"] for kernels in row.lowering["kernels"].values())
+        kernels = row.lowering["kernels"].values()
+        assert all(each["source"] is None or each["port"] < each["source"] for each in kernels)
 
 
 def test_the_readme_says_what_the_matrix_found():
@@ -129,10 +139,30 @@ def test_the_readme_says_what_the_matrix_found():
     assert f"{len(CONVERTED)} are converted and {len(ROWS) - len(CONVERTED)} refused" in readme
     assert max(row.parity["logits"] for row in CONVERTED if row.parity) <= 1e-6
     assert "within 1e-6 of their scale" in readme
-    lowered = [row.lowering["kernels"] for row in WHOLE if row.lowering and row.capture and row.variants]
     assert f"{len(WHOLE)} of them are whole" in readme
-    assert not lowered or f"{len(lowered)} of these are also recorded with every check of `verify`" in readme
-    for phase in ("prefill", "decode") if lowered else ():
-        counts = Counter((kernels[phase]["source"], kernels[phase]["port"]) for kernels in lowered)
-        told = ", ".join(f"{source} -> {port} ({count})" for (source, port), count in sorted(counts.items()))
-        assert f"{phase} {told}" in readme, told
+
+
+def test_the_readme_says_what_was_lowered():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    lowered = {row.model: row.lowering for row in WHOLE if row.lowering and row.capture and row.variants}
+    assert f"{len(lowered)} of these are also recorded with every check of `verify`" in readme
+    own = sorted(model for model in lowered if ROWS[model].capture["outcome"] == "not applicable")
+    assert f"{len(lowered) - len(own)} in one graph each for prefill and decode" in readme
+    assert not own or f"{len(own)} keep their source's cache: {', '.join(own)}" in readme
+    both = [found["kernels"] for found in lowered.values() if both_lower(found)]
+    for phase in ("prefill", "decode"):
+        before, after = (round(median(kernels[phase][side] for kernels in both)) for side in ("source", "port"))
+        assert f"{phase} {before} -> {after}" in readme, f"{phase} {before} -> {after}"
+    assert f"in the median of the {len(both)} whose source lowers too" in readme
+    for model in SHOWN:
+        cells = " | ".join(counted(lowered[model], phase) for phase in ("prefill", "decode"))
+        assert f"| {model} | {cells} |" in readme, f"| {model} | {cells} |"
+
+
+def both_lower(lowering: dict[str, Any]) -> bool:
+    return all(kernels["source"] is not None for kernels in lowering["kernels"].values())
+
+
+def counted(lowering: dict[str, Any], phase: str) -> str:
+    kernels, stopped = lowering["kernels"][phase], lowering["unconverted"].get(f"source {phase}", "")
+    return f"{kernels['source'] or f'`{stopped}`'} -> {kernels['port']}"
