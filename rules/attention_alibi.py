@@ -14,13 +14,13 @@ import math
 
 import torch
 from torch.nn import functional as F
-from transformers.cache_utils import DynamicCache
 from transformers.models.bloom.modeling_bloom import _get_alibi_slopes, build_alibi_tensor
 
 from porter.npu import torch_npu
 from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
-from porter.runtime import actual_seq_lengths, alibi_shift, kernel_mask, prepare_kv_cache
+from porter.runtime import actual_seq_lengths, alibi_shift, kernel_mask
 from porter.verify.decoding import prefill_and_decode
+from rules.shared.cache_without_weights import after_cache, before_cache
 from rules.shared.static_cache import after_mask, before_mask
 
 rule = Rule(
@@ -129,22 +129,6 @@ def after_merge(self, x):
     x = x.view(batch, self.num_heads, length, self.head_dim)
     x = x.permute(0, 2, 1, 3)
     return x.reshape(batch, length, self.num_heads * self.head_dim)
-
-
-def before_cache(self, use_cache, cache, attention_mask, output_attentions, **kwargs):
-    if use_cache and cache is None:
-        cache = DynamicCache(config=self.config)
-
-
-def after_cache(self, use_cache, cache, attention_mask, output_attentions, **kwargs):
-    cache = prepare_kv_cache(
-        self.config,
-        cache,
-        use_cache,
-        attention_mask=attention_mask,
-        output_attentions=output_attentions,
-        **kwargs,
-    )
 
 
 def before_shift(self, embeddings, states, attention_mask, cache):

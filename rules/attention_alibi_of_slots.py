@@ -11,14 +11,14 @@ import math
 
 import torch
 from torch import nn
-from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
 from porter.npu import torch_npu
 from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
-from porter.runtime import actual_seq_lengths, alibi_shift, kernel_mask, npu_causal_mask, prepare_kv_cache
+from porter.runtime import actual_seq_lengths, alibi_shift, kernel_mask, npu_causal_mask
 from porter.verify.decoding import prefill_and_decode
+from rules.shared.cache_without_weights import after_cache, before_cache
 
 rule = Rule(
     edits=(
@@ -85,22 +85,6 @@ def after_kernel(self, q, k, v, batch, length, shift, mask, cache, **kwargs):
     )
     output = output.flatten(2)
     weights = None
-
-
-def before_cache(self, use_cache, cache, attention_mask, output_attentions, **kwargs):
-    if use_cache and cache is None:
-        cache = DynamicCache(config=self.config)
-
-
-def after_cache(self, use_cache, cache, attention_mask, output_attentions, **kwargs):
-    cache = prepare_kv_cache(
-        self.config,
-        cache,
-        use_cache,
-        attention_mask=attention_mask,
-        output_attentions=output_attentions,
-        **kwargs,
-    )
 
 
 def before_shift(self, states, embeddings, attention_mask, cache):

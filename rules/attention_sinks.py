@@ -28,6 +28,7 @@ from rules.shared.rotary import (
     given_apply_rotary_pos_emb__partial,
     given_rotate_half,
 )
+from rules.shared.sinks import after_init, before_init, not_init_in_another_order
 from rules.shared.static_cache import (
     after_cache,
     after_mask,
@@ -117,20 +118,6 @@ def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, turns=True, **kw
     weights = None
 
 
-def before_init(self, config, sinks):
-    self.config = config
-    ...
-    self.sinks = sinks
-
-
-def after_init(self, config, sinks):
-    self.config = config
-    ...
-    self.sinks = sinks
-    if config._attn_implementation == "sdpa":
-        raise ValueError("sdpa drops the sinks that a port computes: load with attn_implementation='eager'")
-
-
 def given_eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     key_states = repeat_kv(key, module.num_key_value_groups)
     value_states = repeat_kv(value, module.num_key_value_groups)
@@ -205,12 +192,6 @@ def not_kernel_with_sinks_of_the_step(self, q, k, v, cos, sin, mask, cache, scal
         key, value = cache.update(key, value, self.layer_idx)
     interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
     output, weights = interface(self, query, key, value, mask, dropout=0.0, scaling=scaling, s_aux=sinks, **kwargs)
-
-
-def not_init_in_another_order(self, config, sinks):
-    """What the configuration says is not known yet."""
-    self.sinks = sinks
-    self.config = config
 
 
 def not_kernel_with_a_bias(self, q, k, v, cos, sin, mask, cache, scaling, bias, **kwargs):

@@ -11,13 +11,13 @@ import math
 
 import torch
 from torch.nn import functional as F
-from transformers.cache_utils import DynamicCache
 from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb
 
 from porter.npu import torch_npu
 from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
-from porter.runtime import actual_seq_lengths, kernel_mask, prepare_kv_cache
+from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
+from rules.shared.cache_without_weights import after_cache, before_cache
 from rules.shared.rotary import given_apply_rotary_pos_emb, given_rotate_half
 from rules.shared.static_cache import after_mask, after_mask__window, before_mask, before_mask__window
 
@@ -197,22 +197,6 @@ def after_init(self, biased):
     if biased:
         raise ValueError("this port turns its heads by their positions: it has no ALiBi")
     self.use_alibi = False
-
-
-def before_cache(self, use_cache, cache, attention_mask, output_attentions, **kwargs):
-    if use_cache and cache is None:
-        cache = DynamicCache(config=self.config)
-
-
-def after_cache(self, use_cache, cache, attention_mask, output_attentions, **kwargs):
-    cache = prepare_kv_cache(
-        self.config,
-        cache,
-        use_cache,
-        attention_mask=attention_mask,
-        output_attentions=output_attentions,
-        **kwargs,
-    )
 
 
 def not_split_by_thirds(self, fused):

@@ -8,12 +8,12 @@ Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: mas
 
 import torch
 from torch import nn
-from transformers.cache_utils import DynamicCache
 
 from porter.npu import torch_npu
 from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
-from porter.runtime import actual_seq_lengths, kernel_mask, prepare_kv_cache
+from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
+from rules.shared.cache_without_weights import after_cache, before_cache
 from rules.shared.static_cache import after_mask, after_mask__window, before_mask, before_mask__window
 
 rule = Rule(
@@ -145,22 +145,6 @@ def after_merge(self, tensor, heads, size, error):
         raise error
     shape = tensor.size()[:-2] + (heads * size,)
     return tensor.view(shape)
-
-
-def before_cache(self, use_cache, cache, attention_mask, output_attentions, **kwargs):
-    if use_cache and cache is None:
-        cache = DynamicCache(config=self.config)
-
-
-def after_cache(self, use_cache, cache, attention_mask, output_attentions, **kwargs):
-    cache = prepare_kv_cache(
-        self.config,
-        cache,
-        use_cache,
-        attention_mask=attention_mask,
-        output_attentions=output_attentions,
-        **kwargs,
-    )
 
 
 def not_product_without_scale(self, query, key, value, mask):
