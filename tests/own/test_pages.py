@@ -41,7 +41,8 @@ def test_a_rule_that_is_not_there_is_named(run):
     assert run("rule", "swiglu", "--all", "--no-sites")[0] == 2
 
 
-def test_a_site_is_told_rule_by_rule_with_both_texts(run):
+def test_a_site_is_told_rule_by_rule_with_both_texts(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     code, out, _ = run("why", "transformers.models.falcon_h1", "FalconH1MLP.forward", "--json")
     told = json.loads(out)
     by_rule = {each["rule"]: each for each in told["by_rule"]}
@@ -51,7 +52,7 @@ def test_a_site_is_told_rule_by_rule_with_both_texts(run):
     text = run("why", "transformers.models.falcon_h1", "FalconH1MLP")[1]
     (row,) = [line for line in text.split("\n") if line.startswith(f"> {parts['rule_line']} ") and "act_fn" in line][:1]
     left, bar, right = row.partition(" | ")
-    assert "self.act_fn(self.gate_proj" in left and bar and right.startswith("> ") and "self.up_proj(x)" in right
+    assert "self.act_fn(self.gate_proj(x))" in left and bar and right.startswith("> ") and "self.up_proj(x)" in right
     assert "asks for `self.gate_proj(x)`, finds `self.gate_proj(x) * self.gate_multiplier`" in text
 
 
