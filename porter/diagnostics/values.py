@@ -34,3 +34,8 @@ class Refused:
     """The outcome of a stage that wrote nothing, and why."""
 
     diagnostics: tuple[Diagnostic, ...]
+
+
+def refused(code: str, message: str, help: str | None = None, *notes: str) -> Refused:
+    """A refusal with one reason, which has no place in a file."""
+    return Refused((Diagnostic(code, message, notes=notes, help=help),))

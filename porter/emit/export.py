@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Refused, refused
 from porter.emit.account import read_account
 from porter.emit.edited import edited_files, was_edited
 from porter.emit.exported_code import code_of
@@ -62,10 +62,10 @@ def export(port: Path, checkpoint: Path, *, force: bool = False, edited: bool = 
     architectures = config.get("architectures")
     if isinstance(architectures, list) and architectures and class_name not in architectures:
         message = f"`{checkpoint}` is a checkpoint of {', '.join(map(str, architectures))}"
-        return _refused("P083", message, "export the port of that model", f"the port is {class_name}")
+        return refused("P083", message, "export the port of that model", f"the port is {class_name}")
     entry, auto_map = f"{module}.{class_name}", config.get("auto_map") or {}
     if not isinstance(auto_map, dict):
-        return _refused("P081", f"`{checkpoint / CONFIG}` has an `auto_map` that is no object", "correct it")
+        return refused("P081", f"`{checkpoint / CONFIG}` has an `auto_map` that is no object", "correct it")
     files = code_of(port, account, module)
     if isinstance(files, Refused):
         return files
@@ -76,14 +76,14 @@ def export(port: Path, checkpoint: Path, *, force: bool = False, edited: bool = 
     own = (account["source"].get("configuration") or {}).get("file")
     if foreign is not None and own in files:
         message = f"`{checkpoint}` says {AUTO_CONFIG}: {foreign}, and the port's configuration is in `{own}`"
-        return _refused("P161", message, f"let its auto_map name the class in `{own}`")
+        return refused("P161", message, f"let its auto_map name the class in `{own}`")
     notes = [] if other is None else [f"its auto_map says {AUTO_CLASS}: {other}"]
     if foreign is not None:
         notes.append(f"its auto_map says {AUTO_CONFIG}: {foreign}, which is not what the port was made with")
     notes += [f"`{name}` is there, and is another" for name, data in files.items() if _differs(checkpoint / name, data)]
     if notes and not force:
         help = "use `--force` to replace it, or export to a copy of the checkpoint"
-        return _refused("P161", f"`{checkpoint}` has model code already", help, *notes)
+        return refused("P161", f"`{checkpoint}` has model code already", help, *notes)
     kept = {name: value for name, value in auto_map.items() if name != AUTO_CONFIG or foreign is None}
     files = {**files, CONFIG: with_member(text, "auto_map", {**kept, AUTO_CLASS: entry}).encode("utf-8")}
     _write(checkpoint, files)
@@ -112,9 +112,9 @@ def _read_config(file: Path) -> tuple[str, dict[str, Any]] | Refused:
         read = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return _refused("P081", f"`{file}` cannot be read: {reason}", "give the folder of a checkpoint, as downloaded")
+        return refused("P081", f"`{file}` cannot be read: {reason}", "give the folder of a checkpoint, as downloaded")
     if not isinstance(read, dict):
-        return _refused("P081", f"`{file}` is not a JSON object", "download the checkpoint again")
+        return refused("P081", f"`{file}` is not a JSON object", "download the checkpoint again")
     return text, read
 
 
@@ -138,7 +138,3 @@ def _write(checkpoint: Path, files: Mapping[str, bytes]) -> None:
                 else:
                     remove(checkpoint / name)
             raise
-
-
-def _refused(code: str, message: str, help: str, *notes: str) -> Refused:
-    return Refused((Diagnostic(code, message, notes=notes, help=help),))

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Diagnostic, Refused, refused
 from porter.emit.account import FILE, read_account
 from porter.emit.registry import NAME, damaged_neighbours, heal, registry_text
 from porter.emit.render import Rendered, render_port
@@ -52,7 +52,7 @@ def emit(ported: Ported, out: Path, *, force: bool = False) -> Written | Refused
         made = _missing_parents(place)
         if Path(os.path.realpath(ported.source.path)).is_relative_to(place):
             message = f"the source `{ported.source.path}` lies in the folder that the port would replace"
-            return _refused("P143", message, "give `--out` another folder")
+            return refused("P143", message, "give `--out` another folder")
         refusal = occupied(place, force=force)
         if refusal is not None:
             return refusal
@@ -73,13 +73,13 @@ def occupied(place: Path, *, force: bool) -> Refused | None:
     if not os.path.lexists(place):
         above = next((folder for folder in place.parents if os.path.lexists(folder)), place)
         if not above.is_dir():
-            return _refused("P071", f"`{above}` is not a folder", "give `--out` a folder in one")
+            return refused("P071", f"`{above}` is not a folder", "give `--out` a folder in one")
         return None
     if not place.is_dir():
-        return _refused("P071", f"`{place}` is not a folder", "give `--out` a folder that does not exist yet")
+        return refused("P071", f"`{place}` is not a folder", "give `--out` a folder that does not exist yet")
     if not force:
         advice = "use `--force` to replace it, or give another `--out`"
-        return _refused("P010", f"the folder `{place}` exists already", advice)
+        return refused("P010", f"the folder `{place}` exists already", advice)
     there = {entry.name for entry in place.iterdir()}
     if not there:
         return None
@@ -87,11 +87,11 @@ def occupied(place: Path, *, force: bool) -> Refused | None:
     account = read_account(place)
     if isinstance(account, Refused):
         reason = f"no {FILE} of a port in it" if FILE in there else f"no {FILE} in it"
-        return _refused("P071", f"the folder `{place}` is not a port: it is not replaced", advice, reason)
+        return refused("P071", f"the folder `{place}` is not a port: it is not replaced", advice, reason)
     strangers = sorted(there - {FILE, *_CACHES, *account["files"]})
     if strangers:
         reason = f"porter did not write {', '.join(f'`{name}`' for name in strangers)}"
-        return _refused("P071", f"the folder `{place}` holds more than a port: it is not replaced", advice, reason)
+        return refused("P071", f"the folder `{place}` holds more than a port: it is not replaced", advice, reason)
     return None
 
 
@@ -155,8 +155,4 @@ def _remove_empty(folder: Path) -> None:
 def _failed(place: Path, error: OSError) -> Refused:
     where = error.filename2 or error.filename or place
     reason = f"{error.strerror or error} (`{os.fsdecode(where) if isinstance(where, bytes) else where}`)"
-    return _refused("P074", f"cannot write `{place}`: {error.strerror or error}", "nothing was changed", reason)
-
-
-def _refused(code: str, message: str, help: str, *notes: str) -> Refused:
-    return Refused((Diagnostic(code, message, notes=notes, help=help),))
+    return refused("P074", f"cannot write `{place}`: {error.strerror or error}", "nothing was changed", reason)

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from porter.diagnostics import Diagnostic, Refused, nearest
+from porter.diagnostics import Refused, nearest, refused
 from porter.source.checkpoint import modeling_file_named_by_config
 from porter.source.installed import locate_module, module_of
 from porter.source.read import Source, read_source, unreadable
@@ -42,15 +42,11 @@ def _expanded(spec: str) -> Path | Refused:
     except RuntimeError:  # `~somebody` where the system knows nobody of that name
         user = spec.split("/")[0]
         message = f"no home folder of `{user}` is known here"
-        return _refused("P001", message, help=f"write the path in full, or `./{spec}` for a name that starts with `~`")
+        return refused("P001", message, help=f"write the path in full, or `./{spec}` for a name that starts with `~`")
 
 
 def _looks_like_a_path(spec: str) -> bool:
     return spec.endswith(".py") or "/" in spec or os.sep in spec or spec.startswith((".", "~")) or not spec
-
-
-def _refused(code: str, message: str, *, notes: tuple[str, ...] = (), help: str | None = None) -> Refused:
-    return Refused((Diagnostic(code, message, notes=notes, help=help),))
 
 
 # --- files and folders
@@ -60,9 +56,9 @@ def _file_at(path: Path) -> Path | Refused:
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
     except FileNotFoundError:
-        return _refused("P001", f"no file or folder `{path}`", help=_closest_path(path))
+        return refused("P001", f"no file or folder `{path}`", help=_closest_path(path))
     except ValueError:  # a null character
-        return _refused("P001", f"no file or folder can be called `{path}`", help="check the path")
+        return refused("P001", f"no file or folder can be called `{path}`", help="check the path")
     except OSError as error:  # a name too long, links in a circle, a folder that may not be entered
         return unreadable(path, error)
     if kind == stat.S_IFDIR:
@@ -72,10 +68,10 @@ def _file_at(path: Path) -> Path | Refused:
         return named or _modeling_file_in(path, str(path), lambda name: str(path / name))
     if path.suffix != ".py":
         message = f"`{path}` is not a Python file"
-        return _refused("P004", message, help="give a `.py` file, a folder with one, or a module name")
+        return refused("P004", message, help="give a `.py` file, a folder with one, or a module name")
     if kind != stat.S_IFREG:  # a pipe would be waited for, a device has no end
         message = f"`{path}` is not a regular file"
-        return _refused("P004", message, help="write what it holds into a file, and give that")
+        return refused("P004", message, help="write what it holds into a file, and give that")
     return path
 
 
@@ -98,12 +94,12 @@ def _modeling_file_in(folder: Path, spec: str, full_name: Callable[[str], str]) 
         return folder / names[0]
     if names:
         listed = ", ".join(f"`{full_name(name)}`" for name in names)
-        return _refused("P003", f"`{spec}` has {len(names)} modeling files", help=f"name one of them: {listed}")
-    return _refused(
+        return refused("P003", f"`{spec}` has {len(names)} modeling files", help=f"name one of them: {listed}")
+    return refused(
         "P002",
         f"`{spec}` has no modeling file",
-        notes=(f"looked for `modeling_*.py` in {folder}",),
-        help="give a folder with a `modeling_*.py`, or name the file itself",
+        "give a folder with a `modeling_*.py`, or name the file itself",
+        f"looked for `modeling_*.py` in {folder}",
     )
 
 
