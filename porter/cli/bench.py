@@ -13,7 +13,8 @@ from porter.cli.talk import Command, answer, as_json, refuse, say
 from porter.diagnostics import Refused
 
 if TYPE_CHECKING:
-    from porter.bench.generation import Comparison
+    from porter.bench.generation import Comparison, Shape
+    from porter.verify.port import Port
 
 _HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread", "bandwidth")
 
@@ -76,19 +77,13 @@ def bench(
         return refuse(source, as_json=as_json)
     import torch
 
-    from porter.bench.generation import LLAMA_2_7B, MODES, SHAPES, compare
-    from porter.emit.model_file import CannotLoad
-    from porter.runner import CannotRun
+    from porter.bench.generation import LLAMA_2_7B, MODES, SHAPES
 
     torch.set_num_threads(threads)
     shapes = (LLAMA_2_7B,) if large else SHAPES[:1] if quick else SHAPES
-    found = []
-    try:
-        for comparison in compare(opened, shapes, modes or MODES, rounds, backend=backend, device=device):
-            say(f"{comparison.shape}, {comparison.mode}: done")
-            found.append(comparison)
-    except (CannotRun, CannotLoad) as error:
-        return refuse(Refused((error.diagnostic,)), as_json=as_json)
+    found = _compared(opened, shapes, modes or MODES, rounds, backend, device)
+    if isinstance(found, Refused):
+        return refuse(found, as_json=as_json)
     if "compiled" in (modes or MODES) and all(comparison.mode != "compiled" for comparison in found):
         say("compiled: left out, this port keeps its source's KV cache, which grows")
     place = f"the CPU, {threads} thread{'s' * (threads > 1)}" if device == "cpu" else device
@@ -100,6 +95,24 @@ def bench(
         "comparisons": _rows(found),
     }
     return answer(True, lambda: _table(found, place), lambda: document, as_json=as_json)
+
+
+def _compared(
+    port: Port, shapes: tuple[Shape, ...], modes: tuple[str, ...], rounds: int, backend: str | None, device: str
+) -> list[Comparison] | Refused:
+    """The comparisons, each said as soon as it is there."""
+    from porter.bench.generation import compare
+    from porter.emit.model_file import CannotLoad
+    from porter.runner import CannotRun
+
+    found = []
+    try:
+        for comparison in compare(port, shapes, modes, rounds, backend=backend, device=device):
+            say(f"{comparison.shape}, {comparison.mode}: done")
+            found.append(comparison)
+    except (CannotRun, CannotLoad) as error:
+        return Refused((error.diagnostic,))
+    return found
 
 
 def _table(comparisons: list[Comparison], place: str) -> str:

@@ -67,9 +67,12 @@ def convert(
     from porter.convert import convert as convert_source
     from porter.source import load_source
 
-    loaded, project = load_source(source), find_project()
-    if isinstance(loaded, Refused) or isinstance(project, Refused):
-        return refuse(loaded if isinstance(loaded, Refused) else project, as_json=as_json)  # type: ignore[arg-type]
+    loaded = load_source(source)
+    if isinstance(loaded, Refused):
+        return refuse(loaded, as_json=as_json)
+    project = find_project()
+    if isinstance(project, Refused):
+        return refuse(project, as_json=as_json)
     name = name or (_folder_name(out) if out and out.name else None) or default_name(loaded)
     if not name.isidentifier() or keyword.iskeyword(name):
         raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")

@@ -48,15 +48,21 @@ def new_rule(site: str, name: str | None, out: Path | None, as_json: bool) -> in
         raise click.BadParameter(
             "say SOURCE:SITE, as in transformers.models.llama:LlamaMLP.forward", param_hint="--from"
         )
-    loaded, book, project = load_source(spec), rulebook(()), find_project()
-    for outcome in (loaded, book, project):
-        if isinstance(outcome, Refused):
-            return refuse(outcome, as_json=as_json)
-    assert not isinstance(loaded, Refused) and not isinstance(book, Refused) and not isinstance(project, Refused)
+    loaded = load_source(spec)
+    if isinstance(loaded, Refused):
+        return refuse(loaded, as_json=as_json)
+    book = rulebook(())
+    if isinstance(book, Refused):
+        return refuse(book, as_json=as_json)
+    project = find_project()
+    if isinstance(project, Refused):
+        return refuse(project, as_json=as_json)
     seen = inspect(loaded, rules=book)
-    found = seen if isinstance(seen, Refused) else _found(seen, wanted)
-    if isinstance(seen, Refused) or isinstance(found, Refused):
-        return refuse(found, as_json=as_json, source=loaded)  # type: ignore[arg-type]
+    if isinstance(seen, Refused):
+        return refuse(seen, as_json=as_json, source=loaded)
+    found = _found(seen, wanted)
+    if isinstance(found, Refused):
+        return refuse(found, as_json=as_json, source=loaded)
     name = name or _named_after(found.site)
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise click.BadParameter(f"`{name}` is no name of a rule: give another with --name", param_hint="--name")

@@ -47,9 +47,11 @@ def rule(
     from porter.rulebook import unknown_rule
 
     book = rulebook(folders, proving=True)
-    unknown = None if isinstance(book, Refused) else unknown_rule((name,), book)
-    if isinstance(book, Refused) or unknown is not None:
-        return refuse(book if isinstance(book, Refused) else unknown, as_json=as_json)  # type: ignore[arg-type]
+    if isinstance(book, Refused):
+        return refuse(book, as_json=as_json)
+    unknown = unknown_rule((name,), book)
+    if unknown is not None:
+        return refuse(unknown, as_json=as_json)
     chosen = next((each for each in book if each.name == name), None)
     if chosen is None:
         raise click.UsageError(f"`{name}` are no rule: `porter prove {name}` shows that they hold")

@@ -32,9 +32,12 @@ def why(source: str, site: str, folders: tuple[Path, ...], as_json: bool) -> int
     from porter.report.why import of_why, why_data
     from porter.source import load_source
 
-    loaded, book = load_source(source), rulebook(folders)
-    if isinstance(loaded, Refused) or isinstance(book, Refused):
-        return refuse(loaded if isinstance(loaded, Refused) else book, as_json=as_json)  # type: ignore[arg-type]
+    loaded = load_source(source)
+    if isinstance(loaded, Refused):
+        return refuse(loaded, as_json=as_json)
+    book = rulebook(folders)
+    if isinstance(book, Refused):
+        return refuse(book, as_json=as_json)
     seen = inspect(loaded, rules=book, every=True)
     if isinstance(seen, Refused):
         return refuse(seen, as_json=as_json, source=loaded)

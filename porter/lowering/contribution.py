@@ -49,10 +49,12 @@ def contributions(
     book: the rules to make it again by; without them those that come with porter.
     """
     account = read_account(directory)
+    if isinstance(account, Refused):
+        return account
     # it is converted again: its own files are not run
     port = open_to_compare(directory, edited=True, trust_remote_code=trust_remote_code)
-    if isinstance(account, Refused) or isinstance(port, Refused):
-        return account if isinstance(account, Refused) else port  # type: ignore[return-value]
+    if isinstance(port, Refused):
+        return port
     spec = port.origin.spec
     source = spec if isinstance(spec, Refused) else load_source(spec)
     if isinstance(source, Refused):

@@ -99,9 +99,11 @@ def _load_folder(directory: Path, base: Path | None, proving: bool) -> tuple[Loa
     loaded: list[LoadedRule] = []
     shared = SharedFiles(directory, proving=whole, base=base)
     identities = load_identities(directory, base)
+    if isinstance(identities, Refused):
+        return identities
     ops = load_ops(directory) if base is not None else ()
-    if isinstance(identities, Refused) or isinstance(ops, Refused):
-        return identities if isinstance(identities, Refused) else ops  # type: ignore[return-value]
+    if isinstance(ops, Refused):
+        return ops
     for path in sorted(directory.glob("*.py")):
         if not is_rule_file(path):
             continue
