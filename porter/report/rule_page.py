@@ -48,7 +48,7 @@ def _facts(rule: LoadedRule) -> Iterator[tuple[str, str]]:
         yield "guard", f"{name}: {' or '.join(map(repr, allowed))}"
     for name in rule.given:
         yield "relies on", f"{name}, checked by its body"
-    for merged, parts, _ in declared.merges:
+    for merged, parts in declared.merges.items():
         yield "merges", f"{', '.join(parts)} -> {merged}"
     if declared.supersedes:
         yield "supersedes", ", ".join(declared.supersedes)

@@ -26,6 +26,8 @@ class Pattern:
     after: Function | None = field(compare=False, repr=False)
     file: Tree = field(compare=False, repr=False)
     absent: frozenset[int] = frozenset()  # numbers of its optional parts that this spelling is without
+    arguments: tuple[str, ...] = ()  # metavariables that are parameters of the function: `porter.rule.Argument`
+    varying: tuple[str, ...] = ()  # metavariables that depend on those: `porter.rule.Varying`
 
     @property
     def variant(self) -> str:
@@ -67,6 +69,11 @@ class Pattern:
         assigned = {leaf.value for leaf in stored_nodes(self._nodes_after) if isinstance(leaf, cst.Name)}
         lambdas = (node for node in self._nodes_after if isinstance(node, cst.Lambda))
         return frozenset(assigned.union(*map(every_parameter, lambdas)))
+
+    @cached_property
+    def hidden(self) -> frozenset[str]:
+        """Locals that nothing else may use: `_`, and those that are gone in `after`."""
+        return self.assigned - (self.assigned_after - {"_"}) if self.after is not None else frozenset()
 
     @cached_property
     def named(self) -> frozenset[str]:
