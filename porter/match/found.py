@@ -71,6 +71,24 @@ class Application:
                     found[hit.owner, names.get(key, key)] = split
         return tuple((owner, attribute, split) for (owner, attribute), split in found.items())
 
+    def set_attributes(self, hit: Hit) -> tuple[frozenset[str], frozenset[str]]:
+        """Attributes of `self` that a hit's `before` sets, and those that its `after` does, by the source's names."""
+        names = dict(self.attributes) | hit.match.bindings.attributes
+        before, after = hit.match.pattern.attributes
+        return frozenset(names.get(name, name) for name in before), frozenset(names.get(name, name) for name in after)
+
+    @property
+    def unheeded(self) -> dict[str, frozenset[str]]:
+        """Class -> what the source sets on its modules and the port does not, but for the parts of a merge."""
+        parts = {part for _, parts, _ in self.merges for part in parts}
+        found: dict[str, frozenset[str]] = {}
+        for hit in self.hits:
+            if hit.owner is None:
+                continue
+            before, after = self.set_attributes(hit)
+            found[hit.owner] = found.get(hit.owner, frozenset()) | before - after - parts
+        return {owner: names for owner, names in found.items() if names}
+
     @cached_property
     def roots(self) -> frozenset[Node]:
         """The nodes that all its hits replace."""
