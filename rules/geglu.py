@@ -20,6 +20,7 @@ rule = Rule(
         Edit("forward", site="mlp.forward", unit="expression", answers=("gate",)),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
+    supersedes=("gelu",),
     guards={"activation": ("gelu", "gelu_pytorch_tanh")},
     merges={"gate_up": ("gate_proj", "up_proj")},
 )

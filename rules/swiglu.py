@@ -19,6 +19,7 @@ rule = Rule(
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
     attributes=("gate_proj", "up_proj", "act_fn"),
+    supersedes=("gelu",),
     guards={"activation": ("silu", "swish")},
     merges={"gate_up": ("gate_proj", "up_proj")},
 )

@@ -17,6 +17,7 @@ rule = Rule(
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
     attributes=("gate_up", "down", "act_fn"),
+    supersedes=("gelu",),
     guards={"activation": ("silu", "swish")},
 )
 

@@ -19,6 +19,7 @@ rule = Rule(
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
     attributes=("up", "down", "act"),
+    supersedes=("gelu",),
     guards={"kind": ("xielu",)},
 )
 
