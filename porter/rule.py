@@ -72,14 +72,13 @@ class Edit:
               in which none does answers a need of its own name. A site is whole where every need that rules of its
               kind answer is answered by one of them, is closed or has a verdict.
 
-    What the edit changes in the meaning of a value, and what code that stays may do with that:
+    Three fields say of what the edit makes another kind of value, and what code that stays may still do with it:
 
-    private:  locals of the pattern that it binds to another kind of value: nothing. What `after` does not bind at all
-              is private by itself, and so is `_`.
+    private:  locals of the pattern: nothing. What `after` does not bind at all is private by itself, and so is `_`.
     returned: local -> kinds of classes: return it, no more. Rules must answer the need of that name in every class of
               these kinds, and no class but these may hold the changed one.
-    carried:  words. Where the edit is an expression: bind its value and pass it on, no more. A class of the model whose
-              forward has a parameter with such a word in its name must be a layer, a model or edited.
+    carried:  words: bind the value of an `expression` edit and pass it on, no more. A class of the model whose forward
+              has a parameter with such a word in its name must be a layer, a model or edited.
     """
 
     name: str = ""
@@ -96,7 +95,8 @@ class Rule:
     """What a rule file declares. Its text gives the rest.
 
     edits:      all or none; by default one, of statements anywhere. Edits at one kind of class belong to one class,
-                each class for itself; where they are at several kinds, every class of an edit's kind must take it.
+                each class for itself; where they are at several kinds, every class of an edit's kind must take it, and
+                something an `expression` edit, and one of module functions.
     attributes: attribute names in the patterns that stand for any attribute, the same one throughout.
     requires:   attribute -> rule, or need that a rule answers: one must take the forward of that attribute's class.
     on_demand:  apply only where another rule requires this one, and there in the place of those that do by themselves.

@@ -52,13 +52,13 @@ def fault_of_pair(edit: Edit, pattern: Pattern) -> str | None:
     if unknown:
         return f"`{other}` uses {', '.join(unknown)}, which `{one}` takes and never binds"
     if edit.unit == "statements" and _leaves_nothing(pattern, edit.private):
-        return f"`{one}` assigns {', '.join(sorted(pattern.hidden))} and `{other}` does not: name private what goes"
+        return f"`{one}` assigns {', '.join(sorted(pattern.assigned))} and `{other}` does not: name private what goes"
     return None
 
 
 def _leaves_nothing(pattern: Pattern, private: tuple[str, ...]) -> bool:
     """Whether `after` binds none of the locals that are all that `before` makes: a slip, where it is not said."""
-    if pattern.hidden < pattern.assigned or not pattern.hidden - {*private, "_"}:
+    if not pattern.assigned <= pattern.hidden or pattern.assigned <= {*private}:
         return False
     made = [*stored_nodes(walk(pattern.before)), body_of(pattern.before)[-1]]
     return not any(isinstance(node, (cst.Attribute, cst.Subscript, cst.Return)) for node in made)

@@ -83,7 +83,7 @@ class LoadedRule:
         """The first line of the rule's docstring."""
         return self.document.split("\n")[0]
 
-    @property
+    @cached_property
     def needs(self) -> tuple[str, ...]:
         """The needs that it answers."""
         return self.needs_named or (self.name,)
@@ -93,17 +93,17 @@ class LoadedRule:
         """The needs that its edits name."""
         return tuple(dict.fromkeys(need for edit in self.declared.edits for need in edit.answers))
 
-    @property
+    @cached_property
     def is_of_module(self) -> bool:
         """Whether its edits are at several kinds of classes: then they are everywhere, or nowhere."""
         return len({edit.site.partition(".")[0] for edit in self.declared.edits}) > 1
 
-    @property
+    @cached_property
     def carried(self) -> tuple[str, ...]:
         """Words in the names of parameters that take what its edits change."""
         return tuple(dict.fromkeys(word for edit in self.declared.edits for word in edit.carried))
 
-    @property
+    @cached_property
     def takers(self) -> tuple[str, ...]:
         """Kinds of classes that hold a changed one, and take what it returns."""
         lists = (kinds for edit in self.declared.edits for kinds in edit.returned.values())

@@ -16,6 +16,8 @@ from porter.tree.names import CONSTANTS, dotted, self_attribute, stored_nodes
 from porter.tree.straight import Straight, straight_line
 from porter.tree.versions import number_names
 
+UNREAD = "_"  # the local that is bound for the sake of the others
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -59,9 +61,13 @@ class Pattern:
         return frozenset((*stored_nodes(self._nodes), *stored_nodes(self._nodes_after)))
 
     @cached_property
-    def assigned(self) -> frozenset[str]:
-        """Names that `before` assigns: its locals."""
+    def _bound(self) -> frozenset[str]:
         return frozenset(leaf.value for leaf in stored_nodes(self._nodes) if isinstance(leaf, cst.Name))
+
+    @cached_property
+    def assigned(self) -> frozenset[str]:
+        """Names that `before` assigns: its locals, but for `_`, which nobody reads."""
+        return self._bound - {UNREAD}
 
     @cached_property
     def assigned_after(self) -> frozenset[str]:
@@ -72,8 +78,8 @@ class Pattern:
 
     @cached_property
     def hidden(self) -> frozenset[str]:
-        """Locals that nothing else may use: `_`, and those that are gone in `after`."""
-        return self.assigned - (self.assigned_after - {"_"}) if self.after is not None else frozenset()
+        """What it binds and nothing else may use: `_`, and locals that are gone in `after`."""
+        return self._bound - (self.assigned_after - {UNREAD}) if self.after is not None else frozenset()
 
     @cached_property
     def named(self) -> frozenset[str]:
