@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from porter.emit.lines import opcodes
+from porter.emit.lines import lines_of, opcodes
 from porter.rewrite import IMPORTS, Change
 
 _CONTEXT = 3
@@ -30,7 +30,7 @@ class Block:
 
 def diff(old: str, new: str, changes: Sequence[Change], path: str) -> str:
     """The diff of one file, `path` in it on both sides; empty where nothing differs."""
-    old_lines, new_lines = _lines(old), _lines(new)
+    old_lines, new_lines = lines_of(old), lines_of(new)
     rules = [change for change in changes if change.rule is not None]
     parts = [change for change in changes if change.rule is None]
     hunks = _hunks(_blocks(old_lines, new_lines, _Owners(rules)))
@@ -50,11 +50,6 @@ def diff(old: str, new: str, changes: Sequence[Change], path: str) -> str:
 def _share(room: int) -> int:
     """How many of the lines between two hunks the first one takes as its trailing context: one at least."""
     return min(_CONTEXT, (room + 1) // 2)
-
-
-def _lines(text: str) -> list[str]:
-    """Lines with their ends. Not str.splitlines: git knows only the newline."""
-    return [line + "\n" for line in text.split("\n")[:-1]] + ([last] if (last := text.split("\n")[-1]) else [])
 
 
 # --- which lines differ, and whose doing it is
