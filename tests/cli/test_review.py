@@ -136,7 +136,7 @@ def test_a_diff_that_is_not_porters_is_refused(porter_here, port, how):
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ('{"rule": null, "part": "unused", ', '{"rule": "frame", ', "its `changes` name `frame`, which is no rule of it"),
+        ('"rule": null, "part": "unused"', '"rule": "frame"', "its `changes` name `frame`, which is no rule of it"),
         ('"changes": [', '"changed": [', "it has no `changes`"),
         ('"regenerate": ', '"command": ', "it has no `regenerate`"),
         ('"lines": [51, 52]', '"lines": 51', "its `changes` has "),

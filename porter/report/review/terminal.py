@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -34,7 +34,7 @@ def of_review(review: Review, *, width: int, coloured: bool) -> str:
         markup=False,
         emoji=False,
     )
-    for part in _parts(review):
+    for part in _parts(review, width):
         console.print(part)
     return "\n".join(line.rstrip() for line in stream.getvalue().rstrip("\n").split("\n"))
 
@@ -44,14 +44,14 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text.expandtabs(4))
 
 
-def _parts(review: Review) -> Iterator[RenderableType]:
+def _parts(review: Review, width: int) -> Iterator[RenderableType]:
     yield Text(f"{review.name}  {review.entry}", "bold")
     yield _grid(facts(review))
     if review.edited.files:
         yield Text(f"\nchanged by hand since: {', '.join(review.edited.files)}", "bold red")
         yield Text(plain(review.edited.note or "figures and changes below are of what porter wrote"), "red")
     yield Text()
-    yield _sites(review.sites)
+    yield _sites(review.sites, width)
     yield Text()
     yield _figures(review.figures)
     for hunk in review.edited.hunks:
@@ -81,8 +81,13 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _sites(sites: Iterable[SiteRow]) -> Table:
+def _sites(sites: Sequence[SiteRow], width: int) -> Table:
     table = _table("site", "line", "kind", "what became of it")
+    site, kind = (max((len(getattr(row, name)) for row in sites), default=4) for name in ("site", "kind"))
+    room = width - 4 - kind - 3 * 2  # for names and what became of them: names are cut last
+    table.columns[0].width = min(site, room - min(20, room // 2))
+    table.columns[1].width, table.columns[2].width = 4, kind
+    table.columns[3].width = room - table.columns[0].width
     for row in sites:
         style = _STATUS.get(row.status, "red")
         where = f"  [{', '.join(map(str, row.blocks))}]" if row.blocks else ""
@@ -106,7 +111,9 @@ def _block(block: Block, review: Review, told: dict[str, int]) -> Group:
     head = Text(f"{block.number}/{len(review.blocks)}  ", "bold") + Text(block.title, "bold magenta")
     parts: list[RenderableType] = [Line(head, align="left", style="dim")]
     file = review.provenance.file
-    parts += [Text(plain(f"{file}:{place.lines}  {place.site}  ({place.rule})"), "cyan") for place in block.places]
+    for place in block.places:
+        by = f"  {place.rule}" if len(block.rules) > 1 else ""
+        parts.append(Text(plain(f"{file}:{place.line}  {place.site}  lines {place.lines}{by}"), "cyan"))
     parts += [_reason(review.reasons[rule], told, block.number) for rule in block.rules]
     parts += [Padding(Text(WHY.get(part, ""), "dim"), (0, 0, 0, 2)) for part in block.parts]
     parts += [_hunk(hunk) for hunk in block.hunks]
@@ -135,7 +142,7 @@ def _hunk(hunk: Hunk) -> Table:
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     who = "; ".join(" ".join(filter(None, name)) for name in hunk.names)
-    grid.add_row("", "", "@", Text(plain(f"{who}, lines {hunk.old} -> {hunk.new}"), "bold blue"))
+    grid.add_row("", "", "@", Text(plain(f"{who}, lines {hunk.old} -> {hunk.new}"), "bold"))
     for line in hunk.lines:
         style = _MARKS[line.mark]
         numbers = [str(number) if number else "" for number in (line.old, line.new)]

@@ -6,6 +6,7 @@ rule did has blocks of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from porter.emit.patch import DiffLine
@@ -46,10 +47,11 @@ class Applied:
 
 @dataclass(frozen=True)
 class Place:
-    """All stretches of one rule at one site, in words: `before 61, 61, 62-66`."""
+    """All stretches of one rule at one site, those that touch as one: `158-159, 161`, `before 292`."""
 
     rule: str
     site: str
+    line: int  # the first
     lines: str
 
 
@@ -93,10 +95,11 @@ class Block:
 
     @property
     def places(self) -> tuple[Place, ...]:
-        by_site: dict[tuple[str, str], list[str]] = {}
+        by_site: dict[tuple[str, str], list[Applied]] = {}
         for each in self.applied:
-            by_site.setdefault((each.rule, each.site), []).append(each.lines)
-        return tuple(Place(rule, site, ", ".join(dict.fromkeys(lines))) for (rule, site), lines in by_site.items())
+            by_site.setdefault((each.rule, each.site), []).append(each)
+        joined = {key: _joined(stretches) for key, stretches in by_site.items()}
+        return tuple(Place(*key, at[0].first, ", ".join(each.lines for each in at)) for key, at in joined.items())
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,17 @@ class Review:
     @property
     def unknown(self) -> int:
         return sum(row.kind == "unknown" for row in self.sites)
+
+
+def _joined(stretches: Iterable[Applied]) -> list[Applied]:
+    """Stretches in the order of their lines, those that touch as one."""
+    found: list[Applied] = []
+    for each in sorted(stretches, key=lambda each: (each.first, each.last)):
+        if found and each.first <= found[-1].last + 1:
+            last = found.pop()
+            each = Applied(each.rule, each.site, last.first, max(last.last, each.last))
+        found.append(each)
+    return found
 
 
 def _range(numbers: list[int | None]) -> str:
