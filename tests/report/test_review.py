@@ -170,6 +170,21 @@ def test_rules_that_share_lines_share_a_block_and_are_both_named():
     ]
 
 
+def test_what_a_block_calls_of_the_runtime_is_told_in_its_words():
+    import porter.runtime
+
+    llama = reviewed(ROOT / "generated_models" / "llama2")
+    calls = {block.title: dict(block.calls) for block in llama.blocks}
+    assert set(calls["add_norm"]) == {"add_norm"} and set(calls["base class"]) == {
+        "NpuPreTrainedModel",
+        "PortedFrom",
+        "RowMerge",
+    }
+    assert not calls["rotary_half"] and not calls["header and imports, decorator"]
+    for name, words in (pair for block in llama.blocks for pair in block.calls):
+        assert " ".join(getattr(porter.runtime, name).__doc__.split()).startswith(words) and words
+
+
 # -- figures
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import porter
@@ -12,6 +13,7 @@ from porter.emit.lines import lines_of
 from porter.emit.patch import DiffLine
 from porter.emit.templated import without_header
 from porter.report.review.blocks import blocks_of, hunks_of
+from porter.report.review.called import called, calls_of
 from porter.report.review.drawing import Layer, Row, rows_of
 from porter.report.review.opened import Opened
 from porter.report.review.recorded import Document, Recorded, Subject, recorded
@@ -36,6 +38,8 @@ def review_of(opened: Opened, book: Sequence[LoadedRule], documents: Sequence[Do
     known = recorded(subject_of(opened), documents)
     hunks = hunks_of(opened.hunks, _applications(account))
     blocks, unseen = blocks_of(hunks, _applied(account))
+    used = called(opened.new) if opened.new else {}
+    blocks = tuple(replace(block, calls=calls_of(_written(block), used)) for block in blocks)
     sites = tuple(_site(entry, blocks) for entry in account["sites"])
     return Review(
         name=account["name"],
@@ -54,6 +58,11 @@ def review_of(opened: Opened, book: Sequence[LoadedRule], documents: Sequence[Do
         old=opened.old,
         new=opened.new,
     )
+
+
+def _written(block: Block) -> list[int]:
+    """The lines of the port that are new in a block."""
+    return [line.new for hunk in block.hunks for line in hunk.lines if line.mark == "+" and line.new]
 
 
 def _applications(account: dict[str, Any]) -> frozenset[tuple[str, str]]:

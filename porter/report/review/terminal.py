@@ -116,6 +116,8 @@ def _block(block: Block, review: Review, told: dict[str, int]) -> Group:
         parts.append(Text(plain(f"{file}:{place.line}  {place.site}  lines {place.lines}{by}"), "cyan"))
     parts += [_reason(review.reasons[rule], told, block.number) for rule in block.rules]
     parts += [Padding(Text(WHY.get(part, ""), "dim"), (0, 0, 0, 2)) for part in block.parts]
+    if block.calls:
+        parts.append(Padding(_grid(block.calls), (0, 0, 0, 2)))
     parts += [_hunk(hunk) for hunk in block.hunks]
     return Group(*parts)
 

@@ -88,6 +88,7 @@ class Block:
     sites: tuple[str, ...]
     hunks: tuple[Hunk, ...]
     applied: tuple[Applied, ...] = ()
+    calls: tuple[tuple[str, str], ...] = ()  # of porter's runtime, in its lines of the port: (name, words)
 
     @property
     def title(self) -> str:

@@ -54,7 +54,9 @@
     hunks.forEach((other) => other.classList.toggle("here", other === hunk));
     here = hunks.indexOf(hunk);
     hunk.focus({ preventScroll: true });
-    hunk.scrollIntoView({ block: "start" });
+    const block = hunk.closest(".block");  // with its head and its reasons, where it is the first one shown there
+    const first = block.querySelector(".hunk:not([hidden])") === hunk;
+    (first ? block : hunk).scrollIntoView({ block: "start" });
   }
 
   const root = document.documentElement;
