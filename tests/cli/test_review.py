@@ -167,6 +167,15 @@ def test_rules_that_changed_since_or_are_gone_say_so(porter_here, port):
     assert not document["reasons"]["add_norm"]["drift"]
 
 
+def test_rules_whose_folder_is_gone_leave_the_rest(porter_here, port):
+    account = json.loads((port / "port.json").read_text())
+    account["options"]["rules"] = ["../../nowhere"]
+    (port / "port.json").write_text(json.dumps(account))
+    done = porter_here("review", port)
+    assert done.code == 0 and done.err.count("note: ") == 1 and "nowhere" in done.err
+    assert "one matrix product for two, and one kernel for silu and the product." in done.out
+
+
 # -- records
 
 
@@ -239,6 +248,32 @@ def test_markup_in_a_source_is_text_on_the_page(porter_here, evil, tmp_path):
 def test_control_characters_of_a_source_do_not_reach_the_terminal(porter_here, evil):
     text = porter_here("review", evil).out
     assert "\x1b" not in text and "\x07" not in text and "\\x1b[31mred\\x07" in text
+
+
+def _as(text: str, how: str) -> bytes:
+    if how == "CR LF":
+        return text.replace("\n", "\r\n").encode()
+    if how == "latin-1":
+        return f"# -*- coding: latin-1 -*-\n# \xe9\n{text}".encode("latin-1")
+    return text.rstrip("\n").encode()
+
+
+@pytest.mark.parametrize("how", ["CR LF", "latin-1", "no newline at its end"])
+def test_other_line_ends_and_encodings(porter_here, tmp_path, how):
+    library = load_source(LLAMA)
+    assert not isinstance(library, Refused)
+    text = library.text.replace("from ...", "from transformers.")
+    text = text.replace("from .configuration_llama", "from transformers.models.llama.configuration_llama")
+    (tmp_path / "net.py").write_bytes(_as(text, how))
+    assert porter_here("convert", tmp_path / "net.py", "--out", tmp_path / "out" / "net").code == 0
+    page = tmp_path / "x.html"
+    assert porter_here("review", tmp_path / "out" / "net", "--html", page).code == 0
+    root = read_page(page.read_text())
+    assert "confirmed: the diff leads from the port back" in root.all("dl", "facts")[0].text
+    shown = {code.text for line in root.all("div", "new") for code in line.all("code")}
+    port = next((tmp_path / "out" / "net").glob("modeling_*.py"))
+    lines = port.read_bytes().decode("latin-1" if how == "latin-1" else "utf-8").replace("\r\n", "\n").split("\n")
+    assert len(shown) > 100 and shown <= set(lines)
 
 
 # -- convert --diff

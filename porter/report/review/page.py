@@ -137,7 +137,16 @@ def _environment() -> Environment:
         autoescape=True,
     )
     environment.filters["breaks"] = _breaks
+    environment.filters["quoted"] = _quoted
     return environment
+
+
+def _quoted(text: str) -> Markup:
+    """Prose, what stands between backquotes as code."""
+    parts = text.split("`")
+    if not len(parts) % 2:
+        return escape(text)
+    return Markup().join(Markup("<code>{}</code>").format(p) if n % 2 else escape(p) for n, p in enumerate(parts))
 
 
 def _breaks(name: str) -> Markup:

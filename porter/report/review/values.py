@@ -65,11 +65,18 @@ class Hunk:
 
     @property
     def old(self) -> str:
-        return _range([line.old for line in self.lines if line.mark == "-"])
+        gone = _range([line.old for line in self.lines if line.mark == "-"])
+        return gone or f"before {next((line.old for line in self._behind if line.old), 'the end')}"
 
     @property
     def new(self) -> str:
-        return _range([line.new for line in self.lines if line.mark == "+"])
+        return _range([line.new for line in self.lines if line.mark == "+"]) or "gone"
+
+    @property
+    def _behind(self) -> tuple[DiffLine, ...]:
+        """From the first line on that differs."""
+        first = next((number for number, line in enumerate(self.lines) if line.mark != " "), 0)
+        return self.lines[first:]
 
     @property
     def at(self) -> int:
@@ -191,5 +198,5 @@ def _joined(stretches: Iterable[Applied]) -> list[Applied]:
 def _range(numbers: list[int | None]) -> str:
     known = [number for number in numbers if number is not None]
     if not known:
-        return "none"
+        return ""
     return str(known[0]) if known[0] == known[-1] else f"{known[0]}-{known[-1]}"
