@@ -32,7 +32,7 @@ class DiffLine:
 
 @dataclass(frozen=True)
 class DiffHunk:
-    """Lines of the source from `start` that became lines of the port from `new_start`."""
+    """Lines of the source from `start` that became lines of the port from `new_start`; of none, the line before."""
 
     start: int
     new_start: int
@@ -60,8 +60,7 @@ def _read_hunk(rows: list[str], at: int) -> tuple[DiffHunk, int]:
     if head is None:
         raise NotADiff(f"line {at + 1}: no hunk begins here")
     start, count, new_start, new_count = map(int, head.groups()[:4])
-    old, new = start + (not count), new_start + (not new_count)
-    end, new_end = old + count, new + new_count
+    old, new, end, new_end = start, new_start, start + count, new_start + new_count
     lines: list[DiffLine] = []
     first = at
     at += 1

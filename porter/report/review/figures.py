@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from porter.report.review.drawing import Phase
@@ -21,8 +21,8 @@ class Figure:
     command: str = ""
 
 
-def of_phases(phases: Iterable[Phase], made_by: str, where: str) -> Figure:
-    parts, good = [], True
+def of_phases(phases: Sequence[Phase], made_by: str, where: str) -> Figure:
+    parts, good = [], bool(phases)
     for phase in phases:
         good = good and phase.port.count is not None
         before = phase.source.count if phase.source.count is not None else "does not convert"

@@ -70,7 +70,8 @@ def recorded(subject: Subject, documents: Sequence[Document]) -> Recorded:
     phases, phases_in = phases_of_row(row), where
     without: tuple[tuple[str, str], ...] = ()
     for document in documents:
-        data, file = document.data, document.file
+        data = document.data
+        file = f"{document.file}, handed in{', of a port edited by hand' if data.get('edited') else ''}"
         if "proofs" in data:
             figures["rules"] = of_proofs(data["proofs"], subject.rules, file)
         elif "checks" in data:
