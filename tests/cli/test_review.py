@@ -176,6 +176,27 @@ def test_rules_whose_folder_is_gone_leave_the_rest(porter_here, port):
     assert "one matrix product for two, and one kernel for silu and the product." in done.out
 
 
+def test_a_site_that_is_left_says_how_to_ask_why(porter_here, tmp_path, monkeypatch):
+    library = load_source(LLAMA)
+    assert not isinstance(library, Refused)
+    monkeypatch.chdir(tmp_path)
+    text = library.text.replace("from ...", "from transformers.")
+    Path("net.py").write_text(
+        text.replace("from .configuration_llama", "from transformers.models.llama.configuration_llama")
+    )
+    assert porter_here("convert", "net.py", "--without", "swiglu", "--keep", "LlamaRMSNorm.forward").code == 0
+    lines = [line.strip() for line in porter_here("review", "generated_models/net").out.split("\n")]
+    assert any(line.startswith("LlamaRMSNorm.forward") and " kept" in line for line in lines)
+    (asked,) = [line for line in lines if line.startswith("why a site is left: ")]
+    command = asked.removeprefix("why a site is left: porter ").split()
+    assert command == ["why", "net.py", "LlamaMLP.forward"] and porter_here(*command).code == 0
+    assert porter_here("review", "generated_models/net", "--html", "x.html").code == 0
+    root = read_page(Path("x.html").read_text())
+    rows = {row.all("th")[0].text: row for row in root.all("tbody")[0].all("tr")}
+    assert [cell.text for cell in rows["LlamaMLP.forward"].all("span", "status")] == ["left"]
+    assert [cell.text for cell in rows["LlamaRMSNorm.forward"].all("span", "status")] == ["kept"]
+
+
 # -- records
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -87,7 +88,7 @@ def _provenance(opened: Opened) -> Provenance:
     versions += [f"converted under transformers {source['made_under']}"] if source.get("made_under") else []
     given = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in options.items() if value]
     return Provenance(
-        source=source.get("module") or source.get("path") or source.get("file") or "",
+        source=_spec(opened),
         file=source.get("file") or "",
         release=", ".join(versions) or "no release is recorded",
         sha256=source["sha256"],
@@ -97,6 +98,13 @@ def _provenance(opened: Opened) -> Provenance:
         command=account["regenerate"],
         options=", ".join(given),
     )
+
+
+def _spec(opened: Opened) -> str:
+    """What names the source in a command: its module, or its file as seen from where the port's folder is."""
+    source = opened.account["source"]
+    beside = source.get("path")
+    return os.path.normpath(opened.folder / beside) if beside else source.get("module") or source.get("file") or ""
 
 
 def _reason(entry: dict[str, Any], book: Sequence[LoadedRule], known: Recorded) -> Reason:

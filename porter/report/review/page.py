@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from porter.report.review.drawing import Layer
 from porter.report.review.highlight import highlighted, styles
 from porter.report.review.parts import WHY
-from porter.report.review.summary import counted, facts, fate
+from porter.report.review.summary import counted, facts, fate, why_left
 from porter.report.review.svg import FAMILIES, family, picture
 from porter.report.review.values import Hunk, Review
 
@@ -59,6 +59,7 @@ def of_page(review: Review) -> str:
             review=review,
             facts=facts(review),
             counted=counted(review),
+            why_left=why_left(review),
             fate=fate,
             why=WHY,
             pieces=lambda hunk: list(_pieces(hunk, old if written else None, new if written else None)),

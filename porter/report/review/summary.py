@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from porter.report.review.drawing import Phase
 from porter.report.review.values import Review, SiteRow
 
@@ -33,6 +35,12 @@ def counted(review: Review) -> str:
     others = {"in part": review.count("partly"), "kept": review.count("kept")}
     parts += [f"{count} {words}" for words, count in others.items() if count]
     return ", ".join([*parts, f"{review.count('left')} left", f"{review.unknown} unknown"])
+
+
+def why_left(review: Review) -> str:
+    """The command that tells why the first site is left that wants more; nothing where none is."""
+    row = next((row for row in review.sites if row.status in ("left", "partly")), None)
+    return "" if row is None else f"porter why {shlex.quote(review.provenance.source)} {row.site}"
 
 
 def fate(row: SiteRow) -> str:

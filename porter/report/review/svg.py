@@ -98,20 +98,18 @@ def _squares(made: Picture, x: float, y: float, width: float, side: Kernels, nam
 
 def _row(made: Picture, y: float, half: float, row: Row) -> float:
     """A site: what the source's text has on the left, what the port's has on the right."""
-    title = f"{row.site} ({row.kind})"
     gone, come = _listed(row.gone), _listed(row.come)
-    if row.status == "verdict":
-        come = f"right as it is: {row.reason}"
-    elif not (row.gone or row.come):
-        come = "as it is" if not row.status else f"{row.status}, the same operations"
+    is_same = not (row.gone or row.come)
+    if is_same:
+        come = f"right as it is: {row.reason}" if row.status == "verdict" else f"{row.status}: the same operations"
     left = _wrapped(gone or "-", half)
     right = _wrapped(come or ("gone" if not row.status else "-"), half)
-    names = _wrapped(title, 2 * half + 24)
+    names = _wrapped(f"{row.site} ({row.kind})", 2 * half + 24)
     height = max(len(left), len(right)) * _LINE + 10
     top = y + len(names) * _LINE + 4
     made.words += [Words(0, y + (n + 1) * _LINE - 2, line, "site") for n, line in enumerate(names)]
     for x, lines, style in ((0.0, left, "old"), (half + 24, right, "new")):
-        made.boxes.append(Box(x, top, half, height, style))
+        made.boxes.append(Box(x, top, half, height, "same" if is_same else style))
         made.words += [Words(x + 7, top + (n + 1) * _LINE, line, "mono") for n, line in enumerate(lines)]
     made.words.append(Words(half + 6, top + height / 2 + 4, "→", "arrow"))
     return top + height + 8

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from porter.report.review.figures import FAILED, PASSED, Figure
 from porter.report.review.parts import WHY
-from porter.report.review.summary import facts, fate
+from porter.report.review.summary import facts, fate, why_left
 from porter.report.review.values import Block, Hunk, Reason, Review, SiteRow
 
 _MARKS = {"-": "red", "+": "green", " ": "dim"}
@@ -52,6 +52,8 @@ def _parts(review: Review, width: int) -> Iterator[RenderableType]:
         yield Text(plain(review.edited.note or "figures and changes below are of what porter wrote"), "red")
     yield Text()
     yield _sites(review.sites, width)
+    if why_left(review):
+        yield Text(plain(f"why a site is left: {why_left(review)}"), "dim")
     yield Text()
     yield _figures(review.figures)
     for hunk in review.edited.hunks:
