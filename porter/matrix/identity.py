@@ -7,7 +7,7 @@ for all that made it: rules that leave it as it was leave what was found by runn
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ _ROOMS = {
     "lowering": (*_RUNNING, "lowering"),
     "graph": (*_RUNNING, "lowering", "graph"),
 }
+_PROOFS = ("prove.py", "error_rule.py")  # of rules: no level runs them
 TEXT = "text"  # where an identity has the name of a port's own text
 _PACKAGES = ("torch", "transformers")
 
@@ -77,12 +78,15 @@ def identities_of(package: Path, rules: Path, templates: Path) -> Identities:
 def _of(package: Path, names: Iterable[str]) -> Iterable[str]:
     for name in names:
         place = package / name
-        yield from _of_folder(place) if place.is_dir() else (place.read_text(encoding="utf-8"),)
+        if place.is_dir():
+            yield from _of_folder(place, without=_PROOFS if name == "verify" else ())
+        else:
+            yield place.read_text(encoding="utf-8")
 
 
-def _of_folder(folder: Path) -> Iterable[str]:
+def _of_folder(folder: Path, without: Container[str] = ()) -> Iterable[str]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and "__pycache__" not in path.parts and path.name not in without:
             yield f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 

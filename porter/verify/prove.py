@@ -41,10 +41,10 @@ from porter.shipped import shipped
 from porter.tree import Function
 from porter.tree.functions import body_of
 from porter.verify.draw import Draw
+from porter.verify.error_rule import Figures, compare
 from porter.verify.executable import Executable, call, execute
 from porter.verify.float64 import InFloat64
 from porter.verify.identities import faults_of
-from porter.verify.rounding import Figures, compare
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 Progress = Callable[[str, int, int], None]  # what, done, of how many
