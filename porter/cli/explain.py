@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from porter.cli.completion import pages as known_pages
 from porter.cli.talk import Command, answer, as_json, refuse
 from porter.diagnostics import Diagnostic, Refused, nearest
 
@@ -13,7 +14,7 @@ PAGES = Path(__file__).resolve().parents[1] / "pages"
 
 
 @click.command(cls=Command)
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=known_pages)
 @as_json
 def explain(topic: str | None, as_json: bool) -> int:
     """Print the page on TOPIC, as Markdown; without TOPIC, list the pages.

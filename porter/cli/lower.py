@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.consent import trust_option
-from porter.cli.models import edited_option, named_port, other_release_installed, say_if_edited
+from porter.cli.idle import refuse_idle
+from porter.cli.models import edited_option, other_release_installed, say_if_edited, takes_port
 from porter.cli.rulebook import recorded_rules, rulebook, rules_option
-from porter.cli.talk import Command, answer, as_json, refuse, say, steps
+from porter.cli.talk import Command, answer, as_json, refuse, say, steps, verbose_option
 from porter.diagnostics import Diagnostic, Refused
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("directory", metavar="NAME|DIR", type=click.Path(path_type=Path), callback=named_port)
+@takes_port
 @click.option("--soc", default="Ascend910B3", show_default=True, help="The chip, as its driver names it.")
 @click.option("--baseline", is_flag=True, help="The source model too, side by side.")
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @rules_option
 @edited_option
 @trust_option
+@verbose_option
 @as_json
 def lower(
     directory: Path,
@@ -39,9 +41,10 @@ def lower(
     folders: tuple[Path, ...],
     edited: bool,
     trust_remote_code: bool,
+    verbose: bool,
     as_json: bool,
 ) -> int:
-    """Lower the port in DIR through TorchAir: does it convert, and to how many kernels a layer.
+    """Lower the port NAME, or in DIR, through TorchAir: does it convert, and to how many kernels a layer.
 
     Works without an NPU and without CANN. At first use it installs a private torch_npu into porter's cache folder.
 
@@ -56,6 +59,7 @@ def lower(
         raise click.UsageError("--by-rule makes a table of its own: leave out --baseline, --execute and --dump")
     if folders and not by_rule:
         raise click.UsageError("--rules is for --by-rule: what a port was made with is in it")
+    refuse_idle(not by_rule, "with --by-rule, which makes the port anew and has one table", "edited", "verbose")
     from porter.verify.port import open_port, open_to_compare
 
     fault = other_release_installed()
@@ -69,7 +73,7 @@ def lower(
     if by_rule:
         return _by_rule(directory, soc, folders, trust_remote_code, as_json)
     changed = say_if_edited(directory) if edited else ()
-    return _lower(directory, soc, baseline, execute, dump, may_be, changed, as_json)
+    return _lower(directory, soc, baseline, execute, dump, may_be, changed, verbose, as_json)
 
 
 def _lower(
@@ -80,6 +84,7 @@ def _lower(
     dump: Path | None,
     may_be: dict[str, Any],
     changed: Sequence[str],
+    verbose: bool,
     as_json: bool,
 ) -> int:
     from porter.lowering.lower import lower as lower_port
@@ -104,7 +109,7 @@ def _lower(
     if executed is not None:
         data["execution"] = execution_data(executed)
     passed = found.converts and (executed is None or executed.agrees)
-    return answer(passed, lambda: of_lowering(found, executed), lambda: data, as_json=as_json)
+    return answer(passed, lambda: of_lowering(found, executed, verbose=verbose), lambda: data, as_json=as_json)
 
 
 def _executed(directory: Path, soc: str, may_be: dict[str, Any]) -> Execution | Refused:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import click
 
+from porter.cli.completion import sites, sources
 from porter.cli.rulebook import rulebook, rules_option
-from porter.cli.talk import Command, answer, as_json, refuse
+from porter.cli.talk import Command, answer, as_json, columns, is_terminal, refuse, result_stream
 from porter.diagnostics import Refused
 
 
 @click.command(cls=Command)
-@click.argument("source")
-@click.argument("site")
+@click.argument("source", shell_complete=sources)
+@click.argument("site", shell_complete=sites)
 @rules_option
 @as_json
 def why(source: str, site: str, folders: tuple[Path, ...], as_json: bool) -> int:
@@ -46,10 +46,11 @@ def why(source: str, site: str, folders: tuple[Path, ...], as_json: bool) -> int
         return refuse(found, as_json=as_json)
     report = next((each for each in seen.sites if each.name == found.name), None)
     told = fates(seen.plan, found)
-    width = min(shutil.get_terminal_size((120, 24)).columns, 160)
+    on_screen = is_terminal(result_stream())
+    width = min(columns(result_stream()), 160) if on_screen else 120
     return answer(
         True,
-        lambda: of_why(seen.plan, found, report, told, width),
+        lambda: of_why(seen.plan, found, report, told, width, wraps=on_screen),
         lambda: why_data(seen.plan, found, report, told),
         as_json=as_json,
     )
