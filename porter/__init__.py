@@ -1,7 +1,7 @@
 '''porter: from a Hugging Face `modeling_*.py` to a reviewed, proved Ascend NPU model file.
 
-The stages, called from Python. What cannot go on returns `Refused`, whose diagnostics say what is wrong, where, and what
-to do; exceptions are bugs. Converting imports neither torch nor transformers, and runs nothing of a source.
+The stages, called from Python. What cannot go on returns `Refused`, whose diagnostics say what is wrong, where, and
+what to do; exceptions are bugs. Converting imports neither torch nor transformers, and runs nothing of a source.
 
 >>> from pathlib import Path
 >>> from porter.diagnostics import Refused
@@ -43,16 +43,16 @@ to do; exceptions are bugs. Converting imports neither torch nor transformers, a
 >>> [proof.status for proof in prove(("softplus",), rules=rules)]
 ['passed']
 
-`verify` compares a port with its source; `capture`, `contract` of `porter.verify` and `lower` of `porter.lowering.lower`
-take a port's folder alike:
+`verify` compares a port with its source; `capture` and `contract` of `porter.verify`, and `lower` of
+`porter.lowering.lower`, take a port's folder alike:
 
 >>> from porter.verify.parity import verify
 >>> checks = verify(Path("generated_models/mine"), quick=True)
 >>> [check.name for check in checks if check.failed]
 []
 
-`load_model_class` gives the class of a port, whose `from_pretrained` takes the source's checkpoints; `LlmModelRunner` of
-`porter.runner` runs it, and `porter.register` puts it into transformers' auto classes:
+`load_model_class` gives the class of a port, whose `from_pretrained` takes the source's checkpoints; `LlmModelRunner`
+of `porter.runner` runs it, and `porter.register` puts it into transformers' auto classes:
 
 >>> from porter.runtime import load_model_class
 >>> load_model_class("mine", Path("generated_models")).__name__

@@ -71,7 +71,8 @@ def _models_of(library: str) -> list[str]:
 
 def sites(context: click.Context, parameter: click.Parameter, typed: str) -> Words:
     """Sites of the SOURCE that stands before, as `porter inspect` lists them; of none, nothing."""
-    source = context.params.get("source")
+    # behind an option that still wants its value click has taken no argument apart yet
+    source = context.params.get("source") or next((word for word in context.args if word[:1] != "-"), None)
     return _beginning(_sites_of(str(source)), typed) if source else []
 
 

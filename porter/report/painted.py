@@ -6,12 +6,14 @@ Contract: nothing is cut: what does not fit into a line goes on in the next.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
-from rich.console import Console, RenderableType
+from rich.console import Console
+from rich.segment import Segment, Segments
 from rich.table import Table as Grid
 from rich.text import Text
 
-from porter.report.blocks import Block, Code, Report, Table, Tone, Words
+from porter.report.blocks import Code, Report, Table, Tone, Words
 from porter.report.wrapped import wrapped
 
 _STYLES: dict[Tone, str] = {"": "", "good": "green", "open": "yellow", "bad": "bold red", "faint": "dim"}
@@ -35,14 +37,25 @@ def painted(report: Report, width: int, *, colour: bool) -> str:
     for number, block in enumerate(report):
         if number:
             console.print()
-        console.print(_shown(block, width), soft_wrap=not isinstance(block, Table))
-    lines = out.getvalue().split("\n")
-    return "\n".join(line.rstrip() for line in lines).rstrip("\n")
+        if isinstance(block, Table):
+            console.print(Segments(_unpadded(console.render_lines(_grid(block, width), pad=False))), end="")
+        else:
+            console.print(_text(block, width), soft_wrap=True)
+    return out.getvalue().rstrip("\n")
 
 
-def _shown(block: Block, width: int) -> RenderableType:
-    if isinstance(block, Table):
-        return _grid(block, width)
+def _unpadded(lines: list[list[Segment]]) -> Iterator[Segment]:
+    """A grid's lines without the blanks that fill them to its width."""
+    for line in lines:
+        while line and not line[-1].text.strip():
+            line.pop()
+        if line:
+            last = line.pop()
+            line.append(Segment(last.text.rstrip(), last.style))
+        yield from (*line, Segment.line())
+
+
+def _text(block: str | Words | Code, width: int) -> Text:
     if isinstance(block, Code):
         return Text(block.text)
     words = block if isinstance(block, Words) else Words(block)
