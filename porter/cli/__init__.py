@@ -25,6 +25,7 @@ from porter.cli.doctor import doctor
 from porter.cli.documents import refusal_document, wants_document
 from porter.cli.explain import explain
 from porter.cli.export import export
+from porter.cli.help import CLOSING, Grouped
 from porter.cli.inspect import inspect, rules
 from porter.cli.lower import lower
 from porter.cli.matrix import matrix
@@ -40,24 +41,12 @@ from porter.release import OtherRelease
 
 INTERRUPTED, BUG, PIPE_CLOSED = 130, 70, 141
 
-_CLOSING = """
-\b
-Exit codes:
-  0    done; every check passed
-  1    refused, failed, or something differs: stderr, or the report, says why
-  2    the command line: an option that is wrong, missing, or would do nothing
-  70   a bug in porter: its traceback is on stderr
-  130  interrupted
-  141  the reader of stdout has gone, as in `porter rules | head -1`
 
-\b
-With --json the result, or the error, is one document on stdout; `porter schema` says its form.
-Completion for bash, say, by this line in ~/.bashrc (zsh and fish alike):
-  eval "$(_PORTER_COMPLETE=bash_source porter)"
-"""
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=_CLOSING)
+@click.group(
+    cls=Grouped,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=CLOSING,
+)
 @click.version_option(__version__, prog_name="porter")
 def commands() -> None:
     """Turn a Hugging Face modeling file into an Ascend NPU model file, and prove it here.
@@ -70,11 +59,11 @@ def commands() -> None:
     """
 
 
-_PORTING = (convert, check, inspect, rules, rule, why, new_rule, prove, explain)
-_PORTS = (verify, lower, run, bench, export, matrix, doctor, schema)
-
-for command in (*_PORTING, *_PORTS):
-    commands.add_command(command)
+_PORTING = (inspect, why, convert, check)
+_RULES = (rules, rule, new_rule, prove)
+_PORTS = (verify, lower, run, bench, export)
+_ABOUT = (explain, doctor, matrix, schema)
+commands.add_sections({"Porting": _PORTING, "Rules": _RULES, "With a port": _PORTS, "About": _ABOUT})
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -95,7 +84,7 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         return _outcome(words)
     except click.ClickException as error:
         if as_json:
-            _document(Diagnostic("P170", error.format_message(), help=_help_of(command)), command)
+            _document(Diagnostic("P147", error.format_message(), help=_help_of(command)), command)
         else:
             with contextlib.suppress(OSError):
                 error.show()
@@ -120,7 +109,7 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         say("\nThis is a bug in porter, not in your input.")
         if as_json:
             said = "".join(traceback.format_exception_only(error)).strip()
-            _document(Diagnostic("P171", said, help="report this bug of porter, with the traceback"), command)
+            _document(Diagnostic("P148", said, help="report this bug of porter, with the traceback"), command)
         return BUG
 
 

@@ -9,17 +9,16 @@ import click
 from porter.cli.completion import sources
 from porter.cli.idle import refuse_idle
 from porter.cli.rulebook import rulebook, rules_option
+from porter.cli.screen import is_terminal, rendered
 from porter.cli.talk import (
     DONE,
     Command,
     answer,
     as_json,
     format_option,
-    is_terminal,
     put,
     put_findings,
     refuse,
-    rendered,
     result_stream,
 )
 from porter.diagnostics import Refused

@@ -13,7 +13,7 @@ from porter.cli.consent import trust_option
 from porter.cli.idle import refuse_idle
 from porter.cli.models import edited_option, other_release_installed, takes_port, unknown_model
 from porter.cli.talk import Command, answer, as_json, put_piece, refuse, say, working
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Diagnostic, Refused, refused
 
 if TYPE_CHECKING:
     from porter.runner import Answers
@@ -111,11 +111,25 @@ def _execute(name: str, folder: Path, prompts: list[str], mode: str, config: dic
         if "dtype" in given:
             given["dtype"] = getattr(torch, given["dtype"])
         try:
+            idle = _keeps_nothing(given) if "cache_folder" in given else None
+            if idle is not None:
+                return idle
             runner = Runner(name, folder, **given)
             runner.execute_mode = mode
             return runner.execute_model(prompts)
         except CannotRun as error:
             return Refused((error.diagnostic,))
+
+
+def _keeps_nothing(given: dict[str, Any]) -> Refused | None:
+    """P086 for a folder of compiled graphs on a device that keeps none."""
+    from porter.runner.devices import choose_device
+
+    device = choose_device(given.get("device"))
+    if device.type == "npu":
+        return None
+    message = f"device `{device}` keeps no compiled graphs: TorchAir does, on an NPU"
+    return refused("P086", message, "leave out --cache-folder")
 
 
 @contextlib.contextmanager

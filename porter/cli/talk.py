@@ -8,21 +8,18 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
 from porter.cli.documents import refusal_document, result_document
 from porter.cli.idle import refuse_idle
-from porter.diagnostics import Diagnostic, Refused
+from porter.cli.screen import columns, in_colour, is_terminal, rendered
+from porter.diagnostics import Refused
 from porter.report.blocks import Report, plain
-from porter.report.diagnostic import render
 from porter.report.findings import Finding, of_refusal
-from porter.shipped import shipped
 
 if TYPE_CHECKING:
     from porter.source import Source
@@ -104,23 +101,6 @@ def on_terminal() -> bool:
     return is_terminal(sys.stderr)
 
 
-def is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty()
-
-
-def in_colour() -> bool:
-    """Whether a terminal may be sent escape codes."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def columns(stream: TextIO) -> int:
-    """Of the terminal that a stream writes to; COLUMNS says otherwise."""
-    given = os.environ.get("COLUMNS", "")
-    with contextlib.suppress(OSError, ValueError):
-        return int(given) if given.isdecimal() and int(given) else os.get_terminal_size(stream.fileno()).columns
-    return 80
-
-
 def say(text: str) -> None:
     """Talk: for the person at the terminal, never part of the result. Nobody has to listen."""
     with contextlib.suppress(OSError):
@@ -199,15 +179,6 @@ def put_findings(findings: Callable[[], Sequence[Finding]]) -> bool:
     return form is not None
 
 
-def rendered(diagnostic: Diagnostic, source: Source | None, terminal: TextIO | None) -> str:
-    """The diagnostic as text; for a terminal wrapped and in colour."""
-    text = text_of(diagnostic, source)
-    if terminal is None:
-        return render(diagnostic, text)
-    shown = render(diagnostic, text, columns(terminal))
-    return _coloured(shown, diagnostic) if in_colour() else shown
-
-
 def print_json(document: dict[str, Any]) -> None:
     document = _finite(document)
     text = json.dumps(document, indent=2, ensure_ascii=False)
@@ -225,34 +196,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def text_of(diagnostic: Diagnostic, source: Source | None) -> str | None:
-    """The text a span speaks of: spans name sources and rules by their short paths."""
-    if diagnostic.span is None:
-        return None
-    path = diagnostic.span.path
-    if source is not None and path in (source.display, str(source.path)):
-        return source.text
-    for place in (Path(path), shipped("rules").parent / path, shipped("rules") / Path(path).name):
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            return place.read_text(encoding="utf-8")
-    return None
-
-
-def _coloured(text: str, diagnostic: Diagnostic) -> str:
-    colour = "red" if diagnostic.severity == "error" else "yellow"
-    head, *rest = text.split("\n")
-    code, colon, message = head.partition(": ")
-    lines = [click.style(code, fg=colour, bold=True) + click.style(colon + message, bold=True)]
-    for line in rest:
-        gutter, bar, marked = line.partition(" | ")
-        if bar and not gutter.strip() and marked.strip():
-            line = click.style(gutter + bar, fg="blue") + click.style(marked, fg=colour)
-        elif (bar and gutter.isdigit()) or line.endswith(" |"):
-            line = click.style(gutter + bar, fg="blue") + marked
-        lines.append(line)
-    return "\n".join(lines)
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:

@@ -8,7 +8,8 @@ import click
 
 from porter.cli.completion import sites, sources
 from porter.cli.rulebook import rulebook, rules_option
-from porter.cli.talk import Command, answer, as_json, columns, is_terminal, refuse, result_stream
+from porter.cli.screen import columns, is_terminal
+from porter.cli.talk import Command, answer, as_json, refuse, result_stream
 from porter.diagnostics import Refused
 
 

@@ -68,7 +68,8 @@ def of_checks(checks: Sequence[Check], *, verbose: bool = False) -> Report:
         for check in checks
         if check.failed
     ]
-    return [_checks(checks) if verbose else _variants(checks), counted, *failed]
+    sums = Words(counted, "bad" if failed else "")
+    return [_checks(checks) if verbose else _variants(checks), sums, *failed]
 
 
 def _checks(checks: Sequence[Check]) -> Table:

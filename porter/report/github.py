@@ -13,12 +13,12 @@ def workflow_commands(findings: Iterable[Finding]) -> str:
 
 
 def _annotation(finding: Finding) -> str:
+    in_one_line = finding.end_line == finding.line  # what spans lines would be shown below the last of them
     given = {
         "file": finding.path,
         "line": finding.line,
-        "endLine": finding.end_line,
         "col": finding.column,
-        "endColumn": finding.end_column if finding.end_line == finding.line else None,
+        "endColumn": finding.end_column if in_one_line else None,
         "title": f"porter {finding.kind}",
     }
     properties = ",".join(f"{name}={_property(str(value))}" for name, value in given.items() if value is not None)

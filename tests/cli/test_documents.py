@@ -171,10 +171,10 @@ def test_the_file_of_a_matrix(porter_here, tmp_path):
 REFUSED = {
     "refused": (("convert", "transformers.models.lama"), 1, "P001"),
     "a port that is not there": (("verify", "nosuch"), 1, "P080"),
-    "an option that is not there": (("verify", PORT, "--nonsense"), 2, "P170"),
-    "an argument that is missing": (("why", LLAMA), 2, "P170"),
-    "a value that is none": (("verify", PORT, "--level", "x"), 2, "P170"),
-    "an option that does nothing": (("verify", PORT, "--tp", "2"), 2, "P170"),
+    "an option that is not there": (("verify", PORT, "--nonsense"), 2, "P147"),
+    "an argument that is missing": (("why", LLAMA), 2, "P147"),
+    "a value that is none": (("verify", PORT, "--level", "x"), 2, "P147"),
+    "an option that does nothing": (("verify", PORT, "--tp", "2"), 2, "P147"),
 }
 
 
@@ -200,7 +200,7 @@ def test_a_bug_and_what_the_system_refuses_are_documents(document, monkeypatch):
 
     monkeypatch.setattr("porter.source.load_source", bug)
     (diagnostic,) = document("inspect", LLAMA, code=70)["diagnostics"]
-    assert (diagnostic["code"], diagnostic["message"]) == ("P171", "ZeroDivisionError: by zero")
+    assert (diagnostic["code"], diagnostic["message"]) == ("P148", "ZeroDivisionError: by zero")
     monkeypatch.setattr("porter.source.load_source", no)
     assert document("inspect", LLAMA, code=1)["diagnostics"][0]["code"] == "P145"
 

@@ -80,7 +80,7 @@ def test_an_option_that_would_do_nothing_is_a_usage_error(porter_here, tmp_path,
     assert done.code == 2 and not list(tmp_path.iterdir())
     if "--json" in words:
         (diagnostic,) = json.loads(done.out)["diagnostics"]
-        assert diagnostic["code"] == "P170" and done.err == ""
+        assert diagnostic["code"] == "P147" and done.err == ""
     else:
         assert done.out == "" and "Error: " in done.err
 
@@ -88,6 +88,12 @@ def test_an_option_that_would_do_nothing_is_a_usage_error(porter_here, tmp_path,
 def test_what_only_permits_may_be_given_where_nothing_needs_it(porter_here, tmp_path):
     words = ("convert", LLAMA, "--out", tmp_path / "x", "--force", "--trust-remote-code", "--unproved")
     assert porter_here(*words).code == 0
+
+
+def test_a_folder_that_would_stay_empty_is_refused_once_the_device_is_known(porter_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = porter_here(*RUN, "--execute-mode", "dynamo", "--cache-folder", "x")
+    assert done.code == 1 and "error[P086]: device `" in done.err and not list(tmp_path.iterdir())
 
 
 # --- NAME and DIR
