@@ -10,10 +10,13 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from porter.source import Source
 
 Words: TypeAlias = list[CompletionItem]
 Complete: TypeAlias = Callable[[click.Context, click.Parameter, str], Words]
@@ -77,14 +80,19 @@ def sites(context: click.Context, parameter: click.Parameter, typed: str) -> Wor
 
 
 def _sites_of(spec: str) -> list[str]:
-    from porter.anatomy import read_anatomy
     from porter.diagnostics import Refused
     from porter.source import load_source
-    from porter.tree import parse
 
     source = load_source(spec)
-    if isinstance(source, Refused):
-        return []
+    return [] if isinstance(source, Refused) else site_names(source)
+
+
+def site_names(source: Source) -> list[str]:
+    """The sites of a source, told without trying a rule; none where it cannot be read."""
+    from porter.anatomy import read_anatomy
+    from porter.diagnostics import Refused
+    from porter.tree import parse
+
     package = source.module.rpartition(".")[0] if source.module else None
     tree = parse(source.text, source.display, source.path, package)
     anatomy = tree if isinstance(tree, Refused) else read_anatomy(tree, source.entry)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from porter.cli.completion import sites, sources
+from porter.cli.completion import site_names, sites, sources
 from porter.cli.rulebook import rulebook, rules_option
 from porter.cli.screen import columns, is_terminal
 from porter.cli.talk import Command, answer, as_json, refuse, result_stream
-from porter.diagnostics import Refused
+from porter.diagnostics import Refused, nearest, refused
 
 
 @click.command(cls=Command)
@@ -36,6 +36,9 @@ def why(source: str, site: str, folders: tuple[Path, ...], as_json: bool) -> int
     loaded = load_source(source)
     if isinstance(loaded, Refused):
         return refuse(loaded, as_json=as_json)
+    unknown = _no_such_site(site, site_names(loaded))
+    if unknown is not None:
+        return refuse(unknown, as_json=as_json)
     book = rulebook(folders)
     if isinstance(book, Refused):
         return refuse(book, as_json=as_json)
@@ -55,3 +58,12 @@ def why(source: str, site: str, folders: tuple[Path, ...], as_json: bool) -> int
         lambda: why_data(seen.plan, found, report, told),
         as_json=as_json,
     )
+
+
+def _no_such_site(name: str, known: list[str]) -> Refused | None:
+    """P041 for a name of no site, nor of a site's class, before the rules are tried."""
+    names = [*known, *(site.rpartition(".")[0] for site in known if "." in site)]
+    if not known or name in names:  # of what cannot be read, the stages say why
+        return None
+    close = " or ".join(f"`{other}`" for other in nearest(name, names))
+    return refused("P041", f"no site `{name}`", f"did you mean {close}?" if close else "see `porter inspect`")

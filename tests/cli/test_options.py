@@ -167,6 +167,7 @@ MISTYPED = {
     "a folder": ("lower", str(PORTS / "lama2")),
     "a rule to prove": ("prove", "swigul"),
     "a rule to show": ("rule", "swigul"),
+    "a site": ("why", LLAMA, "LlamaMPL"),
     "a topic": ("explain", "own-rule"),
     "a command's schema": ("schema", "verfy"),
     "a module": ("inspect", "transformers.models.lama"),
