@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from porter.verify.finding import Check
     from porter.verify.prove import Proof
 
+_OUTCOMES = ("passed", "failed", "not applicable")
 _DTYPES = ("float32", "bfloat16", "float16")
 _TONES: dict[str, Tone] = {"failed": "bad", "unproved": "open", "not applicable": "faint"}
 
@@ -81,14 +82,14 @@ def _checks(checks: Sequence[Check]) -> Table:
 
 
 def _variants(checks: Sequence[Check]) -> Table:
+    counted = [outcome for outcome in _OUTCOMES if any(check.outcome == outcome for check in checks)]
     rows = []
     for variant in dict.fromkeys(check.variant for check in checks):
         own = [check for check in checks if check.variant == variant]
         counts = Counter(check.outcome for check in own)
-        numbers = (str(counts[outcome] or "-") for outcome in ("passed", "failed", "not applicable"))
+        numbers = (str(counts[outcome] or "-") for outcome in counted)
         rows.append(Row((variant or "port", *numbers, _nearest(own)), "bad" if counts["failed"] else ""))
-    header = ("variant", "passed", "failed", "not applicable", "nearest to its limit")
-    return Table(header, tuple(rows), frozenset({1, 2, 3}))
+    return Table(("variant", *counted, "nearest to its limit"), tuple(rows), frozenset(range(1, len(counted) + 1)))
 
 
 def _nearest(checks: Iterable[Check]) -> str:
