@@ -62,8 +62,9 @@ def why(source: str, site: str, folders: tuple[Path, ...], as_json: bool) -> int
 
 def _no_such_site(name: str, known: list[str]) -> Refused | None:
     """P041 for a name of no site, nor of a site's class, before the rules are tried."""
-    names = [*known, *(site.rpartition(".")[0] for site in known if "." in site)]
-    if not known or name in names:  # of what cannot be read, the stages say why
+    owners = {site.rpartition(".")[0]: site for site in known if "." in site}
+    if not known or name in known or name in owners:  # of what cannot be read, the stages say why
         return None
-    close = " or ".join(f"`{other}`" for other in nearest(name, names))
+    found = nearest(name, known) or [owners[owner] for owner in nearest(name, owners)]
+    close = " or ".join(f"`{other}`" for other in found)
     return refused("P041", f"no site `{name}`", f"did you mean {close}?" if close else "see `porter inspect`")

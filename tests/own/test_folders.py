@@ -230,7 +230,7 @@ def test_identities_of_ones_own_are_proved_with_the_folder(run, rules):
 
 
 def test_rules_where_they_would_do_nothing_are_refused(run, rules):
-    code, _, err = run("lower", "ports/zaya", "--rules", rules)
+    code, _, err = run("lower", Path(__file__).parents[2] / "generated_models" / "llama2", "--rules", rules)
     assert code == 2 and "--rules is for --by-rule" in err
 
 
