@@ -31,6 +31,7 @@ from porter.cli.lower import lower
 from porter.cli.matrix import matrix
 from porter.cli.new_rule import new_rule
 from porter.cli.prove import prove, verify
+from porter.cli.review import review
 from porter.cli.rule import rule
 from porter.cli.run import run
 from porter.cli.schema import schema
@@ -61,7 +62,7 @@ def commands() -> None:
 
 _PORTING = (inspect, why, convert, check)
 _RULES = (rules, rule, new_rule, prove)
-_PORTS = (verify, lower, run, bench, export)
+_PORTS = (review, verify, lower, run, bench, export)
 _ABOUT = (explain, doctor, matrix, schema)
 commands.add_sections({"Porting": _PORTING, "Rules": _RULES, "With a port": _PORTS, "About": _ABOUT})
 

@@ -11,6 +11,7 @@ import click
 
 from porter.cli.completion import rules, sites, sources
 from porter.cli.consent import consent_option
+from porter.cli.diff import show_diff
 from porter.cli.idle import refuse_idle
 from porter.cli.models import FOLDER
 from porter.cli.project import Project, find_project
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 )
 @click.option("--strict", is_flag=True, help="Refuse when any site is left that no rule takes.")
 @click.option("--check", is_flag=True, help="Write nothing: convert again and compare with DIR byte for byte.")
+@click.option("--diff", is_flag=True, help="Write nothing: print the diff that port.diff would be.")
 @click.option("--force", is_flag=True, help="Replace DIR if it holds a port or nothing.")
 @consent_option
 @verbose_option
@@ -74,6 +76,7 @@ def convert(
     unproved: bool,
     strict: bool,
     check: bool,
+    diff: bool,
     force: bool,
     trust_remote_code: bool,
     verbose: bool,
@@ -90,10 +93,13 @@ def convert(
       porter convert ./checkpoint --name mymodel --keep MyRMSNorm.forward
       porter convert transformers.models.vaultgemma --rules ./rules
       porter convert transformers.models.llama --out generated_models/llama2 --check
+      porter convert transformers.models.llama --diff
     """
-    if check and force:
-        raise click.UsageError("--check writes nothing: leave out --force")
-    refuse_idle(not check, "with --check, which tells what differs", "verbose")
+    if (check or diff) and force:
+        raise click.UsageError(f"{'--check' if check else '--diff'} writes nothing: leave out --force")
+    if check and diff:
+        raise click.UsageError("--check compares with a port, --diff shows a new one: give one of them")
+    refuse_idle(not (check or diff), "with --check and --diff, which tell what differs", "verbose")
     refuse_idle(check, "without --check", "form")
     from porter.convert import convert as convert_source
     from porter.source import load_source
@@ -108,7 +114,7 @@ def convert(
     if not name.isidentifier() or keyword.iskeyword(name):
         raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
     out = out or (project.models or FOLDER) / name
-    taken = None if check else _taken(out, force)
+    taken = None if check or diff else _taken(out, force)
     if taken is not None:
         return refuse(taken, as_json=as_json)
     book = recorded_rules(out) if check and not folders else rulebook(folders)
@@ -126,6 +132,8 @@ def convert(
     )
     if isinstance(ported, Refused):
         return refuse(ported, as_json=as_json, source=loaded)
+    if diff:
+        return show_diff(ported, out, as_json=as_json)
     if check:
         return _compare(ported, out, as_json=as_json)
     return _write(ported, out, force=force, verbose=verbose, as_json=as_json)

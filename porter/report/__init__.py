@@ -4,6 +4,7 @@ blocks, painted         what reports are made of, as plain text; the same on a t
 port, known, rule_page  conversions, sites, differences on disk; what porter sees in a source; rules
 claims, lowering        proofs and checks; kernels
 matrix, stack           every model of the library, a row each; what is installed
+review                  a port for its reviewer: in the terminal, as a page
 findings                what is open or wrong at a place: `github` and `sarif` write it for other programs
 schema                  the forms of JSON documents
 

@@ -52,7 +52,7 @@ def test_sources_and_their_sites():
     assert offered(["why", "transformers.models.nosuch"]) == offered(["why", "./nosuch.py"]) == []
 
 
-@pytest.mark.parametrize("command", ["verify", "lower", "run", "bench", "export", "check"])
+@pytest.mark.parametrize("command", ["review", "verify", "lower", "run", "bench", "export", "check"])
 def test_ports(command, tmp_path):
     ports = sorted(path.parent.name for path in (ROOT / "generated_models").glob("*/port.json"))
     assert offered([command]) == ports and offered([command], "lla") == ["llama2"]

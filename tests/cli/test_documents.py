@@ -86,6 +86,7 @@ def test_schema_prints_them(porter_here):
         ("prove", "softplus"),
         ("verify", PORT, "--level", "contract", "--config", "llama-2-7b"),
         ("check", PORT),
+        ("review", PORT),
     ],
     ids=lambda words: " ".join(map(str, words[:3])),
 )
@@ -97,6 +98,7 @@ def test_converting_checking_and_exporting(document, tmp_path):
     out = tmp_path / "mine"
     assert "sites" in document("convert", LLAMA, "--out", out)
     assert document("convert", LLAMA, "--out", out, "--check")["differences"] == []
+    assert document("convert", LLAMA, "--diff")["diff"].startswith("diff --git ")
     (out / "modeling_llama.py").write_text("mine\n")
     (out / "notes.txt").write_text("mine\n")
     (out / "run_mine.py").unlink()

@@ -57,6 +57,8 @@ IDLE = {
         ("convert", LLAMA, "--check", "-v"),
         ("convert", LLAMA, "--json", "-v"),
         ("convert", LLAMA, "--format", "github"),
+        ("convert", LLAMA, "--diff", "-v"),
+        ("convert", LLAMA, "--diff", "--check"),
         ("convert", LLAMA, "--check", "--format", "sarif", "--json"),
     ],
     "inspect": [
@@ -68,6 +70,7 @@ IDLE = {
     ],
     "rule": [("rule", "swiglu", "--all", "--no-sites"), ("rule", "swiglu", "--source", LLAMA, "--no-sites")],
     "check": [("check", "--format", "github", "--json")],
+    "review": [("review", "llama2", "--html", "x", "--json"), ("review", PORTS / "llama2", "--models", PORTS)],
 }
 
 
@@ -104,6 +107,7 @@ TAKE_A_PORT = {
     "run": ("--model-path", ".", "--prompt", "a"),
     "bench": (),
     "export": ("--to", "."),
+    "review": (),
 }
 
 
