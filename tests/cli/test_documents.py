@@ -98,7 +98,7 @@ def test_converting_checking_and_exporting(document, tmp_path):
     out = tmp_path / "mine"
     assert "sites" in document("convert", LLAMA, "--out", out)
     assert document("convert", LLAMA, "--out", out, "--check")["differences"] == []
-    assert document("convert", LLAMA, "--diff")["diff"].startswith("diff --git ")
+    assert document("convert", LLAMA, "--diff")["diff"].startswith("--- ")
     (out / "modeling_llama.py").write_text("mine\n")
     (out / "notes.txt").write_text("mine\n")
     (out / "run_mine.py").unlink()
