@@ -1,0 +1,31 @@
+"""What the first layers of a model cost, as far as they were lowered -> what all layers cost.
+
+Contract: `found` is what a step or a model of the first `depth` layers has, counted: kernels, or bytes. A layer costs
+what its kind's second coming adds, so that what its first coming brings once a step is counted once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+def of_all_layers(kinds: Sequence[int], found: Mapping[int, Counter[Item]]) -> Counter[Item]:
+    """`kinds`: a number for each layer, equal for those that are alike; `found` by depth, as `real.depths` wants it."""
+    total = Counter(found[1])
+    for kind in dict.fromkeys(kinds):
+        comings = [index for index, each in enumerate(kinds) if each == kind]
+        if comings[0]:
+            _add(total, found, comings[0], 1)
+        if len(comings) > 1:
+            _add(total, found, comings[1], len(comings) - 1)
+    return Counter({item: count for item, count in total.items() if count > 0})
+
+
+def _add(total: Counter[Item], found: Mapping[int, Counter[Item]], layer: int, times: int) -> None:
+    """Add what a layer adds to those before it; it may also take away, where the last layer has a kernel of its own."""
+    for item in found[layer + 1].keys() | found[layer].keys():
+        total[item] += times * (found[layer + 1][item] - found[layer][item])
