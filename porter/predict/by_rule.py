@@ -1,7 +1,8 @@
 """What each rule is worth in milliseconds: the port is made again without one rule at a time, and each is predicted.
 
 Contract: as `lowering.contribution`, whose ports these are: temporary, made by the port's own options. The source, with
-eager attention and a growing cache whose shapes change from step to step, is predicted beside them. All in one process.
+eager attention and a growing cache, is predicted beside them. All in one process. A cache that grows, the source's and
+that of a port without the attention rule, changes the shapes from step to step, which makes each launch dearer.
 """
 
 from __future__ import annotations
@@ -87,18 +88,16 @@ def by_rule(
     *of_ports, of_source = answers
     left = iter(of_ports)
     rows = tuple(_worth(entry, next(left) if there else None, workload, chip) for entry, there in made)
-    return ByRule(port.name, chip, workload, rows, _worth(Contribution(""), of_source, workload, chip, changing=True))
+    return ByRule(port.name, chip, workload, rows, _worth(Contribution(""), of_source, workload, chip))
 
 
 def _called(entry: Contribution) -> str:
     return f"without {entry.without}" if entry.without else "all rules"
 
 
-def _worth(
-    entry: Contribution, answer: Mapping[str, Any] | None, workload: Workload, chip: Chip, *, changing: bool = False
-) -> Worth:
+def _worth(entry: Contribution, answer: Mapping[str, Any] | None, workload: Workload, chip: Chip) -> Worth:
     stopped = entry.refused if answer is None else answer["failure"]
     if answer is None or stopped:
         return Worth(entry.without, entry.also, stopped=stopped)
-    steps = steps_of(answer, workload, chip, changing=changing)
+    steps = steps_of(answer, workload, chip)
     return Worth(entry.without, entry.also, steps["prefill"].milliseconds, steps["decode"].milliseconds)

@@ -1,6 +1,6 @@
-"""What the first layers of a model cost, as far as they were lowered -> what all layers cost.
+"""What the layers of a model cost that stand for all -> what all cost.
 
-Contract: `found` is what a step or a model of the first `depth` layers has, counted: kernels, or bytes. A layer costs
+Contract: `found` is what a step or a model of the first shown layers has, counted: kernels, or bytes. A layer costs
 what its kind's second coming adds, so that what its first coming brings once a step is counted once.
 """
 
@@ -13,15 +13,16 @@ from typing import TypeVar
 Item = TypeVar("Item", bound=Hashable)
 
 
-def of_all_layers(kinds: Sequence[int], found: Mapping[int, Counter[Item]]) -> Counter[Item]:
-    """`kinds`: a number for each layer, equal for those that are alike; `found` by depth, as `real.depths` wants it."""
+def of_all_layers(kinds: Sequence[int], shown: Sequence[int], found: Mapping[int, Counter[Item]]) -> Counter[Item]:
+    """`kinds`: a number for each layer, equal for those that are alike; `shown`: of those that stand for them, two of
+    each kind that comes twice; `found` by how many of the shown there are, as `real.depths` wants it."""
     total = Counter(found[1])
-    for kind in dict.fromkeys(kinds):
-        comings = [index for index, each in enumerate(kinds) if each == kind]
+    for kind, count in Counter(kinds).items():
+        comings = [index for index, each in enumerate(shown) if each == kind]
         if comings[0]:
             _add(total, found, comings[0], 1)
-        if len(comings) > 1:
-            _add(total, found, comings[1], len(comings) - 1)
+        if count > 1:
+            _add(total, found, comings[1], count - 1)
     return Counter({item: count for item, count in total.items() if count > 0})
 
 

@@ -177,9 +177,13 @@ def prediction_of(
     )
 
 
-def steps_of(answer: Mapping[str, Any], workload: Workload, chip: Chip, *, changing: bool = False) -> dict[str, Step]:
+def steps_of(answer: Mapping[str, Any], workload: Workload, chip: Chip) -> dict[str, Step]:
+    """Both steps, from what the worker answered."""
     made = kernels_by_phase(answer, workload)
-    return {phase: step_of(phase, found, chip, workload.tp, changing=changing) for phase, found in made.items()}
+    return {
+        phase: step_of(phase, found, chip, workload.tp, changing=answer["grows"] and phase == "decode")
+        for phase, found in made.items()
+    }
 
 
 def kernels_by_phase(
@@ -194,7 +198,7 @@ def kernels_by_phase(
             in_one = fused and phase == "prefill"
             share = Share(workload.tp, workload.tokens(phase), size["row"], size["head"], tuple(size["summed"]), in_one)
             found[int(depth)] = kernels_of(nodes, share)
-        made[phase] = of_all_layers(answer["kinds"], found)
+        made[phase] = of_all_layers(answer["kinds"], answer["shown"], found)
     return made
 
 
@@ -210,7 +214,6 @@ def step_of(
     by_kind: dict[str, list[tuple[Kernel, int]]] = {}
     for kernel, count in kernels.items():
         by_kind.setdefault(kernel.kind, []).append((kernel, count))
-    changing = changing and phase == "decode"
     costs = [_cost(kind, found, chip, constants, ranks, changing) for kind, found in by_kind.items()]
     costs.sort(key=lambda cost: (-cost.milliseconds, cost.kind))
     return Step(phase, tuple(costs))
@@ -238,7 +241,7 @@ def memory_of(answer: Mapping[str, Any], workload: Workload, chip: Chip) -> Memo
         int(depth): Counter({name: size[name] for name in ("weights", "cache", "head_bytes")})
         for depth, size in answer["sizes"].items()
     }
-    whole = of_all_layers(answer["kinds"], found)
+    whole = of_all_layers(answer["kinds"], answer["shown"], found)
     elsewhere = whole["head_bytes"] * (workload.tp - 1) // workload.tp  # a rank has its part of the head's weight
     return Memory(whole["weights"] - elsewhere, whole["cache"], chip.memory)
 

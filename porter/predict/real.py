@@ -1,9 +1,10 @@
 """A model at its real sizes without memory: which layers are alike, what a rank holds, the graphs of its two steps.
 
-Contract: runs in the worker's process, on the meta device: shapes only. Graphs are made of models with the first
-layers alone, as few as show what each kind of layer adds: `depths` says which. What is asked: `config`, a whole
-configuration; `batch`, `input` and `output` tokens; `tp` ranks; `dtype`; `last`, whether logits are made for the last
-position alone; `context`, the tokens that a source's growing cache holds at a decode step (a port's own holds all).
+Contract: runs in the worker's process, on the meta device: shapes only. Graphs are made of models with a few layers,
+two of each kind where the configuration can say so, else the first ones: as many as show what each kind adds. What is
+asked: `config`, a whole configuration; `batch`, `input` and `output` tokens; `tp` ranks; `dtype`; `last`, whether only
+the last position has logits; `context`, the tokens that a growing cache holds at a decode step (a port's own
+holds all).
 """
 
 from __future__ import annotations
@@ -27,14 +28,25 @@ PHASES = ("prefill", "decode")
 
 
 def at_real_size(model_class: Any, asked: dict[str, Any], split: Any, recorder: Callable[[], Any]) -> dict[str, Any]:
-    """`kinds`: a number for each layer, the same for layers that are alike; `sizes` and `steps` by the number of layers
-    that were lowered. Raises what the model, the cut and the converters raise."""
+    """`kinds`: a number for each layer, the same for layers that are alike; `shown`: those of the layers that stand for
+    all; `grows`: whether the cache does, and shapes change from step to step; `sizes` and `steps` by how many of the
+    shown layers were lowered.
+
+    Raises what the model, the cut and the converters raise.
+    """
     config = model_class.config_class.from_dict(asked["config"])
+    made: dict[str, Any] = {"sizes": {}, "steps": {phase: {} for phase in PHASES}}
+    made["grows"] = not issubclass(model_class, NpuPreTrainedModel)
     with torch.no_grad():
-        kinds = kinds_of_layers(_built(model_class, config, asked))
-        made: dict[str, Any] = {"kinds": kinds, "sizes": {}, "steps": {phase: {} for phase in PHASES}}
-        for depth in depths(kinds):
-            model = _built(model_class, with_layers(config, depth), asked)
+        signatures = _signatures(_built(model_class, config, asked))
+        kinds = numbered(signatures)
+        shown = shortest(kinds)
+        short = _signatures(_built(model_class, with_layers(config, shown), asked))
+        if short != [signatures[index] for index in shown]:  # where a layer stands decides what it is
+            shown = list(range(max(depths(kinds))))
+        made |= {"kinds": kinds, "shown": [kinds[index] for index in shown]}
+        for depth in depths(made["shown"]):
+            model = _built(model_class, with_layers(config, shown[:depth]), asked)
             summed = _cut(model, split, asked["tp"])
             made["sizes"][depth] = {"summed": summed, **_sizes(model)}
             for phase in PHASES:
@@ -44,40 +56,56 @@ def at_real_size(model_class: Any, asked: dict[str, Any], split: Any, recorder: 
     return made
 
 
-def kinds_of_layers(model: Any) -> list[int]:
-    """By what `layer_types` calls a layer and by what it holds; numbered as they come."""
+def _signatures(model: Any) -> list[Any]:
+    """Of each layer: what `layer_types` calls it, and what it holds."""
     text = model.config.get_text_config(decoder=True)
     count = text.num_hidden_layers
     lists = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module) == count)
+    layers = next(lists, None)
+    if layers is None:
+        return [None] * count
     names = getattr(text, "layer_types", None) or [None] * count
+    return [
+        (
+            name,
+            tuple((path, type(module).__name__) for path, module in layer.named_modules()),
+            tuple((path, tuple(weight.shape)) for path, weight in layer.named_parameters()),
+        )
+        for name, layer in zip(names, layers, strict=False)
+    ]
+
+
+def numbered(signatures: Sequence[Any]) -> list[int]:
+    """Equal ones by one number, in the order they come."""
     seen: dict[Any, int] = {}
-    kinds = []
-    for name, layer in zip(names, next(lists), strict=False):
-        held = tuple((path, type(module).__name__) for path, module in layer.named_modules())
-        shapes = tuple((path, tuple(weight.shape)) for path, weight in layer.named_parameters())
-        kinds.append(seen.setdefault((name, held, shapes), len(seen)))
-    return kinds
+    return [seen.setdefault(signature, len(seen)) for signature in signatures]
+
+
+def shortest(kinds: Sequence[int]) -> list[int]:
+    """The first two layers of each kind, one kind after the other."""
+    return [index for kind in dict.fromkeys(kinds) for index in _comings(kinds, kind)]
 
 
 def depths(kinds: Sequence[int]) -> list[int]:
     """How many of the first layers to lower, so that each kind's first and second coming are told from what is before:
     the first may bring what a step has once."""
-    wanted = {1}
-    for kind in set(kinds):
-        comings = [index for index, found in enumerate(kinds) if found == kind][:2]
-        wanted |= {depth for index in comings if index for depth in (index, index + 1)}
-    return sorted(wanted)
+    places = [index for kind in set(kinds) for index in _comings(kinds, kind) if index]
+    return sorted({1} | {depth for index in places for depth in (index, index + 1)})
 
 
-def with_layers(config: Any, count: int) -> Any:
-    """The configuration of the model's first layers."""
+def _comings(kinds: Sequence[int], kind: int) -> list[int]:
+    return [index for index, found in enumerate(kinds) if found == kind][:2]
+
+
+def with_layers(config: Any, chosen: Sequence[int]) -> Any:
+    """The configuration of a model of some of its layers, as far as lists with an entry for each say what they are."""
     own = copy.deepcopy(config)
     text = own.get_text_config(decoder=True)
     total = text.num_hidden_layers
     for name, value in list(vars(text).items()):
         if isinstance(value, (list, tuple)) and len(value) == total and "layer" in name:
-            setattr(text, name, list(value)[:count])
-    text.num_hidden_layers = count
+            setattr(text, name, [value[index] for index in chosen])
+    text.num_hidden_layers = len(chosen)
     return own
 
 

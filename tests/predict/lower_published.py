@@ -17,10 +17,11 @@ from porter.convert import convert
 from porter.diagnostics import Refused
 from porter.emit import emit
 from porter.predict.kernels import Kernel
-from porter.predict.predict import kernels_by_phase
+from porter.predict.predict import asked_of, kernels_by_phase
 from porter.predict.process import ask
 from porter.predict.workload import Workload
 from porter.source import load_source
+from porter.verify.port import open_port
 
 HERE = Path(__file__).parent
 NORMS = ("add_norm", "add_norm_across", "norm_rms", "norm_rms_residual")
@@ -32,44 +33,46 @@ ALL_LOGITS = ("original", "static", "attention", "norm")
 def main():
     published = json.loads((HERE / "published.json").read_text())
     with tempfile.TemporaryDirectory(prefix="porter-published-") as name:
-        ports = {}
-        for family in ("llama", "qwen2"):
-            for step, without in WITHOUT.items():
-                ports[family, step] = Path(name) / step / family
-                ported = convert(load_source(f"transformers.models.{family}"), name=family, without=without)
-                assert not isinstance(ported, Refused), ported
-                emit(ported, ports[family, step])
-        asked = [asked_of(row, published, ports) for row in published["rows"]]
-        answers = ask(asked, "Ascend910B3", lambda *step: print(*step, flush=True))
+        ports = {(family, step): Path(name) / step / family for family in ("llama", "qwen2") for step in WITHOUT}
+        write_ports(ports)
+        asked = [asked_of_row(row, published, ports) for row in published["rows"]]
+        answers = ask(asked, "Ascend910B4", lambda *step: print(*step, flush=True))
     assert not isinstance(answers, Refused), answers
-    lines = []
-    for row, one, answer in zip(published["rows"], asked, answers, strict=True):
-        assert not answer["failure"], (row, answer["failure"])
-        workload = Workload(one["batch"], one["input"], one["output"], one["tp"])
-        made = kernels_by_phase(answer, workload, fused=row["step"] == "fused")
-        if row["step"] == "static":
-            made["decode"] = written_in_place(made["decode"])
-        lines.append(json.dumps({phase: listed(kernels) for phase, kernels in made.items()}))
+    made = [kernels_of_row(row, answer) for row, answer in zip(published["rows"], answers, strict=True)]
+    lines = [json.dumps({phase: listed(kernels) for phase, kernels in each.items()}) for each in made]
     (HERE / "kernels.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
 
 
-def asked_of(row, published, ports):
+def write_ports(ports):
+    """`ports`: (family, step) -> folder."""
+    for (family, step), folder in ports.items():
+        ported = convert(load_source(f"transformers.models.{family}"), name=family, without=WITHOUT[step])
+        assert not isinstance(ported, Refused), ported
+        emit(ported, folder)
+
+
+def asked_of_row(row, published, ports):
     model = published["models"][row["model"]]
-    is_source = row["step"] in ("original", "static")
-    half = published["output"] // 2
-    return {
+    port = open_port(ports[model["family"], PORT_OF.get(row["step"], row["step"])])
+    workload = workload_of(row, published["input"], published["output"])
+    kind = "source" if row["step"] in ("original", "static") else "port"
+    return asked_of(port, workload, model["config"] | {"dtype": model["dtype"]}, kind) | {
         "called": f"{row['model']}, batch {row['batch']}, {row['step']}",
-        "directory": str(ports[model["family"], PORT_OF.get(row["step"], row["step"])].resolve()),
-        "model": "source" if is_source else "port",
-        "config": model["config"],
-        "dtype": model["dtype"],
-        "batch": row["batch"],
-        "tp": row["cards"],
-        "input": published["input"],
-        "output": half,
-        "context": published["input"] + half,
         "last": row["step"] not in ALL_LOGITS,
+        "context": workload.slots,
     }
+
+
+def workload_of(row, tokens=1024, answer=1024):
+    return Workload(row["batch"], tokens, answer // 2, row["cards"])
+
+
+def kernels_of_row(row, answer):
+    assert not answer["failure"], (row, answer["failure"])
+    made = kernels_by_phase(answer, workload_of(row), fused=row["step"] == "fused")
+    if row["step"] == "static":
+        made["decode"] = written_in_place(made["decode"])
+    return made
 
 
 def written_in_place(kernels):
@@ -82,7 +85,7 @@ def written_in_place(kernels):
 
 
 def listed(kernels):
-    rows = ([each.kind, each.bytes, each.flops, each.summed, count] for each, count in kernels.items())
+    rows = [[each.kind, each.bytes, each.flops, each.summed, count] for each, count in kernels.items()]
     return sorted(rows)
 
 

@@ -13,7 +13,7 @@ from tests.lowering.conftest import LLAMA
 CHIP = CHIPS["Ascend910B3"]
 
 
-def answered(kernels):
+def answered(kernels, grows=False):
     """A model of one layer whose steps are that many small kernels."""
     nodes = [
         {"type": "Data", "name": "x", "kernel": False, "inputs": [], "outputs": [[[1], "float16"]], "attributes": {}},
@@ -32,7 +32,9 @@ def answered(kernels):
     size = {"weights": 8, "cache": 8, "head_bytes": 0, "row": 2, "head": "", "summed": []}
     return {
         "failure": "",
+        "grows": grows,
         "kinds": [0],
+        "shown": [0],
         "sizes": {"1": size},
         "steps": {"prefill": {"1": nodes}, "decode": {"1": nodes}},
     }
@@ -44,7 +46,7 @@ def found():
 
     def ask(jobs, soc, progress):
         asked.extend(jobs)
-        return [answered(100), answered(150), {"failure": "no converter for it"}, answered(300)]
+        return [answered(100), answered(150), {"failure": "no converter for it"}, answered(300, grows=True)]
 
     config = shipped_configs()["llama-2-7b"]
     rules = ("swiglu", "add_norm_across")

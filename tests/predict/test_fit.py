@@ -64,3 +64,28 @@ def test_a_fit_finds_constants_that_times_were_made_with(halves):
     made = [fit.Figure(**(vars(each) | {"published": each.predicted(made_with)})) for each in halves[0]]
     found = fit.fit(made)
     assert max(abs(each.error(found)) for each in made) < 0.01
+
+
+def test_recorded_products_of_all_batches_are_as_many_as_the_model_asks_for(halves):
+    """Llama-2-70B over 8 cards: a rank's part of layers and head, the head once a sequence."""
+    layer = 2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672
+    rows = [
+        each for half in halves for each in half if each.row["model"] == "llama-2-70b" and each.row["step"] == "fused"
+    ]
+    assert sorted({each.row["batch"] for each in rows}) == [1, 4, 8, 16, 32, 48]
+    for each in rows:
+        batch = each.row["batch"]
+        tokens = batch * 1024 if each.phase == "prefill" else batch
+        attention = 2 * 2 * 80 * tokens * (1024 + 512) * 8 * 128  # 8 heads a rank, over all slots
+        products = 2 * (tokens * 80 * layer + batch * 32000 * 8192) / 8
+        assert (each.flops * each.count).sum() == products + attention
+
+
+def test_more_sequences_take_longer(halves):
+    for model, step in (("llama-2-70b", "fused"), ("llama-3-70b", "fused"), ("qwen2-7b", "qkv"), ("qwen2-72b", "qkv")):
+        for phase in fit.PHASES:
+            rows = [each for half in halves for each in half if (each.row["model"], each.row["step"]) == (model, step)]
+            rows = sorted((each for each in rows if each.phase == phase), key=lambda each: each.row["batch"])
+            times = [each.predicted(CONSTANTS) for each in rows]
+            assert len(times) > 4
+            assert times == sorted(times)

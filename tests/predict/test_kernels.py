@@ -9,7 +9,7 @@ from porter.predict.chips import CHIPS, chip_named
 from porter.predict.duration import COMPUTE, LAUNCH, LINK, MEMORY, Constants, duration
 from porter.predict.kernels import ALL_REDUCE, FUSED_ALL_REDUCE, Kernel, Share, experts_touched, kernels_of
 from porter.predict.layers import of_all_layers
-from porter.predict.real import depths
+from porter.predict.real import depths, shortest
 
 ALONE = Share(ranks=1, tokens=4, row=16, head="")
 
@@ -145,8 +145,15 @@ def test_a_few_layers_stand_for_all(kinds):
         made.update(f"mask {kind}" for kind in set(layers))
         return made
 
-    found = {depth: whole(kinds[:depth]) for depth in depths(kinds)}
-    assert of_all_layers(kinds, found) == whole(kinds)
+    for shown in (kinds, [kinds[index] for index in shortest(kinds)]):
+        found = {depth: whole(shown[:depth]) for depth in depths(shown)}
+        assert of_all_layers(kinds, shown, found) == whole(kinds)
+
+
+def test_two_layers_of_each_kind_are_lowered():
+    assert shortest([0, 0, 0, 0, 0, 1] * 4) == [0, 1, 5, 11]
+    assert depths([0, 0, 1, 1]) == [1, 2, 3, 4]
+    assert shortest([0] * 80) == [0, 1]
 
 
 EVEN = Constants(0.5, 0.25, 0.5, 0.5, 1e-6, 9e-6, 2e-6)
