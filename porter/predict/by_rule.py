@@ -18,8 +18,9 @@ from porter.emit.account import read_account
 from porter.lowering.contribution import Contribution, _convert
 from porter.lowering.installation import Progress
 from porter.predict.chips import Chip
-from porter.predict.predict import asked_of, checked_configuration, steps_of
+from porter.predict.predict import asked_of, checked_configuration
 from porter.predict.process import ask
+from porter.predict.steps import steps_of
 from porter.predict.workload import Workload
 from porter.rulebook import LoadedRule
 from porter.source import load_source

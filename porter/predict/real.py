@@ -21,6 +21,7 @@ from porter.lowering.named import arguments
 from porter.parallel.layers import Layer
 from porter.parallel.share import cut_shapes
 from porter.predict.described import described
+from porter.predict.layers import depths, numbered, shortest
 from porter.runtime import NpuPreTrainedModel, StaticKVCache, tabulate_rotary
 from porter.runtime.splits import splits_of
 
@@ -73,28 +74,6 @@ def _signatures(model: Any) -> list[Any]:
         )
         for name, layer in zip(names, layers, strict=False)
     ]
-
-
-def numbered(signatures: Sequence[Any]) -> list[int]:
-    """Equal ones by one number, in the order they come."""
-    seen: dict[Any, int] = {}
-    return [seen.setdefault(signature, len(seen)) for signature in signatures]
-
-
-def shortest(kinds: Sequence[int]) -> list[int]:
-    """The first two layers of each kind, one kind after the other."""
-    return [index for kind in dict.fromkeys(kinds) for index in _comings(kinds, kind)]
-
-
-def depths(kinds: Sequence[int]) -> list[int]:
-    """How many of the first layers to lower, so that each kind's first and second coming are told from what is before:
-    the first may bring what a step has once."""
-    places = [index for kind in set(kinds) for index in _comings(kinds, kind) if index]
-    return sorted({1} | {depth for index in places for depth in (index, index + 1)})
-
-
-def _comings(kinds: Sequence[int], kind: int) -> list[int]:
-    return [index for index, found in enumerate(kinds) if found == kind][:2]
 
 
 def with_layers(config: Any, chosen: Sequence[int]) -> Any:

@@ -11,7 +11,8 @@ from porter.report.table import table
 if TYPE_CHECKING:
     from porter.predict.by_rule import ByRule, Worth
     from porter.predict.chips import Chip
-    from porter.predict.predict import Prediction, Step
+    from porter.predict.predict import Prediction
+    from porter.predict.steps import Step
     from porter.predict.workload import Workload
 
 _GIB = 2**30
@@ -94,7 +95,7 @@ def _cells(row: Worth, whole: Worth | None) -> tuple[str, ...]:
 
 def estimate() -> str:
     """What a predicted time is, in the figures of the fit."""
-    from porter.predict.predict import FITTED
+    from porter.predict.steps import FITTED
 
     half = FITTED["held_out"]
     return "\n".join(
@@ -109,7 +110,7 @@ def estimate() -> str:
 
 
 def prediction_data(found: Prediction) -> dict[str, Any]:
-    from porter.predict.predict import FITTED
+    from porter.predict.steps import FITTED
 
     data = {**asdict(found), "tokens_a_second": found.tokens_a_second, "estimate": FITTED, "kernels_run": False}
     for step in (found.prefill, found.decode):
@@ -118,6 +119,6 @@ def prediction_data(found: Prediction) -> dict[str, Any]:
 
 
 def by_rule_data(found: ByRule) -> dict[str, Any]:
-    from porter.predict.predict import FITTED
+    from porter.predict.steps import FITTED
 
     return {**asdict(found), "estimate": FITTED, "kernels_run": False}

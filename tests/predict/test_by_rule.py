@@ -5,7 +5,7 @@ import pytest
 from porter.predict import by_rule as module
 from porter.predict.by_rule import by_rule
 from porter.predict.chips import CHIPS
-from porter.predict.predict import CONSTANTS
+from porter.predict.steps import CONSTANTS
 from porter.predict.workload import Workload
 from porter.verify.contract import shipped_configs
 from tests.lowering.conftest import LLAMA

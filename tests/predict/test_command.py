@@ -10,7 +10,8 @@ from porter.predict import predict as predicting
 from porter.predict.by_rule import ByRule, Worth
 from porter.predict.chips import CHIPS
 from porter.predict.duration import LAUNCH, MEMORY
-from porter.predict.predict import Cost, Memory, Prediction, Step
+from porter.predict.predict import Memory, Prediction
+from porter.predict.steps import Cost, Step
 from porter.predict.workload import Workload, check_workload, dtype_of
 from tests.lowering.conftest import LLAMA
 

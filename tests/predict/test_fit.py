@@ -8,7 +8,7 @@ import pytest
 from porter.predict.chips import CHIPS
 from porter.predict.duration import Constants
 from porter.predict.kernels import Kernel
-from porter.predict.predict import CONSTANTS, FITTED, step_of
+from porter.predict.steps import CONSTANTS, FITTED, step_of
 from tests.predict import fit
 
 

@@ -8,8 +8,7 @@ import pytest
 from porter.predict.chips import CHIPS, chip_named
 from porter.predict.duration import COMPUTE, LAUNCH, LINK, MEMORY, Constants, duration
 from porter.predict.kernels import ALL_REDUCE, FUSED_ALL_REDUCE, Kernel, Share, experts_touched, kernels_of
-from porter.predict.layers import of_all_layers
-from porter.predict.real import depths, shortest
+from porter.predict.layers import depths, of_all_layers, shortest
 
 ALONE = Share(ranks=1, tokens=4, row=16, head="")
 
@@ -57,6 +56,12 @@ def test_a_batch_of_products():
     nodes = [data("q", [6, 3, 8]), data("k", [6, 8, 5])]
     nodes.append(node("BatchMatMul", "b", [("x1", "q"), ("x2", "k")], [[2, 3, 3, 5], "float16"]))
     assert only(nodes).flops == 2 * 6 * 3 * 8 * 5
+
+
+def test_a_batch_of_products_with_one_matrix():
+    nodes = [data("q", [2, 3, 7, 8]), data("k", [8, 5])]
+    nodes.append(node("BatchMatMul", "b", [("x1", "q"), ("x2", "k")], [[6, 7, 5], "float16"]))
+    assert only(nodes).flops == 2 * 6 * 7 * 8 * 5
 
 
 @pytest.mark.parametrize(
