@@ -52,6 +52,10 @@ def test_a_product_reads_both_sides_once():
     assert only(product()) == Kernel("MatMul", 2 * (4 * 8 + 32 * 8 + 4 * 32), 2 * 4 * 8 * 32)
 
 
+def test_the_same_product_twice_is_two_kernels():
+    assert kernels_of([*product(), *product("w2", "mm2")[1:]], ALONE) == {only(product()): 2}
+
+
 def test_a_batch_of_products():
     nodes = [data("q", [6, 3, 8]), data("k", [6, 8, 5])]
     nodes.append(node("BatchMatMul", "b", [("x1", "q"), ("x2", "k")], [[2, 3, 3, 5], "float16"]))

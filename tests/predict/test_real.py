@@ -31,11 +31,10 @@ MIXTRAL = {
     "max_position_embeddings": 32768,
     "tie_word_embeddings": False,
 }
-ONE, TWO, LONG, FOUR = Workload(1, 512, 512), Workload(1, 512, 512, 2), Workload(1, 1024, 1024), Workload(4, 512, 512)
+ONE, TWO, FOUR = Workload(1, 512, 512), Workload(1, 1024, 1024, 2), Workload(4, 512, 512)
 ASKED = {
     "one": ("llama2", LLAMA_7B, ONE),
     "two cards": ("llama2", LLAMA_7B, TWO),
-    "long": ("llama2", LLAMA_7B, LONG),
     "experts": ("mixtral", MIXTRAL, FOUR),
 }
 ROW = 25  # of published.json: Atom-7B, batch 1, one card
@@ -79,18 +78,19 @@ def test_a_decode_step_reads_every_weight_but_the_embedding_once(answers):
 
 def test_a_decode_step_reads_the_whole_static_cache(answers):
     cache = 2 * 2 * LAYERS * ONE.slots * 4096  # keys and values, two bytes
-    for called, times in (("one", 1), ("long", 2)):
-        found = kernels(answers, called, "decode")
-        assert total(found, "bytes", "FusedInfer") == pytest.approx(times * cache, rel=5e-3)
+    assert total(kernels(answers, "one", "decode"), "bytes", "FusedInfer") == pytest.approx(cache, rel=5e-3)
+    twice_as_long = total(kernels(answers, "two cards", "decode"), "bytes", "FusedInfer")
+    assert twice_as_long == pytest.approx(2 * cache / TWO.tp, rel=5e-3)
 
 
 def test_multiply_adds_of_both_steps(answers):
-    for called, tokens in (("one", 512), ("long", 1024)):
-        products = 2 * (tokens * LAYERS * LAYER + HEAD)  # logits of the last position alone
+    for called, tokens, ranks in (("one", 512, 1), ("two cards", 1024, 2)):
+        products = 2 * (tokens * LAYERS * LAYER + HEAD) // ranks  # logits of the last position alone
         assert total(kernels(answers, called, "prefill"), "flops", "MatMul") == products
-        assert total(kernels(answers, called, "decode"), "flops", "MatMul") == 2 * (LAYERS * LAYER + HEAD)
-    attention = 2 * 2 * LAYERS * 512 * ONE.slots * 4096  # a mask skips nothing
-    assert total(kernels(answers, "one", "prefill"), "flops", "FusedInfer") == attention
+        assert total(kernels(answers, called, "decode"), "flops", "MatMul") == 2 * (LAYERS * LAYER + HEAD) // ranks
+        workload = ASKED[called][2]
+        attention = 2 * 2 * LAYERS * tokens * workload.slots * 4096 // ranks  # a mask skips nothing
+        assert total(kernels(answers, called, "prefill"), "flops", "FusedInfer") == attention
 
 
 def test_a_layer_is_thirteen_kernels(answers):
@@ -111,7 +111,7 @@ def test_what_a_card_holds(answers):
     shared = memory_of(answers["two cards"], TWO, CHIP)
     norms = LAYERS * 2 * 4096 + 4096
     assert shared.weights == LAYERS * LAYER + HEAD + 2 * (HEAD + norms), "layers and head in two, the embedding whole"
-    assert shared.cache == pytest.approx(found.cache / 2, rel=1e-3)
+    assert shared.cache == pytest.approx(found.cache, rel=1e-3), "twice as many slots, half of the heads"
 
 
 def test_two_cards_read_half_each_and_sum_twice_a_layer(answers):
@@ -120,16 +120,14 @@ def test_two_cards_read_half_each_and_sum_twice_a_layer(answers):
     sums = {kernel.summed: count for kernel, count in found.items() if kernel.kind == ALL_REDUCE}
     assert sums == {4096 * 2: 2 * LAYERS, 32000 * 2: 1}
     prefill = kernels(answers, "two cards", "prefill")
-    assert total(prefill, "summed", ALL_REDUCE) == 2 * LAYERS * 512 * 4096 * 2 + 32000 * 2
+    assert total(prefill, "summed", ALL_REDUCE) == 2 * LAYERS * 1024 * 4096 * 2 + 32000 * 2
     assert not total(kernels(answers, "one", "decode"), "summed", "")
 
 
-def test_longer_sequences_take_longer_and_more_cards_less_in_decode(answers):
-    one, two, long = (steps_of(answers[called], ASKED[called][2], CHIP) for called in ("one", "two cards", "long"))
-    assert one["prefill"].milliseconds < long["prefill"].milliseconds
-    assert two["decode"].milliseconds < one["decode"].milliseconds < long["decode"].milliseconds
-    products = [next(cost for cost in step["prefill"].costs if cost.kind == "MatMul") for step in (one, two)]
-    assert products[1].milliseconds < 0.6 * products[0].milliseconds, "sums over one link may cost more than that saves"
+def test_a_second_card_makes_decode_faster_and_a_longer_prompt_prefill_slower(answers):
+    one, two = (steps_of(answers[called], ASKED[called][2], CHIP) for called in ("one", "two cards"))
+    assert two["decode"].milliseconds < one["decode"].milliseconds
+    assert two["prefill"].milliseconds > one["prefill"].milliseconds, "as many products a card, and sums over a link"
 
 
 def test_a_faster_chip_takes_less_time(answers):
