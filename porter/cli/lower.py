@@ -11,6 +11,7 @@ import click
 from porter.cli.consent import trust_option
 from porter.cli.idle import refuse_idle
 from porter.cli.models import edited_option, other_release_installed, say_if_edited, takes_port
+from porter.cli.predicted import check_usage, predict_options, predicted
 from porter.cli.rulebook import recorded_rules, rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, refuse, say, steps, verbose_option
 from porter.diagnostics import Diagnostic, Refused
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
 @click.option("--execute", is_flag=True, help="The graphs executed on the CPU too, beside the source.")
 @click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
+@predict_options
 @rules_option
 @edited_option
 @trust_option
@@ -38,11 +40,13 @@ def lower(
     by_rule: bool,
     execute: bool,
     dump: Path | None,
+    predict: bool,
     folders: tuple[Path, ...],
     edited: bool,
     trust_remote_code: bool,
     verbose: bool,
     as_json: bool,
+    **sizes: Any,
 ) -> int:
     """Lower the port NAME, or in DIR, through TorchAir: does it convert, and to how many kernels a layer.
 
@@ -54,7 +58,9 @@ def lower(
       porter lower generated_models/llama2 --baseline
       porter lower generated_models/llama2 --by-rule --json
       porter lower generated_models/llama2 --execute
+      porter lower generated_models/llama2 --predict --config llama-2-70b --tp 8 --batch 4
     """
+    check_usage(predict, sizes, {"baseline": baseline, "execute": execute, "dump": dump})
     if by_rule and (baseline or dump or execute):
         raise click.UsageError("--by-rule makes a table of its own: leave out --baseline, --execute and --dump")
     if folders and not by_rule:
@@ -70,6 +76,8 @@ def lower(
     opened = (open_to_compare if baseline or by_rule or execute else open_port)(directory, **may_be)
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
+    if predict:
+        return predicted(directory, sizes, may_be, by_rule=by_rule, folders=folders, as_json=as_json)
     if by_rule:
         return _by_rule(directory, soc, folders, trust_remote_code, as_json)
     changed = say_if_edited(directory) if edited else ()
