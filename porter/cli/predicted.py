@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from porter.cli.completion import configs
 from porter.cli.models import say_if_edited
 from porter.cli.rulebook import recorded_rules, rulebook
 from porter.cli.talk import answer, refuse, steps
@@ -30,7 +31,11 @@ def predict_options(command: Callable[..., Any]) -> Callable[..., Any]:
         text = name in ("config", "chip")
         metavar = "JSON" if name == "config" else "NAME" if text else "N"
         kind: Any = str if text else int
-        command = click.option(f"--{name}", metavar=metavar, type=kind, help=f"--predict: {help}")(command)
+        offered = configs if name == "config" else None
+        option = click.option(
+            f"--{name}", metavar=metavar, type=kind, help=f"--predict: {help}", shell_complete=offered
+        )
+        command = option(command)
     help = "How long both steps would take on a chip: an estimate, kernel by kernel; with --by-rule what each is worth."
     return click.option("--predict", is_flag=True, help=help)(command)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from porter.report.lowering import NOT_RUN
-from porter.report.table import table
+from porter.report.blocks import Block, Report, Table, tabulated
+from porter.report.kernel import NOT_RUN
 
 if TYPE_CHECKING:
     from porter.predict.by_rule import ByRule, Worth
@@ -19,14 +19,14 @@ _GIB = 2**30
 _SHOWN = 0.005  # milliseconds: kinds below are one line
 
 
-def of_prediction(found: Prediction) -> str:
+def of_prediction(found: Prediction) -> Report:
     memory = found.memory
     needed = memory.weights + memory.cache
-    parts = [
+    parts: list[Block] = [
         f"{found.name}, {found.configuration}, {found.dtype}, {found.layers} layers: {_on(found.workload, found.chip)}",
         _kernels(found.prefill),
         _kernels(found.decode),
-        table(
+        tabulated(
             ("predicted", ""),
             [
                 ("prefill", f"{found.prefill.milliseconds:.1f} ms"),
@@ -37,7 +37,7 @@ def of_prediction(found: Prediction) -> str:
         ),
         estimate(),
     ]
-    return "\n\n".join([*parts, NOT_RUN])
+    return [*parts, NOT_RUN]
 
 
 def _on(workload: Workload, chip: Chip) -> str:
@@ -49,7 +49,7 @@ def _held(found: Prediction) -> str:
     return f"weights {found.memory.weights / _GIB:.1f}, KV cache {found.memory.cache / _GIB:.1f}"
 
 
-def _kernels(step: Step) -> str:
+def _kernels(step: Step) -> Table:
     shown = [cost for cost in step.costs if cost.milliseconds >= _SHOWN]
     rows = [
         (
@@ -70,17 +70,17 @@ def _kernels(step: Step) -> str:
             (f"{len(rest)} other kinds", str(sum(cost.calls for cost in rest)), f"{moved:.3f}", "-", f"{spent:.2f}", "")
         )
     header = (f"{step.phase}: kernels", "calls", "GB moved", "TFLOP", "ms", "bound by")
-    return table(header, rows, right=frozenset({1, 2, 3, 4}))
+    return tabulated(header, rows, right=(1, 2, 3, 4))
 
 
-def of_by_rule(found: ByRule) -> str:
+def of_by_rule(found: ByRule) -> Report:
     whole = found.ports[0]
     rows = [("(all rules)", *_cells(whole, None))]
     rows += [(f"without {row.without}", *_cells(row, whole)) for row in found.ports[1:]]
     rows.append(("(the source)", *_cells(found.source, whole)))
     header = ("", "prefill ms", "worth", "decode ms", "worth", "")
-    parts = [f"{found.name}: {_on(found.workload, found.chip)}", table(header, rows, right=frozenset({1, 2, 3, 4}))]
-    return "\n\n".join([*parts, estimate(), NOT_RUN])
+    about = f"{found.name}: {_on(found.workload, found.chip)}"
+    return [about, tabulated(header, rows, right=(1, 2, 3, 4)), estimate(), NOT_RUN]
 
 
 def _cells(row: Worth, whole: Worth | None) -> tuple[str, ...]:
@@ -112,13 +112,13 @@ def estimate() -> str:
 def prediction_data(found: Prediction) -> dict[str, Any]:
     from porter.predict.steps import FITTED
 
-    data = {**asdict(found), "tokens_a_second": found.tokens_a_second, "estimate": FITTED, "kernels_run": False}
+    data = {**asdict(found), "tokens_a_second": found.tokens_a_second}
     for step in (found.prefill, found.decode):
         data[step.phase]["milliseconds"] = step.milliseconds
-    return data
+    return {"prediction": data, "estimate": FITTED, "kernels_run": False}
 
 
 def by_rule_data(found: ByRule) -> dict[str, Any]:
     from porter.predict.steps import FITTED
 
-    return {**asdict(found), "estimate": FITTED, "kernels_run": False}
+    return {"prediction_by_rule": asdict(found), "estimate": FITTED, "kernels_run": False}

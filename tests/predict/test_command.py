@@ -80,8 +80,8 @@ def test_as_json(run, asked):
     document = json.loads(out)
     assert (code, document["ok"], document["kernels_run"]) == (0, True, False)
     assert asked == [(Workload(1, 8, 9, 1), "Ascend910B2", None)]
-    assert document["decode"]["costs"][0]["bound"] == "memory"
-    assert document["decode"]["milliseconds"] == 16.0
+    assert document["prediction"]["decode"]["costs"][0]["bound"] == "memory"
+    assert document["prediction"]["decode"]["milliseconds"] == 16.0
     assert document["estimate"]["held_out"]["figures"] > 0
 
 
