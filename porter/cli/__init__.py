@@ -18,6 +18,7 @@ from typing import NoReturn
 import click
 
 from porter import __version__
+from porter.cli.accept import accept
 from porter.cli.bench import bench
 from porter.cli.convert import convert
 from porter.cli.doctor import doctor
@@ -52,7 +53,7 @@ def commands() -> None:
 
 
 _PORTING = (convert, inspect, rules, rule, why, new_rule, prove, explain)
-_PORTS = (verify, lower, run, bench, export, matrix, doctor)
+_PORTS = (verify, accept, lower, run, bench, export, matrix, doctor)
 
 for command in (*_PORTING, *_PORTS):
     commands.add_command(command)
