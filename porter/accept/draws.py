@@ -1,8 +1,8 @@
 """Values for a recorded call: drawn from a seed, such as the op meets in a model, on the host.
 
 Contract: floats are normal unless an op's own draw says otherwise; what counts, points or masks is drawn by what it
-means to the op, so that a valid call is made. Router scores are all different: which of two equal ones comes first is nobody's
-promise. An op with integers or bools among its tensors and no draw here raises NoDraw.
+means to the op, so that a valid call is made. Router scores are all different: which of two equal ones comes first is
+nobody's promise. An op with integers or bools among its tensors and no draw here raises NoDraw.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def beside(host: Any, device: Any, truth: Any) -> dict[str, Any]:
     """Outcome, figures and detail of a device's result beside the host's."""
     figures: dict[torch.dtype, Figures] = {}
     try:
-        faults = compare(*_defined(host, device, truth), figures)
+        one, other, true = _defined(host, device, truth)
+        faults = compare(one, other, true, figures)
     except Incomparable as error:
         named = str(error).replace("`before`", "the host").replace("`after`", "the device")
         return {"outcome": DIFFERS, "detail": named, "figures": {}}

@@ -1,8 +1,8 @@
 """What may be said of the kernels of a port: "kernel: not run", or what a record of a device says.
 
 Contract: a record counts for its chip and its versions alone, and while the port and what it computes with are what
-they were. A record made without an NPU is a rehearsal: it never takes the place of "kernel: not run". What a record says is
-quoted with its place, whatever machine it is read on.
+they were. A record made without an NPU is a rehearsal: it never takes the place of "kernel: not run". What a record
+says is quoted with its place, whatever machine it is read on.
 """
 
 from __future__ import annotations
