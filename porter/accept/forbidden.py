@@ -40,6 +40,15 @@ def refusals(op: str, values: Values, positional: int, sides: Sides) -> Iterator
             yield {"forbidden": what, "contract": str(error), **_asked(op, arguments, positional, sides)}
 
 
+def asked_anyway(op: str, what: str, arguments: Values, sides: Sides) -> dict[str, Any]:
+    """An entry for one call that the contract must forbid."""
+    try:
+        sides.on_host(op, arguments, 0)
+    except ContractError as error:
+        return {"forbidden": what, "contract": str(error), **_asked(op, arguments, 0, sides)}
+    raise AssertionError(f"{op} takes {what}")
+
+
 def _asked(op: str, arguments: Values, positional: int, sides: Sides) -> dict[str, Any]:
     try:
         sides.on_device(op, arguments, positional)

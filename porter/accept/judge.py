@@ -15,26 +15,25 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from porter.accept.calls import Call
 from porter.accept.probe import AGREES, DIFFERS
 from porter.accept.sides import Sides
 from porter.npu import ContractError
 from porter.verify.rounding import Figures, Incomparable, compare, leaves
 
 
-def judged(call: Call, values: Mapping[str, Any], sides: Sides) -> dict[str, Any]:
-    """An entry of the record: outcome, figures, detail, `ms`."""
-    host = sides.on_host(call.op, values, call.positional)
+def judged(op: str, values: Mapping[str, Any], sides: Sides, positional: int = 0) -> dict[str, Any]:
+    """An entry of the record: outcome, figures, detail, `ms`. The first `positional` arguments go without names."""
+    host = sides.on_host(op, values, positional)
     try:
-        device = sides.on_device(call.op, values, call.positional)
+        device = sides.on_device(op, values, positional)
     except ContractError as error:
         return {"outcome": DIFFERS, "detail": f"refused, though the contract allows it: {error}"}
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
         return {"outcome": DIFFERS, "detail": f"refused, though the contract allows it: {first_line(error)}"}
-    found = beside(host, device, _truth(call, values, sides, host))
-    return {**found, "ms": round(sides.milliseconds(call.op, values, call.positional), 4)}
+    found = beside(host, device, truth_of(op, values, sides, host, positional))
+    return {**found, "ms": round(sides.milliseconds(op, values, positional), 4)}
 
 
 def beside(host: Any, device: Any, truth: Any) -> dict[str, Any]:
@@ -67,10 +66,11 @@ def widened(value: Any) -> Any:
     return torch.empty_strided(value.shape, value.stride(), dtype=torch.float32).copy_(value)
 
 
-def _truth(call: Call, values: Mapping[str, Any], sides: Sides, host: Any) -> Any:
+def truth_of(op: str, values: Mapping[str, Any], sides: Sides, host: Any, positional: int = 0) -> Any:
+    """What the op would give without rounding; `host`: what it gives on the host."""
     wide = {name: tree_map(widened, value) for name, value in values.items()}
     try:
-        return sides.on_host(call.op, wide, call.positional)
+        return sides.on_host(op, wide, positional)
     except ContractError:  # it takes no float32
         return host
 

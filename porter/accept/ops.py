@@ -81,7 +81,7 @@ def _entry(call: Call, sides: Sides) -> dict[str, Any]:
     if call.too_large:
         return {"outcome": NOT_RUN, "detail": call.too_large}
     try:
-        return judged(call, draw(call), sides)
+        return judged(call.op, draw(call), sides, call.positional)
     except NoDraw as error:
         return {"outcome": NOT_RUN, "detail": str(error)}
     except (MemoryError, RuntimeError) as error:

@@ -17,8 +17,11 @@ from porter.accept.calls import Call, calls_of
 from porter.accept.configuration import Sizes, small
 from porter.accept.ops import probe_op
 from porter.accept.probe import OPS, Probe
+from porter.accept.report_probes import At
+from porter.accept.reports import report_probes
 from porter.accept.sides import Sides
 from porter.parallel.divide import CannotShard
+from porter.runner.backends import choose_backend
 from porter.verify.port import Port
 
 _SHARE, _MOST = 0.25, 8 << 30  # of the host's free memory, that one call may take; bytes at most
@@ -44,7 +47,8 @@ class NotTaken(ValueError):
 def plan(asked: Asked) -> tuple[Probe, ...]:
     """Every probe. Raises NotTaken."""
     calls = recorded(asked)
-    return tuple(_ops(calls, asked.sides))
+    backend = choose_backend(asked.backend, asked.sides.device)
+    return (*_ops(calls, asked.sides), *report_probes(calls, At(asked.sides, backend)))
 
 
 def recorded(asked: Asked) -> tuple[Call, ...]:
