@@ -62,7 +62,7 @@ def begin(
     }
     record = new_record(folder, device, versions(kind), known_parts(), options)
     sides = Sides(torch.device(kind), chip_of(device["name"]), stand_ins_of(stand_ins))
-    return record, others, Asked(port, sides, sizes, tp, model_path, device["count"], backend)
+    return record, others, Asked(port, sides, sizes, tp, model_path, device["count"], device["memory"], backend)
 
 
 def _own_config(model_path: Path | None) -> str | None:

@@ -14,12 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from porter.accept.calls import Call, calls_of
+from porter.accept.checkpoint import checkpoint_by_layer, checkpoint_tokens
 from porter.accept.configuration import Sizes, small
+from porter.accept.layers import small_by_layer
+from porter.accept.model import HALVES, in_float32, in_halves
 from porter.accept.ops import probe_op
-from porter.accept.probe import OPS, Probe
+from porter.accept.probe import MODEL, OPS, TIMES, Probe
+from porter.accept.ranks import over_ranks
 from porter.accept.report_probes import At
 from porter.accept.reports import report_probes
 from porter.accept.sides import Sides
+from porter.accept.steps import compiled_steps
+from porter.accept.times import times
 from porter.parallel.divide import CannotShard
 from porter.runner.backends import choose_backend
 from porter.verify.port import Port
@@ -37,6 +43,7 @@ class Asked:
     tp: int = 1
     model_path: Path | None = None
     cards: int = 1
+    memory: int | None = None  # of a card
     backend: str | None = None
 
 
@@ -48,7 +55,42 @@ def plan(asked: Asked) -> tuple[Probe, ...]:
     """Every probe. Raises NotTaken."""
     calls = recorded(asked)
     backend = choose_backend(asked.backend, asked.sides.device)
-    return (*_ops(calls, asked.sides), *report_probes(calls, At(asked.sides, backend)))
+    at = At(asked.sides, backend)
+    return (*_ops(calls, asked.sides), *report_probes(calls, at), *_model(asked, at))
+
+
+def _model(asked: Asked, at: At) -> Iterator[Probe]:
+    port, sides = asked.port, asked.sides
+    yield Probe("model: float32", MODEL, "in float32", partial(in_float32, port, sides), slow=True)
+    yield Probe("model: 16 bits", MODEL, "in 16 bits, by the error rule", partial(in_halves, port, sides), slow=True)
+    for dtype in HALVES:
+        name = str(dtype).removeprefix("torch.")
+        work = partial(small_by_layer, port, sides, dtype)
+        yield Probe(f"model: layers, {name}", MODEL, f"layer by layer, {name}", work, slow=True)
+    yield Probe("model: compiled", MODEL, "compiled steps", partial(compiled_steps, port, at), slow=True)
+    yield _over_ranks(asked)
+    yield from _checkpoint(asked)
+    yield Probe("times", TIMES, "port and source", partial(times, port, at, asked.sizes, asked.memory), slow=True)
+
+
+def _over_ranks(asked: Asked) -> Probe:
+    kind, name, title = asked.sides.device.type, "model: ranks", f"over {asked.tp} ranks"
+    if asked.tp == 1:
+        return Probe(name, MODEL, "over ranks", reason="one rank was asked for: give `--tp 2` or more")
+    if kind == "cuda":
+        return Probe(name, MODEL, title, reason="ranks run on NPUs and on the CPU, not on CUDA")
+    if kind == "npu" and asked.cards < asked.tp:
+        return Probe(name, MODEL, title, reason=f"there are {asked.cards} cards")
+    return Probe(name, MODEL, title, partial(over_ranks, asked.port, asked.sides, asked.tp), slow=True)
+
+
+def _checkpoint(asked: Asked) -> Iterator[Probe]:
+    works = {"by layer": checkpoint_by_layer, "tokens": checkpoint_tokens}
+    for name, work in works.items():
+        title, folder = f"real weights, {name}", asked.model_path
+        ready = None if folder is None else partial(work, asked.port, asked.sides, folder)
+        reason = "no checkpoint was named: give `--model-path`"
+        yield Probe(f"checkpoint: {name}", MODEL, title, ready, reason, slow=True)
 
 
 def recorded(asked: Asked) -> tuple[Call, ...]:

@@ -167,8 +167,8 @@ def range_of_half(at: At, say: Say) -> None:
     gated = (torch.randn((8, 512), generator=_seeded()) * 40).half()
     say({"call": "swiglu of 40", **judged("npu::npu_swiglu", {"input": gated}, at.sides)})
     values = _attention(keys=64, dtype=torch.float16)
-    loud = {name: values[name] * 12 for name in ("query", "key")}
-    say({"call": "attention, scores of 100", **judged(_ATTENTION, {**values, **loud}, at.sides)})
+    loud = {name: values[name] * 4 for name in ("query", "key")}
+    say({"call": "attention, scores of 40", **judged(_ATTENTION, {**values, **loud}, at.sides)})
 
 
 def padding_stays_finite(at: At, say: Say) -> None:
