@@ -17,6 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from porter.accept.sides import by_name
 from porter.npu.attention_contract import OP as ATTENTION
 from porter.parallel.share import cut_shapes
 from porter.runtime import NpuPreTrainedModel, StaticKVCache
@@ -141,9 +142,7 @@ class Recorder(TorchDispatchMode):
 
 def call_of(func: Any, args: Any, kwargs: dict[str, Any], situation: Situation) -> Call:
     """What is asked of an op, without values."""
-    names = [argument.name for argument in func._schema.arguments]
-    named = {**dict(zip(names, args, strict=False)), **kwargs}
-    arguments = tree_map(_without_values, named)
+    arguments = tree_map(_without_values, by_name(func, args, kwargs))
     tensors = tuple(leaf for leaf in tree_leaves(arguments) if isinstance(leaf, TensorOf))
     return Call(func._schema.name, arguments, len(args), situation, tensors=tensors)
 
@@ -197,7 +196,9 @@ def _fitting(model: Any, situation: Situation, memory: int) -> Iterator[Call]:
             factor *= 2
             if factor not in steps:
                 steps[factor] = _recorded(model, situation.smaller(factor))
-            call = steps[factor][index]
+            before, call = call, steps[factor][index]
+            if call.needs >= before.needs:  # weights are as large in every step
+                break
         if call.needs > memory:
             reason = f"needs about {whole.needs / 2**30:.1f} GiB in both places, and {memory / 2**30:.1f} GiB is there"
             yield replace(whole, too_large=reason)

@@ -25,7 +25,7 @@ from porter.accept.errors import beside_source
 from porter.accept.judge import beside, truth_of, widened
 from porter.accept.model import small_model
 from porter.accept.probe import DIFFERS, Say
-from porter.accept.sides import Sides, answered
+from porter.accept.sides import Sides, answered, by_name
 from porter.npu import ContractError
 from porter.runtime import position_ids_from_mask
 from porter.verify.port import Port
@@ -84,7 +84,7 @@ def through_port(model: Any, passed: Passed, sides: Sides, say: Say) -> None:
         told = passed.outputs[len(given) - 1].to(states)
         return (told, *output[1:]) if isinstance(output, tuple) else told
 
-    _run(model, passed, sides, exchange)
+    _run(model, passed, sides, exchange, rehearsed(sides))
     for number, states in enumerate(given):
         entry = _compared(states, passed, number)
         if entry["outcome"] == DIFFERS:
@@ -118,13 +118,13 @@ def _first_wrong_op(model: Any, passed: Passed, sides: Sides, number: int) -> st
         return (told, *output[1:]) if isinstance(output, tuple) else told
 
     checked.active = number == 0
-    with checked:
-        _run(model, passed, sides, exchange)
+    _run(model, passed, sides, exchange, checked)
     return checked.told()
 
 
 class CheckedOps(TorchDispatchMode):
-    """Computes the ops of a model on the host too, while `active`: the first that differs is `wrong`."""
+    """The ops of a model, or what stands in for them; while `active` on the host too: the first that differs is
+    `wrong`."""
 
     def __init__(self, sides: Sides) -> None:
         super().__init__()
@@ -134,20 +134,15 @@ class CheckedOps(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func.namespace in _TORCHS_OWN or not self.active or self.wrong is not None:
-            return self._device(func, args, kwargs)
-        op, names = func._schema.name, [argument.name for argument in func._schema.arguments]
-        values = {**dict(zip(names, args, strict=False)), **kwargs}
+            return self.sides.call(func, args, kwargs)
+        op, values = func._schema.name, by_name(func, args, kwargs)
         before = tree_map(lambda value: value.cpu().clone() if isinstance(value, torch.Tensor) else value, values)
-        result = self._device(func, args, kwargs)
+        result = self.sides.call(func, args, kwargs)
         self.count += 1
         entry = self._entry(op, before, values, result)
         if entry["outcome"] == DIFFERS:
             self.wrong = op, entry
         return result
-
-    def _device(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        stand_in = self.sides.stand_ins.get(func._schema.name.partition("::")[2])
-        return func(*args, **kwargs) if stand_in is None else stand_in(func, *args, **kwargs)
 
     def _entry(self, op: str, before: dict[str, Any], values: dict[str, Any], result: Any) -> dict[str, Any]:
         device = tree_map(
@@ -182,8 +177,8 @@ def widened_there(value: Any) -> Any:
     return widened(value) if value.is_cpu else value.float()
 
 
-def _run(model: Any, passed: Passed, sides: Sides, hook: Any) -> None:
-    with _hooked(layers_of(model), hook), torch.no_grad(), rehearsed(sides):
+def _run(model: Any, passed: Passed, sides: Sides, hook: Any, mode: Any) -> None:
+    with _hooked(layers_of(model), hook), torch.no_grad(), mode:
         model(**{name: value.to(sides.device) for name, value in passed.batch.items()}, use_cache=False)
 
 

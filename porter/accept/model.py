@@ -32,6 +32,7 @@ from porter.verify.precision import precision
 
 LAYERS = 2
 IN_FLOAT32: dict[str, Callable[[Pair], Measured]] = {
+    "NPU ops run": forward.npu_ops,
     "logits": forward.logits,
     "left padding: logits": forward.padded_logits,
     "greedy tokens": generation.greedy,

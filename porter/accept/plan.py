@@ -6,12 +6,15 @@ known before a model that is made of it is asked.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from porter.accept.calls import Call, calls_of
 from porter.accept.checkpoint import checkpoint_by_layer, checkpoint_tokens
@@ -22,10 +25,11 @@ from porter.accept.ops import probe_op
 from porter.accept.probe import MODEL, OPS, TIMES, Probe
 from porter.accept.ranks import over_ranks
 from porter.accept.report_probes import At
-from porter.accept.reports import report_probes
+from porter.accept.reports import report_probes, warnings
 from porter.accept.sides import Sides
 from porter.accept.steps import compiled_steps
 from porter.accept.times import times
+from porter.npu.chip import A2
 from porter.parallel.divide import CannotShard
 from porter.runner.backends import choose_backend
 from porter.verify.port import Port
@@ -52,11 +56,23 @@ class NotTaken(ValueError):
 
 
 def plan(asked: Asked) -> tuple[Probe, ...]:
-    """Every probe. Raises NotTaken."""
+    """Every probe. Raises NotTaken. What probes need is imported, so that each process has it."""
+    importlib.import_module("torch._dynamo")
     calls = recorded(asked)
     backend = choose_backend(asked.backend, asked.sides.device)
     at = At(asked.sides, backend)
-    return (*_ops(calls, asked.sides), *report_probes(calls, at), *_model(asked, at))
+    return (*_ops(calls, asked.sides), *report_probes(calls, model_file(asked.port), at), *_model(asked, at))
+
+
+def model_file(port: Port) -> Path:
+    return port.directory / f"{port.module}.py"
+
+
+def forms_used(port: Port, sizes: Sizes, tp: int = 1) -> tuple[str, ...]:
+    """A warning for each form that people saw go wrong on devices and that the port uses at these sizes. Raises
+    NotTaken."""
+    calls = recorded(Asked(port, Sides(torch.device("cpu"), A2), replace(sizes, dtypes=sizes.dtypes[:1]), tp))
+    return tuple(warnings(calls, model_file(port)))
 
 
 def _model(asked: Asked, at: At) -> Iterator[Probe]:

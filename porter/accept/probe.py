@@ -30,4 +30,5 @@ class Probe:
     work: Callable[[Say], None] | None = field(default=None, compare=False)
     reason: str = ""
     about: str = ""  # what it means for a port
+    used: bool | None = None  # whether the port uses the form that was reported
     slow: bool = False  # it loads or compiles models, and has more time

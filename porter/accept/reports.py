@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+
+import libcst as cst
+from libcst.metadata import MetadataWrapper, PositionProvider
 
 from porter.accept import report_probes as probes
 from porter.accept.calls import Call, TensorOf
@@ -30,10 +34,15 @@ class Report:
     means: str
     uses: Uses
     work: Callable[[At, Say], None] | None = field(default=None, compare=False)
+    augmented: bool = False  # the form is `x += y` in the port's text, no call of an op
 
 
 def _is(*names: str) -> Uses:
     return lambda call: call.name in names
+
+
+def _nowhere(call: Call) -> bool:
+    return False
 
 
 def _attention(holds: Callable[[Call], bool]) -> Uses:
@@ -121,8 +130,9 @@ REPORTED = (
         "vllm-ascend #6182, #6258: ACL graphs",
         "`x += y` on a tensor in a captured graph gives wrong values without an error, `add_` right ones",
         "Code of the source that no rule took may add so: look for it in the port where this differs.",
-        lambda call: False,
+        _nowhere,
         probes.sum_in_place,
+        augmented=True,
     ),
     Report(
         "more than 1,024 tokens to a router",
@@ -145,7 +155,7 @@ REPORTED = (
         "vllm-ascend #9007, open: 910B",
         "npu_grouped_matmul with the experts of one rank: dimension mismatch",
         "Ports cut experts along their width and keep all of them on a rank; groups may be empty.",
-        _is("npu_grouped_matmul"),
+        _nowhere,
         probes.experts_of_a_rank,
     ),
     Report(
@@ -161,7 +171,7 @@ REPORTED = (
         "vllm-ascend #3066: TorchAir",
         "a KV cache in the format NZ gives inaccurate tokens",
         "A port's cache is ND.",
-        _is("scatter_update_"),
+        _nowhere,
         probes.format_of_the_cache,
     ),
     Report(
@@ -169,7 +179,7 @@ REPORTED = (
         "dlinfer #158: 310P, CANN 8.0 alpha",
         "npu_scatter_nd_update_ writes nothing",
         "A cache that is not written answers as if there had been no prompt.",
-        _is("scatter_update_", "npu_scatter_nd_update_"),
+        _is("npu_scatter_nd_update_"),
         probes.writes_read_back,
     ),
     Report(
@@ -185,34 +195,45 @@ REPORTED = (
         "vllm #39593: CUDA, by the same way",
         "NaN in rows of padding reaches the router, which then picks one expert k times",
         "A port's rows of padding see themselves, so they are finite.",
-        _attention(lambda call: bool(call.situation.padding) and _mask(call) is not None),
+        _is("npu_moe_gating_top_k_softmax", "npu_moe_gating_top_k"),
         probes.padding_stays_finite,
     ),
 )
 
 
-def report_probes(calls: Sequence[Call], at: At) -> Iterator[Probe]:
-    """A probe for each report; its title says where the port uses the form."""
+def report_probes(calls: Sequence[Call], file: Path, at: At) -> Iterator[Probe]:
+    """A probe for each report, which says where the port, whose model is in `file`, uses the form."""
     for report in REPORTED:
-        used = users(report, calls)
+        used = users(report, calls, file)
         whether = f"This port uses the form: {used}." if used else "This port does not use the form."
         about = f"{report.seen}: {report.form}. {report.means} {whether}"
         work = None if report.work is None else partial(report.work, at)
         reason = "porter has no kernel of this op, and no rule writes it"
-        yield Probe(f"report: {report.name}", REPORTS, report.name, work, reason, about)
+        yield Probe(f"report: {report.name}", REPORTS, report.name, work, reason, about, used=bool(used))
 
 
-def users(report: Report, calls: Sequence[Call]) -> str:
-    """Where a port calls an op in the form of a report; empty where it does not."""
+def users(report: Report, calls: Sequence[Call], file: Path) -> str:
+    """Where a port uses the form of a report; empty where it does not."""
     found = dict.fromkeys(f"{call.name} in `{call.situation.name}`" for call in calls if report.uses(call))
+    if report.augmented:
+        found |= dict.fromkeys(augmented_sums(file))
     more = f" and {len(found) - 2} more" if len(found) > 2 else ""
     return ", ".join(list(found)[:2]) + more
 
 
-def warnings(calls: Sequence[Call]) -> Iterator[str]:
+def augmented_sums(file: Path) -> Iterator[str]:
+    """Each `x += y` of a module that adds no plain number: whether x is a tensor is not known."""
+    tree = MetadataWrapper(cst.parse_module(file.read_bytes()), unsafe_skip_copy=True)
+    places = tree.resolve(PositionProvider)
+    for node in (node for node in places if isinstance(node, cst.AugAssign)):
+        if isinstance(node.operator, cst.AddAssign) and not isinstance(node.value, cst.BaseNumber):
+            yield f"`{cst.Module([]).code_for_node(node)}` in line {places[node].start.line}"
+
+
+def warnings(calls: Sequence[Call], file: Path) -> Iterator[str]:
     """A line for each report whose form the port uses."""
     for report in REPORTED:
-        used = users(report, calls)
+        used = users(report, calls, file)
         if used:
-            yield f"{report.name}: {report.form} ({report.seen}); used by {used}"
+            yield f"{report.name}: {report.form} ({report.seen}). Used by {used}"
 

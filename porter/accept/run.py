@@ -49,8 +49,8 @@ def run(
             record["probes"][probe.name] = known[probe.name]
             yield Told(probe, known[probe.name]["outcome"], known[probe.name]["detail"], kept=True)
             continue
-        entry = {"part": probe.part, "title": probe.title, "about": probe.about, "outcome": None, "detail": ""}
-        record["probes"][probe.name] = {**entry, "entries": []}
+        said = {"part": probe.part, "title": probe.title, "about": probe.about, "used": probe.used}
+        record["probes"][probe.name] = {**said, "outcome": None, "detail": "", "entries": []}
         _ask(probe, record, folder, others, limits)
         found = record["probes"][probe.name]
         write_record(folder, record, others)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import runpy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map
 from porter.npu import chip
 from porter.runner.clock import wait_for
 
-StandIn = Callable[..., Any]  # (the op, *its arguments) -> its result
+StandIn = Callable[[Any, dict[str, Any]], Any]  # (the op, its arguments by name) -> its result
 _MOST_CALLS, _LONG_ENOUGH = 20, 0.05  # timed: calls, seconds
 
 
@@ -63,13 +63,19 @@ class Sides:
 
     def intercepted(self) -> TorchDispatchMode:
         """Within the block a model's calls go to the stand-ins, as calls of single ops do."""
-        return _Intercepted(self.stand_ins)
+        return _Intercepted(self)
+
+    def call(self, right: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """The op, or what stands in for it."""
+        stand_in = self.stand_ins.get(right._schema.name.partition("::")[2])
+        return right(*args, **kwargs) if stand_in is None else stand_in(right, by_name(right, args, kwargs))
 
     def _called(self, op: str, arguments: Mapping[str, Any], positional: int) -> Any:
-        right, name = overload(op), op.partition("::")[2]
-        stand_in = self.stand_ins.get(name)
+        right = overload(op)
+        values = list(arguments.values())[:positional]
+        named = dict(list(arguments.items())[positional:])
         with chip(self.stands_for), torch.no_grad():
-            return _ask(right if stand_in is None else _bound(stand_in, right), arguments, positional)
+            return self.call(right, values, named)
 
     def _there(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
@@ -79,13 +85,12 @@ class Sides:
 
 
 class _Intercepted(TorchDispatchMode):
-    def __init__(self, stand_ins: Mapping[str, StandIn]) -> None:
+    def __init__(self, sides: Sides) -> None:
         super().__init__()
-        self.stand_ins = stand_ins
+        self.sides = sides
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        stand_in = self.stand_ins.get(func._schema.name.partition("::")[2]) if func.namespace != "aten" else None
-        return func(*args, **(kwargs or {})) if stand_in is None else stand_in(func, *args, **(kwargs or {}))
+        return self.sides.call(func, args, kwargs or {})
 
 
 def overload(op: str) -> Any:
@@ -99,13 +104,15 @@ def stand_ins_of(file: Path | None) -> dict[str, StandIn]:
     return {} if file is None else dict(runpy.run_path(str(file))["STAND_INS"])
 
 
+def by_name(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by the schema's names."""
+    names = [argument.name for argument in op._schema.arguments]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
 def _ask(function: Callable[..., Any], arguments: Mapping[str, Any], positional: int) -> Any:
     values = list(arguments.items())
     return function(*(value for _, value in values[:positional]), **dict(values[positional:]))
-
-
-def _bound(stand_in: StandIn, right: Any) -> Callable[..., Any]:
-    return lambda *args, **kwargs: stand_in(right, *args, **kwargs)
 
 
 def answered(op: str, result: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:

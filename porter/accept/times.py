@@ -18,17 +18,19 @@ from porter.accept.report_probes import At
 from porter.bench.generation import MODES, SMALL, TINY, Shape, compare
 from porter.verify.port import Port
 
-_ROUNDS = 3
+_ROUNDS = {"cpu": 1}
+_OTHERWISE = 5
 _QUICK = {"prompt": 16, "steps": 6}
 _SHARE = 0.5
 
 
 def times(port: Port, at: At, sizes: Sizes, memory: int | None, say: Say) -> None:
     """Say an entry for each phase in each mode."""
+    rounds = _ROUNDS.get(at.sides.device.type, _OTHERWISE)
     for shape in _shapes(at.sides.device, sizes, memory):
         for mode in MODES:
             try:
-                found = list(compare(port, (shape,), (mode,), _ROUNDS, device=at.sides.device, backend=at.backend))
+                found = list(compare(port, (shape,), (mode,), rounds, device=at.sides.device, backend=at.backend))
             except (RuntimeError, ValueError, TypeError) as error:
                 say({"call": f"{shape}, {mode}", "outcome": NOT_RUN, "detail": first_line(error)})
                 continue

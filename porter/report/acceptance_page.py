@@ -5,6 +5,7 @@ Contract: everything in it is from the record, and escaped; no script, no addres
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _TEMPLATE = Path(__file__).with_name("acceptance.html.j2")
+_CODE = re.compile(r"`([^`]*)`")
 _SHARE = 1e-3  # of elements that differ in their last bits: below it nothing is said
 
 
@@ -58,7 +60,9 @@ def _advice(record: Mapping[str, Any]) -> Iterator[str]:
     """What to do, most urgent first."""
     by_outcome: dict[str, list[str]] = {}
     for probe in record["probes"].values():
-        by_outcome.setdefault(probe["outcome"] or LOST, []).append(probe["title"])
+        outcomes = {probe["outcome"] or LOST, *({DIFFERS} & {entry["outcome"] for entry in probe["entries"]})}
+        for outcome in outcomes:
+            by_outcome.setdefault(outcome, []).append(probe["title"])
     if DIFFERS in by_outcome:
         yield (
             f"Do not use this port here before this is looked at: {', '.join(by_outcome[DIFFERS])}. Below is what was "
@@ -101,7 +105,8 @@ def _row(entry: Mapping[str, Any]) -> dict[str, str]:
         "asked": entry.get("arguments", ""),
         "figures": _told(entry),
         "time": f"{entry['ms']:.3g} ms" if entry.get("ms") else "",
-        "detail": "; ".join(filter(None, (entry.get("detail"), entry.get("shrunk"), entry.get("contract")))),
+        "detail": "; ".join(filter(None, (entry.get("detail"), entry.get("shrunk")))),
+        "contract": entry.get("contract", ""),
     }
 
 
@@ -114,9 +119,17 @@ def _told(entry: Mapping[str, Any]) -> str:
     return "; ".join(told)
 
 
+def _text(text: str) -> Any:
+    """Escaped, with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
 @cache
 def _template() -> Template:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
+    environment.filters["text"] = _text
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from porter.report.kernel import NOT_RUN
 from porter.report.table import table
 
 if TYPE_CHECKING:
@@ -36,14 +37,18 @@ def proofs_data(proofs: Iterable[Proof]) -> list[dict[str, Any]]:
     return [asdict(proof) for proof in proofs]
 
 
-def of_checks(checks: Sequence[Check]) -> str:
-    """A check a line, grouped by the variant of the configuration: its figure and the limit."""
+def of_checks(checks: Sequence[Check], kernel: str = NOT_RUN, warnings: Sequence[str] = ()) -> str:
+    """A check a line, grouped by the variant of the configuration: its figure and the limit.
+
+    kernel: what is known of the port's kernels; warnings: what to look at on a device.
+    """
     rows = [(check.outcome, check.variant or "port", check.name, _figure(check)) for check in checks]
     lines = table(("", "variant", "check", "figure"), rows).split("\n")
     text = [lines[0]]
     for check, line in zip(checks, lines[1:], strict=True):
         text += [line, *_hanging("" if check.passed else check.detail)]
-    return "\n".join([*text, "", _counted(check.outcome for check in checks), "kernel: not run"])
+    told = [f"warning: {warning}" for warning in warnings]
+    return "\n".join([*text, "", *told, *([""] if told else []), _counted(check.outcome for check in checks), kernel])
 
 
 def _figure(check: Check) -> str:

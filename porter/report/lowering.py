@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from porter.report.execution import of_execution
+from porter.report.kernel import NOT_RUN
 from porter.report.table import table
 
 if TYPE_CHECKING:
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
     from porter.lowering.count import OnceAStep, Phase, Unconverted
     from porter.lowering.lower import Lowering
 
-NOT_RUN = "kernel: not run"
 
-
-def of_lowering(found: Lowering, execution: Execution | None = None) -> str:
+def of_lowering(found: Lowering, execution: Execution | None = None, kernel: str = NOT_RUN) -> str:
+    """Both phases side by side; `kernel`: what is known of the port's kernels on that chip."""
     verdict = "lowers through TorchAir" if found.converts else "does not lower through TorchAir"
     parts = [f"{found.name}: {verdict} (torch_npu {found.torch_npu}, CANN {found.cann}, {found.soc})"]
     columns = {f"port {step.name}": step for step in found.port}
@@ -35,7 +35,7 @@ def of_lowering(found: Lowering, execution: Execution | None = None) -> str:
     parts += [_once(name, step) for name, step in columns.items() if step.once]
     if execution is not None:
         parts.append(of_execution(execution))
-    return "\n\n".join([*parts, NOT_RUN])
+    return "\n\n".join([*parts, kernel])
 
 
 def _counts(columns: dict[str, Phase]) -> str:

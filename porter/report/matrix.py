@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from porter.matrix.row import LEVELS, Row
-from porter.report.lowering import NOT_RUN
+from porter.report.kernel import NOT_RUN
 from porter.report.table import table
 
 _COUNTS = ("ported", "verdict", "left", "unknown")
