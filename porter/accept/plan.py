@@ -34,7 +34,7 @@ from porter.parallel.divide import CannotShard
 from porter.runner.backends import choose_backend
 from porter.verify.port import Port
 
-_SHARE, _MOST = 0.25, 8 << 30  # of the host's free memory, that one call may take; bytes at most
+_SHARE, _MOST = 0.125, 8 << 30  # of the host's free memory, that one call may take; bytes at most
 
 
 @dataclass(frozen=True)

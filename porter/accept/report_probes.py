@@ -88,9 +88,9 @@ def mask_of_every_head(at: At, say: Say) -> None:
 
 def rotary_by_heads(at: At, say: Say) -> None:
     for batch, heads, size in ((1, 32, 128), (16, 32, 128), (1, 32, 80)):
-        angle = torch.rand((1, 1, 64, size // 2), generator=_seeded()).repeat(1, 1, 1, 2) * 6
-        values = {"input": _normal(batch, heads, 64, size), "r1": angle.cos().bfloat16(), "r2": angle.sin().bfloat16()}
-        say({"call": f"BNSD ({batch}, {heads}, 64, {size})", **judged("npu::npu_rotary_mul", values, at.sides)})
+        angle = torch.rand((1, 1, 16, size // 2), generator=_seeded()).repeat(1, 1, 1, 2) * 6
+        values = {"input": _normal(batch, heads, 16, size), "r1": angle.cos().bfloat16(), "r2": angle.sin().bfloat16()}
+        say({"call": f"BNSD ({batch}, {heads}, 16, {size})", **judged("npu::npu_rotary_mul", values, at.sides)})
 
 
 def many_tokens_routed(at: At, say: Say) -> None:

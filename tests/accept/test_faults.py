@@ -7,8 +7,15 @@ from porter.accept.forbidden import _WRONG, forbidden_calls, refusals
 from porter.accept.ops import probe_op
 from porter.accept.probe import AGREES, DIFFERS, NOTED
 from porter.accept.record import outcome_of
+from porter.accept.sides import Sides
 from tests.accept.conftest import PORTS, calls_at, sides
 from tests.accept.wrong import FAULTS
+
+
+@pytest.fixture(autouse=True)
+def one_call(monkeypatch):
+    """How long a call takes is no matter here."""
+    monkeypatch.setattr(Sides, "milliseconds", lambda *_: 1.0)
 
 
 def outcomes(name, **stand_ins):
