@@ -64,8 +64,9 @@ def begin(
         "backend": backend,
         "stand_ins": None if stand_ins is None else hashlib.sha256(stand_ins.read_bytes()).hexdigest()[:16],
     }
+    device["stands_for"] = chip_of(device["name"])
     record = new_record(folder, device, versions(kind), known_parts(), options)
-    sides = Sides(torch.device(kind), chip_of(device["name"]), stand_ins_of(stand_ins))
+    sides = Sides(torch.device(kind), device["stands_for"], stand_ins_of(stand_ins))
     return record, others, Asked(port, sides, sizes, tp, model_path, device["count"], device["memory"], backend)
 
 

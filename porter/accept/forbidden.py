@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from porter.accept.judge import first_line
-from porter.accept.probe import AGREES, NOTED
+from porter.accept.judge import forbidden
 from porter.accept.sides import Sides
 from porter.npu import ContractError
 from porter.npu.attention_contract import OP
@@ -37,7 +36,7 @@ def refusals(op: str, values: Values, positional: int, sides: Sides) -> Iterator
         try:
             sides.on_host(op, arguments, positional)
         except ContractError as error:
-            yield {"forbidden": what, "contract": str(error), **_asked(op, arguments, positional, sides)}
+            yield {"forbidden": what, "contract": str(error), **forbidden(op, arguments, positional, sides)}
 
 
 def asked_anyway(op: str, what: str, arguments: Values, sides: Sides) -> dict[str, Any]:
@@ -45,16 +44,8 @@ def asked_anyway(op: str, what: str, arguments: Values, sides: Sides) -> dict[st
     try:
         sides.on_host(op, arguments, 0)
     except ContractError as error:
-        return {"forbidden": what, "contract": str(error), **_asked(op, arguments, 0, sides)}
+        return {"forbidden": what, "contract": str(error), **forbidden(op, arguments, 0, sides)}
     raise AssertionError(f"{op} takes {what}")
-
-
-def _asked(op: str, arguments: Values, positional: int, sides: Sides) -> dict[str, Any]:
-    try:
-        sides.on_device(op, arguments, positional)
-    except RuntimeError as error:
-        return {"outcome": AGREES, "detail": f"refused: {first_line(error)}"}
-    return {"outcome": NOTED, "detail": "taken without an error"}
 
 
 def _other(tensor: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from porter.accept.probe import AGREES, DIFFERS
+from porter.accept.probe import AGREES, DIFFERS, NOTED
 from porter.accept.sides import Sides
 from porter.npu import ContractError
 from porter.verify.rounding import Figures, Incomparable, compare, leaves
@@ -23,7 +23,11 @@ from porter.verify.rounding import Figures, Incomparable, compare, leaves
 
 def judged(op: str, values: Mapping[str, Any], sides: Sides, positional: int = 0) -> dict[str, Any]:
     """An entry of the record: outcome, figures, detail, `ms`. The first `positional` arguments go without names."""
-    host = sides.on_host(op, values, positional)
+    try:
+        host = sides.on_host(op, values, positional)
+    except ContractError as error:  # another chip's limits are narrower
+        told = forbidden(op, values, positional, sides)["detail"]
+        return {"outcome": DIFFERS, "contract": str(error), "detail": f"the contract forbids this call; {told}"}
     try:
         device = sides.on_device(op, values, positional)
     except ContractError as error:
@@ -34,6 +38,15 @@ def judged(op: str, values: Mapping[str, Any], sides: Sides, positional: int = 0
         return {"outcome": DIFFERS, "detail": f"refused, though the contract allows it: {first_line(error)}"}
     found = beside(host, device, truth_of(op, values, sides, host, positional))
     return {**found, "ms": round(sides.milliseconds(op, values, positional), 4)}
+
+
+def forbidden(op: str, values: Mapping[str, Any], positional: int, sides: Sides) -> dict[str, Any]:
+    """What the device does with a call that the contract forbids: outcome and detail."""
+    try:
+        sides.on_device(op, values, positional)
+    except RuntimeError as error:
+        return {"outcome": AGREES, "detail": f"refused: {first_line(error)}"}
+    return {"outcome": NOTED, "detail": "taken without an error"}
 
 
 def beside(host: Any, device: Any, truth: Any) -> dict[str, Any]:

@@ -90,14 +90,16 @@ def _model(asked: Asked, at: At) -> Iterator[Probe]:
 
 
 def _over_ranks(asked: Asked) -> Probe:
-    kind, name, title = asked.sides.device.type, "model: ranks", f"over {asked.tp} ranks"
-    if asked.tp == 1:
+    kind, name = asked.sides.device.type, "model: ranks"
+    size = asked.tp if asked.tp > 1 or kind != "npu" else min(asked.cards, 2)
+    title = f"over {size} ranks"
+    if size == 1:
         return Probe(name, MODEL, "over ranks", reason="one rank was asked for: give `--tp 2` or more")
     if kind == "cuda":
         return Probe(name, MODEL, title, reason="ranks run on NPUs and on the CPU, not on CUDA")
-    if kind == "npu" and asked.cards < asked.tp:
+    if kind == "npu" and asked.cards < size:
         return Probe(name, MODEL, title, reason=f"there are {asked.cards} cards")
-    return Probe(name, MODEL, title, partial(over_ranks, asked.port, asked.sides, asked.tp), slow=True)
+    return Probe(name, MODEL, title, partial(over_ranks, asked.port, asked.sides, size), slow=True)
 
 
 def _checkpoint(asked: Asked) -> Iterator[Probe]:
@@ -117,7 +119,7 @@ def recorded(asked: Asked) -> tuple[Call, ...]:
         raise NotTaken("nothing says how the port is split over ranks")
     try:
         found = list(_at(model_class, asked.sizes, asked.tp, split))
-    except (CannotShard, ValueError, TypeError, KeyError) as error:
+    except (CannotShard, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise NotTaken(f"{asked.sizes.name}: {error}") from error
     lost = {call.op for call in found if call.too_large}
     if lost:

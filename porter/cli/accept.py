@@ -16,6 +16,7 @@ from porter.diagnostics import Diagnostic, Refused, refused
 if TYPE_CHECKING:
     from porter.verify.port import Port
 
+_SILENT = "Seconds that a probe may say nothing; where models are loaded, 5 times that."
 _SHARE = 0.75  # of this machine's memory, that a probe may take on the CPU
 
 
@@ -27,7 +28,7 @@ _SHARE = 0.75  # of this machine's memory, that a probe may take on the CPU
 @click.option("--tp", type=click.IntRange(1), default=1, show_default=True, help="Tensor-parallel ranks.")
 @click.option("--backend", metavar="NAME", help="What compiles the steps [as `porter run` chooses].")
 @click.option("--resume/--fresh", default=True, show_default=True, help="Go on with the record, or begin anew.")
-@click.option("--time-limit", type=click.FloatRange(1), default=120.0, show_default=True, help="Seconds a probe.")
+@click.option("--time-limit", type=click.FloatRange(1), default=120.0, show_default=True, help=_SILENT)
 @click.option("--html", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the page.")
 @click.option("--stand-ins", metavar="FILE", type=click.Path(exists=True, path_type=Path), hidden=True)
 @edited_option

@@ -14,6 +14,7 @@ import torch
 
 import porter.cli
 from porter.accept.probe import AGREES, NOT_RUN, NOTED, PARTS, STACK
+from porter.accept.record import write_record
 from porter.accept.reports import REPORTED
 from porter.report.acceptance_page import page
 from porter.report.kernel import NOT_RUN as NO_KERNEL
@@ -133,6 +134,22 @@ def test_an_unreadable_record_and_stand_ins_on_a_device_are_refused(own_port, ca
     (tmp_path / "wrong.py").write_text("STAND_INS = {}\n")
     code, err = refused(capfd, "accept", folder, "--device", "npu", "--stand-ins", tmp_path / "wrong.py")
     assert code == 2 and "--device cpu" in err
+
+
+def test_verify_quotes_a_record_and_warns_of_what_people_saw(own_port, capfd):
+    folder = own_port("llama2")
+    record = {**record_of(folder), "finished": "now"}
+    record["probes"] = {"a": {"part": "ops", "title": "a", "outcome": AGREES, "detail": "", "entries": []}}
+    words = ("verify", folder, "--level", "contract", "--config", "llama-2-7b")
+    place = "Ascend910B3 (CANN 8.3.RC1, torch_npu 2.13.0)"
+    for written, last in ((False, NO_KERNEL), (True, f"kernel: run on {place}: 1 of 1 ops agree")):
+        if written:
+            write_record(folder, record, [])
+        assert porter.cli.exit_code([str(word) for word in words]) == 0
+        out = capfd.readouterr().out
+        assert out.splitlines()[-1].startswith(last) and "warning: mask of one row: a bool mask" in out
+    assert porter.cli.exit_code([*map(str, words), "--soc", "Ascend910_9391"]) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == f"{NO_KERNEL} on Ascend910_9391; a record is of {place}"
 
 
 def test_converting_again_keeps_the_record(own_port, capfd):

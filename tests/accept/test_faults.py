@@ -1,5 +1,7 @@
 """Every op that the checked-in ports use, made wrong on purpose: it is found, and no other op is named."""
 
+from dataclasses import replace
+
 import pytest
 
 from porter.accept.draws import draw
@@ -69,6 +71,14 @@ def test_a_device_that_refuses_a_valid_call_differs_and_says_so():
     probe_op(call.op, [call], sides(npu_rotary_mul=refuses), entries.append)
     assert entries[0]["outcome"] == DIFFERS and "refused, though the contract allows it" in entries[0]["detail"]
     assert "561002" in entries[0]["detail"]
+
+
+def test_a_call_that_the_chip_forbids_differs_and_says_what_the_device_does():
+    (call, *_) = [call for call in calls_at("llama2") if call.name == "npu_rms_norm"]
+    entries = []
+    probe_op(call.op, [call], replace(sides(), stands_for="Ascend310P"), entries.append)
+    assert entries[0]["outcome"] == DIFFERS and "bfloat16 on Ascend310P" in entries[0]["contract"]
+    assert "refused" in entries[0]["detail"]
 
 
 def test_other_bits_within_the_rule_are_counted_and_agree():

@@ -18,7 +18,7 @@ from porter.matrix.processes import Limits
 from tests.accept.conftest import calls_at, sides
 
 LIMITS = Limits(seconds=60, memory=16)
-DEVICE = {"kind": "npu", "name": "Ascend910B3", "count": 8, "memory": 64 << 30}
+DEVICE = {"kind": "npu", "name": "Ascend910B3", "count": 8, "memory": 64 << 30, "stands_for": "Ascend910B"}
 VERSIONS = {"torch_npu": "2.13.0", "CANN": "8.3.RC1"}
 
 
