@@ -24,7 +24,7 @@ from porter.runtime import NpuPreTrainedModel, StaticKVCache
 from porter.runtime.cache_name import with_cache
 
 BATCH, PROMPT, SLOTS = 2, 2048, 4096
-_TORCHS_OWN = frozenset({"aten", "prim", "prims", "c10d", "_c10d_functional", "profiler", "inductor", "higher_order"})
+TORCHS_OWN = frozenset({"aten", "prim", "prims", "c10d", "_c10d_functional", "profiler", "inductor", "higher_order"})
 _WRITES = ("scatter_update_", "scatter_update")  # what they do hangs on where a step stands in the cache
 _SMALLEST = 1 << 12  # times smaller than asked for, at most
 _COPIES = 6  # of every tensor: on the device, rounded and widened on the host, and as many results
@@ -135,7 +135,7 @@ class Recorder(TorchDispatchMode):
         self.situation, self.calls = situation, list[Call]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace not in _TORCHS_OWN:
+        if func.namespace not in TORCHS_OWN:
             self.calls.append(call_of(func, args, kwargs or {}, self.situation))
         return func(*args, **(kwargs or {}))
 

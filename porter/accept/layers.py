@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from porter.accept.calls import TORCHS_OWN
 from porter.accept.device_model import rehearsed
 from porter.accept.errors import beside_source
 from porter.accept.judge import beside, truth_of, widened
@@ -31,7 +32,6 @@ from porter.runtime import position_ids_from_mask
 from porter.verify.port import Port
 
 ROWS, LENGTH = 8, 12
-_TORCHS_OWN = frozenset({"aten", "prim", "prims", "c10d", "_c10d_functional", "profiler"})
 
 
 @dataclass
@@ -133,7 +133,7 @@ class CheckedOps(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.namespace in _TORCHS_OWN or not self.active or self.wrong is not None:
+        if func.namespace in TORCHS_OWN or not self.active or self.wrong is not None:
             return self.sides.call(func, args, kwargs)
         op, values = func._schema.name, by_name(func, args, kwargs)
         before = tree_map(lambda value: value.cpu().clone() if isinstance(value, torch.Tensor) else value, values)

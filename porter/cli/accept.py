@@ -74,6 +74,7 @@ def _run(
     fault = other_release_installed() or load_device_package(device)
     if fault is not None:
         return fault
+    from porter.emit.model_file import CannotLoad
     from porter.verify.port import open_to_compare
 
     port = open_to_compare(directory, edited=edited, trust_remote_code=trust_remote_code)
@@ -83,6 +84,8 @@ def _run(
         say_if_edited(directory)
     try:
         return _filled(directory, port, device, **asked)
+    except CannotLoad as error:
+        return Refused((error.diagnostic,))
     except OSError as error:
         message = f"the record in `{directory}` cannot be written: {error.strerror or error}"
         return refused("P074", message, "what was found until then is in it; see that there is room")

@@ -58,6 +58,12 @@ def _one_key_less(given):
     return None if lengths is None else [max(length - 1, 1) for length in lengths]
 
 
+def _rotates_neighbours(right, given):
+    even, odd = given["input"][..., ::2], given["input"][..., 1::2]
+    turned = torch.stack((-odd, even), -1).flatten(-2)
+    return given["input"] * given["r1"] + turned * given["r2"]
+
+
 def _swapped_halves(given):
     first, second = given["input"].chunk(2, -1)
     return torch.cat((second, first), -1)
@@ -90,7 +96,7 @@ FAULTS = {
     },
     "npu_rotary_mul": {
         "cos and sin swapped": exchanged("r1", "r2"),
-        "neighbours": with_other(rotary_mode=lambda given: "interleave"),
+        "neighbours": _rotates_neighbours,
         "sin of the other sign": with_other(r2=lambda given: -given["r2"]),
     },
     "npu_interleave_rope": {"cos and sin swapped": exchanged("cos", "sin")},
