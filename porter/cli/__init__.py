@@ -18,6 +18,7 @@ from typing import NoReturn
 import click
 
 from porter import __version__
+from porter.cli.accept import accept
 from porter.cli.bench import bench
 from porter.cli.check import check
 from porter.cli.convert import convert
@@ -62,7 +63,7 @@ def commands() -> None:
 
 _PORTING = (inspect, why, convert, check)
 _RULES = (rules, rule, new_rule, prove)
-_PORTS = (review, verify, lower, run, bench, export)
+_PORTS = (review, verify, accept, lower, run, bench, export)
 _ABOUT = (explain, doctor, matrix, schema)
 commands.add_sections({"Porting": _PORTING, "Rules": _RULES, "With a port": _PORTS, "About": _ABOUT})
 

@@ -97,6 +97,7 @@ def _lower(
 ) -> int:
     from porter.lowering.lower import lower as lower_port
     from porter.report.execution import execution_data
+    from porter.report.kernel import kernel_claim
     from porter.report.lowering import lowering_data, of_lowering
 
     with steps(f"lowering {directory}") as progress:
@@ -116,8 +117,12 @@ def _lower(
     data = {**lowering_data(found), "edited": list(changed)}
     if executed is not None:
         data["execution"] = execution_data(executed)
+    kernel = kernel_claim(directory, soc)
+    data["kernel"] = kernel
     passed = found.converts and (executed is None or executed.agrees)
-    return answer(passed, lambda: of_lowering(found, executed, verbose=verbose), lambda: data, as_json=as_json)
+    return answer(
+        passed, lambda: of_lowering(found, executed, kernel, verbose=verbose), lambda: data, as_json=as_json
+    )
 
 
 def _executed(directory: Path, soc: str, may_be: dict[str, Any]) -> Execution | Refused:

@@ -18,6 +18,7 @@ from porter.diagnostics import Refused, nearest, refused
 
 if TYPE_CHECKING:
     from porter.rulebook import LoadedRule
+    from porter.verify.port import Port
 
 LEVELS = ("parity", "capture", "contract")
 
@@ -113,6 +114,7 @@ def verify(
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
     from porter.report.claims import checks_data, of_checks
+    from porter.report.kernel import kernel_claim
 
     changed = say_if_edited(directory) if edited else ()
     with steps(f"verifying {directory}") as progress:
@@ -131,13 +133,28 @@ def verify(
     if isinstance(checks, Refused):
         return refuse(checks, as_json=as_json)
     failed = any(check.failed for check in checks)
+    kernel = kernel_claim(directory, soc if level == "contract" else None)
+    warnings = _warnings(opened, config, tp) if config is not None else ()
     data = {"folder": str(directory), "level": level, "edited": list(changed)}
+    found = {"checks": checks_data(checks), "warnings": list(warnings), "kernel": kernel}
     return answer(
         not failed,
-        lambda: of_checks(checks, verbose=verbose),
-        lambda: {**data, "checks": checks_data(checks)},
+        lambda: of_checks(checks, kernel, warnings, verbose=verbose),
+        lambda: {**data, **found},
         as_json=as_json,
     )
+
+
+def _warnings(port: Port, config: str, tp: int) -> tuple[str, ...]:
+    """What people saw go wrong on devices, where the port does it; nothing where it does not take the configuration."""
+    from porter.accept.configuration import sizes_of
+    from porter.accept.plan import NotTaken, forms_used
+
+    sizes = sizes_of(port.load_class().config_class, config)
+    try:
+        return () if isinstance(sizes, Refused) else forms_used(port, sizes, tp)
+    except NotTaken:
+        return ()
 
 
 def _sizes(config: str) -> Path | Refused:

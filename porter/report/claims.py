@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from porter.report.blocks import Block, Report, Row, Table, Tone, Words, tabulated
+from porter.report.kernel import NOT_RUN
 
 if TYPE_CHECKING:
     from porter.verify.finding import Check
@@ -60,17 +61,23 @@ def proofs_data(proofs: Iterable[Proof]) -> list[dict[str, Any]]:
     return [asdict(proof) for proof in proofs]
 
 
-def of_checks(checks: Sequence[Check], *, verbose: bool = False) -> Report:
+def of_checks(
+    checks: Sequence[Check], kernel: str = NOT_RUN, warnings: Sequence[str] = (), *, verbose: bool = False
+) -> Report:
     """Checks by the variant of the configuration: counts, and the figure that comes nearest to its limit; `verbose`:
-    each check with its figure and the limit."""
-    counted = f"{_counted(check.outcome for check in checks)}\nkernel: not run"
+    each check with its figure and the limit.
+
+    kernel: what is known of the port's kernels; warnings: what to look at on a device.
+    """
+    counted = f"{_counted(check.outcome for check in checks)}\n{kernel}"
     failed = [
         Words(f"failed: {check.variant or 'port'}, {check.name}: {_figure(check)}{_hanging(check.detail)}", "bad")
         for check in checks
         if check.failed
     ]
     sums = Words(counted, "bad" if failed else "")
-    return [_checks(checks) if verbose else _variants(checks), sums, *failed]
+    told = [Words(f"warning: {warning}", "open") for warning in warnings]
+    return [_checks(checks) if verbose else _variants(checks), *told, sums, *failed]
 
 
 def _checks(checks: Sequence[Check]) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from porter.report.blocks import Block, Report, Row, Table, Words, tabulated
 from porter.report.execution import of_execution
+from porter.report.kernel import NOT_RUN
 
 if TYPE_CHECKING:
     from porter.graph.execute import Execution
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
     from porter.lowering.count import OnceAStep, Phase, Unconverted
     from porter.lowering.lower import Lowering
 
-NOT_RUN = "kernel: not run"
 
-
-def of_lowering(found: Lowering, execution: Execution | None = None, *, verbose: bool = False) -> Report:
-    """Whether each phase converts and to how many kernels; `verbose`: to which, and from which line of the port."""
+def of_lowering(
+    found: Lowering, execution: Execution | None = None, kernel: str = NOT_RUN, *, verbose: bool = False
+) -> Report:
+    """Whether each phase converts and to how many kernels; `verbose`: to which, and from which line of the port;
+    `kernel`: what is known of the port's kernels on that chip."""
     verdict = "lowers through TorchAir" if found.converts else "does not lower through TorchAir"
     head = f"{found.name}: {verdict} (torch_npu {found.torch_npu}, CANN {found.cann}, {found.soc})"
     parts: list[Block] = [Words(head, "" if found.converts else "bad")]
@@ -30,7 +32,7 @@ def of_lowering(found: Lowering, execution: Execution | None = None, *, verbose:
         parts += [_once(name, step) for name, step in columns.items() if step.once]
     if execution is not None:
         parts += of_execution(execution)
-    return [*parts, *_stops(found, columns), NOT_RUN]
+    return [*parts, *_stops(found, columns), kernel]
 
 
 def _stops(found: Lowering, columns: dict[str, Phase]) -> Iterator[Words]:

@@ -9,7 +9,7 @@ from typing import Any
 from porter.matrix.row import LEVELS, Row, is_wrong
 from porter.report.blocks import Block, Report, Table, tabulated
 from porter.report.blocks import Row as Line
-from porter.report.lowering import NOT_RUN
+from porter.report.kernel import NOT_RUN
 
 _COUNTS = ("ported", "verdict", "left", "unknown")
 
