@@ -34,15 +34,15 @@ def begin(
     stand_ins: Path | None = None,
 ) -> Begun | Refused:
     """Refused for a device that is not there or does not answer (P170), a configuration that is none (P116), a backend
-    that does not serve (P086), a checkpoint that is no folder (P172), a source that does not load, and a record that
-    cannot be read (P171)."""
+    that does not serve (P086), a checkpoint that is no folder (P176), a source that does not load, and a record that
+    cannot be read (P175)."""
     import torch
 
     others = read_records(folder)
     if isinstance(others, Refused):
         return others
     if model_path is not None and not (model_path / "config.json").is_file():
-        return refused("P172", f"`{model_path}` is no checkpoint", "give the folder with config.json and the weights")
+        return refused("P176", f"`{model_path}` is no checkpoint", "give the folder with config.json and the weights")
     source = port.load_source_class()
     if isinstance(source, Refused):
         return source

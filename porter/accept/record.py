@@ -28,7 +28,7 @@ _PROBING = ("accept", "verify", "bench", "runner", "parallel", "lowering/steps.p
 
 
 def read_records(folder: Path) -> list[dict[str, Any]] | Refused:
-    """All records of a port; none where there is no file. P171 for a file that is no such record."""
+    """All records of a port; none where there is no file. P175 for a file that is no such record."""
     path = folder / FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def read_records(folder: Path) -> list[dict[str, Any]] | Refused:
 
 
 def _unreadable(path: Path, reason: str) -> Refused:
-    return refused("P171", f"`{path}` is no record that this porter can read", "move it away, and run again", reason)
+    return refused("P175", f"`{path}` is no record that this porter can read", "move it away, and run again", reason)
 
 
 def write_record(folder: Path, record: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from porter.cli.completion import configs
 from porter.cli.consent import trust_option
-from porter.cli.models import edited_option, named_port, other_release_installed, say_if_edited
+from porter.cli.models import edited_option, other_release_installed, say_if_edited, takes_port
 from porter.cli.talk import Command, answer, as_json, refuse, say, steps
 from porter.diagnostics import Diagnostic, Refused, refused
 
@@ -21,10 +22,13 @@ _SHARE = 0.75  # of this machine's memory, that a probe may take on the CPU
 
 
 @click.command(cls=Command)
-@click.argument("directory", metavar="NAME|DIR", type=click.Path(path_type=Path), callback=named_port)
+@takes_port
 @click.option("--device", type=click.Choice(("npu", "cuda", "cpu")), default="npu", show_default=True)
 @click.option("--model-path", metavar="CHECKPOINT", type=click.Path(path_type=Path), help="Real weights: compared too.")
-@click.option("--config", metavar="JSON", help="The sizes of the ops: a config.json, or a name such as llama-2-7b.")
+@click.option(
+    "--config", metavar="JSON", shell_complete=configs,
+    help="The sizes of the ops: a config.json, or a name such as llama-2-7b.",
+)  # fmt: skip
 @click.option("--tp", type=click.IntRange(1), default=1, show_default=True, help="Tensor-parallel ranks.")
 @click.option("--backend", metavar="NAME", help="What compiles the steps [as `porter run` chooses].")
 @click.option("--resume/--fresh", default=True, show_default=True, help="Go on with the record, or begin anew.")

@@ -7,24 +7,33 @@ from typing import Any
 
 from porter.accept.probe import AGREES, DIFFERS, LOST, NOTED, PARTS
 from porter.accept.record import counted, worst_ulp
+from porter.report.blocks import Report, Row, Table, Tone, Words
 from porter.report.kernel import claim_of
-from porter.report.table import table
+
+_TONES: dict[str, Tone] = {DIFFERS: "bad", LOST: "bad"}
 
 
-def of_acceptance(record: Mapping[str, Any]) -> str:
+def of_acceptance(record: Mapping[str, Any]) -> Report:
     port, device = record["port"]["name"], record["device"]
     kind = "a rehearsal on" if record["rehearsal"] else "on"
     head = f"{port}: {kind} {device['kind']} {device['name']}, sizes of {record['options']['configuration']}"
-    rows, hanging = [], []
-    for probe in record["probes"].values():
-        rows.append((probe["outcome"] or LOST, PARTS[probe["part"]].split(",")[0], probe["title"], *_figures(probe)))
-        hanging.append(list(_hanging(probe)))
-    lines = table(("", "part", "probe", "ulp", "ms a call"), rows, right=frozenset({3, 4})).split("\n")
-    text = [head, "", lines[0]]
-    for line, below in zip(lines[1:], hanging, strict=True):
-        text += [line, *below]
+    probes = list(record["probes"].values())
+    rows = [
+        Row(
+            (probe["outcome"] or LOST, PARTS[probe["part"]].split(",")[0], probe["title"], *_figures(probe)),
+            _TONES.get(probe["outcome"] or LOST, ""),
+        )
+        for probe in probes
+    ]
     told = ", ".join(f"{count} {outcome}" for outcome, count in counted(record).items())
-    return "\n".join([*text, "", told, claim_of(record)])
+    below = [(probe, said) for probe in probes if (said := list(_hanging(probe)))]
+    return [
+        head,
+        Table(("", "part", "probe", "ulp", "ms a call"), tuple(rows), frozenset({3, 4})),
+        f"{told}\n{claim_of(record)}",
+        *(Words("\n".join((probe["title"], *said)), _TONES.get(probe["outcome"] or LOST, "open"))
+          for probe, said in below),
+    ]  # fmt: skip
 
 
 def _figures(probe: Mapping[str, Any]) -> tuple[str, str]:

@@ -115,7 +115,7 @@ def test_a_device_that_is_not_there_is_one_clear_error(own_port, capfd, kind):
     ("words", "message"),
     [
         (["--config", "llama-2-700b"], "error[P116]"),
-        (["--model-path", "nowhere"], "error[P172]: `nowhere` is no checkpoint"),
+        (["--model-path", "nowhere"], "error[P176]: `nowhere` is no checkpoint"),
         (["--backend", "npugraph_ex"], "error[P086]"),
         (["--config", "llama-2-7b", "--tp", "5"], "error[P116]: llama-2-7b"),
     ],
@@ -130,7 +130,7 @@ def test_an_unreadable_record_and_stand_ins_on_a_device_are_refused(own_port, ca
     folder = own_port("llama2")
     (folder / "accept.json").write_text("{")
     code, err = refused(capfd, "accept", folder, "--device", "cpu")
-    assert code == 1 and "error[P171]" in err and (folder / "accept.json").read_text() == "{"
+    assert code == 1 and "error[P175]" in err and (folder / "accept.json").read_text() == "{"
     (tmp_path / "wrong.py").write_text("STAND_INS = {}\n")
     code, err = refused(capfd, "accept", folder, "--device", "npu", "--stand-ins", tmp_path / "wrong.py")
     assert code == 2 and "--device cpu" in err

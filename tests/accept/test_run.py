@@ -136,7 +136,7 @@ def test_a_record_that_cannot_be_read_is_never_written_over(own_port):
     for text in ("{", '{"schema": 99, "records": []}', "[]"):
         (folder / FILE).write_text(text)
         found = read_records(folder)
-        assert isinstance(found, Refused) and found.diagnostics[0].code == "P171"
+        assert isinstance(found, Refused) and found.diagnostics[0].code == "P175"
         assert (folder / FILE).read_text() == text
 
 

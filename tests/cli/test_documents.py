@@ -146,6 +146,28 @@ def test_lowering(document, monkeypatch):
     assert len(document("lower", PORT, "--by-rule")["rules"]) == 2
 
 
+def test_predictions(document, monkeypatch):
+    from tests.predict.test_command import BY_RULE, FOUND
+
+    monkeypatch.setattr("porter.predict.predict.predict", lambda *_, **__: FOUND)
+    monkeypatch.setattr("porter.predict.by_rule.by_rule", lambda *_, **__: BY_RULE)
+    assert document("lower", PORT, "--predict")["prediction"]["tokens_a_second"] == 250.0
+    assert len(document("lower", PORT, "--predict", "--by-rule")["prediction_by_rule"]["ports"]) == 3
+
+
+def test_accepting(document, monkeypatch):
+    from porter.accept.record import new_record
+
+    device = {"kind": "cpu", "name": "x86_64", "count": 1, "memory": None, "stands_for": "Ascend910B"}
+    parts = [{"part": "CANN", "version": None, "state": "absent", "note": ""}]
+    record = new_record(PORT, device, {"torch": "2.13.0"}, parts, {"configuration": "tiny"})
+    entry = {"call": "prefill", "dtype": "bfloat16", "outcome": "differs", "detail": "wrong", "figures": {}, "ms": 0.1}
+    said = {"part": "ops", "title": "npu_swiglu", "about": "", "used": None}
+    record["probes"] = {"npu::npu_swiglu": {**said, "outcome": "differs", "detail": "wrong", "entries": [entry]}}
+    monkeypatch.setattr("porter.cli.accept._run", lambda *_, **__: record)
+    assert document("accept", PORT, "--device", "cpu", code=1)["record"]["rehearsal"]
+
+
 def test_running_and_timing(document, monkeypatch, tmp_path):
     import porter.bench.generation as generation
     import porter.runner as runner
