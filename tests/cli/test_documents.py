@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import jsonschema
@@ -164,7 +165,7 @@ def test_accepting(document, monkeypatch):
     entry = {"call": "prefill", "dtype": "bfloat16", "outcome": "differs", "detail": "wrong", "figures": {}, "ms": 0.1}
     said = {"part": "ops", "title": "npu_swiglu", "about": "", "used": None}
     record["probes"] = {"npu::npu_swiglu": {**said, "outcome": "differs", "detail": "wrong", "entries": [entry]}}
-    monkeypatch.setattr("porter.cli.accept._run", lambda *_, **__: record)
+    monkeypatch.setattr(sys.modules["porter.cli.accept"], "_run", lambda *_, **__: record)
     assert document("accept", PORT, "--device", "cpu", code=1)["record"]["rehearsal"]
 
 
