@@ -48,11 +48,13 @@ def _listed(titles: dict[str, str]) -> str:
 def _lay_out(text: str) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.theme import Theme
 
-    console = Console(file=result_stream(), highlight=False)
+    on_any_ground = Theme({"markdown.code": "bold cyan"})  # rich's own would bring a black one along
+    console = Console(file=result_stream(), highlight=False, theme=on_any_ground)
     console.width = min(console.width, _WIDEST)
     with console.capture() as capture:
-        console.print(Markdown(text, hyperlinks=False))
+        console.print(Markdown(text, code_theme="ansi_dark", hyperlinks=False))
     with to_stdout():
         put(capture.get().rstrip("\n"))
 

@@ -1,5 +1,5 @@
-"""What transformers' own tests find missing in a port is what the page `limits` says is missing: each limit shown on a port,
-and the record of those tests (`python tests/ports/transformers_tests.py FOLDER --record`) explained by them."""
+"""What transformers' own tests find missing in a port is what the page `limits` says is missing: each limit shown on
+a port, and the record of those tests (`python tests/ports/transformers_tests.py FOLDER --record`) explained by them."""
 
 import fnmatch
 import json

@@ -1,4 +1,4 @@
-"""The record of other releases, what the page `versions` says of it, and how a release is put in front of an environment."""
+"""The record of other releases, its table on the page `versions`, and how a release is put before an environment."""
 
 from __future__ import annotations
 
