@@ -28,6 +28,7 @@ NOT_RUN = {
     "zh": ["会创建新的环境"],
 }
 OWN_TEST = {"own-rules"}  # followed by tests/own/test_tutorial.py
+TRANSLATED = {"zh"}  # its examples are other pages'
 
 
 def ids(path: Path) -> str:
@@ -58,7 +59,7 @@ def command(capfd: pytest.CaptureFixture[str], demo: Callable[[], Path]) -> Call
     return run
 
 
-@pytest.mark.parametrize("path", [path for path in SHOWN if path.stem not in OWN_TEST], ids=ids)
+@pytest.mark.parametrize("path", [path for path in SHOWN if path.stem not in OWN_TEST | TRANSLATED], ids=ids)
 def test_each_example_of_a_page_does_what_it_says(path, folder, command):
     names: dict[str, object] = {"__name__": path.stem}
     out = ""
@@ -72,6 +73,12 @@ def test_each_example_of_a_page_does_what_it_says(path, folder, command):
             assert missing(block.text, out) == [], f"{block.place}: not in what the command above it prints:\n{out}"
         for line in block.commands:
             out = command(line)
+
+
+def test_each_example_of_a_translation_is_one_that_was_run():
+    run = {(block.head, block.text) for path in SHOWN if path.stem not in TRANSLATED for block in read_page(path)}
+    shown = [block for path in SHOWN if path.stem in TRANSLATED for block in read_page(path)]
+    assert len(shown) > 2 and [block.place for block in shown if (block.head, block.text) not in run] == []
 
 
 def missing(shown: str, printed: str) -> list[str]:

@@ -45,8 +45,8 @@ def test_the_relatives_of_llama_and_the_rules_that_are_named_are_there():
 
 def test_the_census_is_the_recorded_one():
     census = json.loads((ROOT / "tests" / "ports" / "census.json").read_text())
-    unseen = sum(bool(found["unseen"]) for found in census.values())
-    assert f"{unseen} of {len(census)} models have an unseen one" in SAID["proofs"]
+    unseen = [bool(found["unseen"]) for found in census.values() if "unseen" in found]  # else it was not built
+    assert f"{sum(unseen)} of {len(unseen)} models have an unseen one" in SAID["proofs"]
 
 
 def test_the_windows_are_those_of_the_code():
@@ -58,13 +58,13 @@ def variables_read() -> set[str]:
     """Names that the package asks the environment for, where they stand in the call itself."""
     found = set()
     for file in Path(porter.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        text = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "environ" in text else ():
             asked = node.slice if isinstance(node, ast.Subscript) else None
             asked = node.args[0] if isinstance(node, ast.Call) and node.args else asked
-            owner = node.func if isinstance(node, ast.Call) else node
-            where = ast.unparse(owner).split("(")[0]
-            if isinstance(asked, ast.Constant) and str(asked.value).isupper() and "environ" in where:
-                found.add(str(asked.value))
+            if isinstance(asked, ast.Constant) and str(asked.value).isupper():
+                owner = ast.unparse(node.func if isinstance(node, ast.Call) else node).split("(")[0]
+                found |= {str(asked.value)} if "environ" in owner else set()
     return found
 
 
