@@ -30,7 +30,7 @@ def explain(topic: str | None, as_json: bool) -> int:
         titles = {name: _title(path) for name, path in pages.items()}
         return answer(True, lambda: _listed(titles), lambda: {"pages": titles}, as_json=as_json)
     if topic not in pages:
-        close = " or ".join(f"`porter explain {other}`" for other in nearest(topic, pages))
+        close = " or ".join(f"`{other}`" for other in nearest(topic, pages))
         help = f"did you mean {close}?" if close else f"there are {', '.join(pages)}"
         return refuse(refused("P037", f"no page `{topic}`", help), as_json=as_json)
     text = pages[topic].read_text(encoding="utf-8").rstrip("\n")

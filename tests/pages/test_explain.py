@@ -47,7 +47,7 @@ def test_in_a_pipe_a_page_is_its_markdown(explain):
 def test_a_mistyped_topic_gives_the_nearest(explain, said, meant):
     code, out, err = explain(said)
     assert (code, out) == (1, "") and err.startswith(f"error[P037]: no page `{said}`")
-    assert f"`porter explain {meant}`" in err
+    assert f"did you mean `{meant}`" in err or f"or `{meant}`" in err
     assert "there are changes, commands" in explain("xyzzy")[2]
 
 

@@ -7,7 +7,11 @@ import json
 import re
 from pathlib import Path
 
+import click
+
 import porter
+import porter.cli as cli
+from porter.cli import talk
 from porter.diagnostics import Refused
 from porter.release import WINDOWS, tested
 from porter.rulebook import load_rules
@@ -41,6 +45,19 @@ def test_the_relatives_of_llama_and_the_rules_that_are_named_are_there():
     for name in re.findall(r"`([a-z_]+)`", SAID["changes"]):
         known = (shipped("rules") / f"{name}.py").is_file() or name in SAID["ops"] or name in SAID["commands"]
         assert known or name in ("repeat_kv", "mark_static", "input_padding", "generated_models"), name
+
+
+def test_the_exit_codes_are_those_of_the_commands():
+    page = (ROOT / "porter/pages/commands.md").read_text()
+    codes = [int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]
+    own = (talk.DONE, talk.FAILED, click.UsageError.exit_code, cli.BUG, cli.INTERRUPTED, cli.PIPE_CLOSED)
+    assert tuple(codes) == own
+
+
+def test_each_room_is_in_the_layout():
+    package = Path(porter.__file__).parent
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")} | {"pages"}
+    assert rooms == set(re.findall(r"`porter/([a-z_]+)/`", SAID["layout"]))
 
 
 def test_the_census_is_the_recorded_one():
