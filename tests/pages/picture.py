@@ -12,7 +12,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DIFF = ROOT / "generated_models" / "llama2" / "port.diff"
 PICTURE = ROOT / "porter" / "pages" / "diff.svg"
-SITES = ("LlamaRMSNorm.forward", "apply_rotary_pos_emb", "LlamaMLP.forward", "LlamaAttention.forward")
+CHANGES = (  # rule and site
+    "norm_rms_residual LlamaRMSNorm.forward",
+    "rotary_half apply_rotary_pos_emb",
+    "swiglu LlamaMLP.forward",
+    "attention LlamaAttention.forward",
+)
 
 FONT, ADVANCE, HEIGHT, EDGE = 12, 7.225, 18, 12  # pixels: type, a letter's width, a line's height, the margin
 KINDS = {"@": "head", "+": "plus", "-": "minus", " ": "same"}
@@ -44,11 +49,11 @@ def hunks(diff: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def shown(diff: str) -> list[str]:
-    """The lines of the picture: of each site its longest hunk, headed by rule and site."""
+    """The lines of the picture: of each change its longest hunk, under the heading that the diff has."""
     chosen = []
-    for site in SITES:
-        of_site = [hunk for hunk in hunks(diff) if site in hunk[0].replace(";", " ").split()]
-        heading, lines = max(of_site, key=lambda hunk: len(hunk[1]))
+    for change in CHANGES:
+        its_own = [hunk for hunk in hunks(diff) if change in hunk[0].split("; ")]
+        heading, lines = max(its_own, key=lambda hunk: len(hunk[1]))
         chosen += [f"@ {heading}", *(line or " " for line in without_margin(lines))]
     return chosen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from tests.pages.picture import DIFF, PICTURE, ROOT, SITES, draw, shown
+from tests.pages.picture import CHANGES, DIFF, PICTURE, ROOT, draw, shown
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -15,13 +15,13 @@ def test_the_picture_is_of_todays_diff():
     assert f"]({PICTURE.relative_to(ROOT).as_posix()})" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_each_line_of_it_is_one_of_the_diff_and_each_site_is_there():
+def test_each_line_of_it_is_one_of_the_diff_and_each_change_is_there():
     diff = DIFF.read_text(encoding="utf-8")
     drawn = [element.text for element in ElementTree.parse(PICTURE).iter(f"{SVG}text")]
     lines = diff.split("\n")
     for text in drawn:
         assert text in lines or any(line.endswith(f"@@ {text}") for line in lines), text
-    assert all(any(site in text for text in drawn) for site in SITES)
+    assert all(any(change in text for text in drawn) for change in CHANGES)
     assert len([text for text in drawn if text[0] == "+"]) == len([line for line in shown(diff) if line[0] == "+"]) > 10
 
 
