@@ -16,6 +16,7 @@ from porter.diagnostics import Refused
 from porter.release import WINDOWS, tested
 from porter.rulebook import load_rules
 from porter.shipped import shipped
+from tests.lowering.test_lower import A_LAYER
 from tests.pages.blocks import PAGES, ROOT, prose
 
 SAID = {path.stem: prose(path) for path in PAGES}
@@ -39,6 +40,11 @@ def test_what_is_said_of_llama_is_what_its_port_has():
     assert f"It has {added} lines added and {gone} taken away" in SAID["changes"]
     (row,) = [row for row in tested.tested_stacks() if row.transformers == account["source"]["version"]]
     assert f"{row.ports['llama2']['passed']} checks pass" in SAID["proofs"]
+
+
+def test_the_kernels_of_a_layer_are_those_that_were_lowered():
+    listed = ", ".join(op if count == 1 else f"{op} {count}" for op, count in A_LAYER.items())
+    assert f"A layer of Llama is {sum(A_LAYER.values())} kernels: {listed}." in SAID["proofs"]
 
 
 def test_the_relatives_of_llama_and_the_rules_that_are_named_are_there():
