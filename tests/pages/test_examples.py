@@ -15,7 +15,7 @@ import click
 import pytest
 
 import porter.cli
-from tests.pages.blocks import HEADS, SHOWN, Block, blocks, code_spans
+from tests.pages.blocks import HEADS, PAGES, SHOWN, Block, blocks, code_spans
 from tests.pages.conftest import DEMO
 
 # page: the reasons of its blocks that no test runs, as a reader sees them
@@ -115,6 +115,8 @@ def test_each_command_in_a_sentence_has_its_name_and_its_options():
     assert len(found) > 40
     for page, (name, *words) in found:
         assert name in known, f"{page}: porter {name}"
+        if name == "explain":
+            assert words[0] in {"TOPIC", *(path.stem for path in PAGES)}, f"{page}: porter explain {words[0]}"
         options = {option for parameter in known[name].params for option in parameter.opts if option[0] == "-"}
         for word in words:
             if word.startswith("-"):
