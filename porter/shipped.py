@@ -16,6 +16,13 @@ def shipped(name: str) -> Path:
     return inside_wheel if inside_wheel.is_dir() else _PACKAGE.parent / name
 
 
+def recorded_matrix() -> Path | None:
+    """The recorded rows of the library's models: a checkout has them beside the package, a wheel has none."""
+    root = _PACKAGE.parent
+    rows = root / "tests" / "ports" / "matrix.json"
+    return rows if (root / "pyproject.toml").is_file() and rows.is_file() else None
+
+
 def cache_folder() -> Path:
     """Where porter keeps what it installs, builds and need not read again."""
     from platformdirs import user_cache_path

@@ -7,18 +7,17 @@ Contract: as `norm_rms_residual`: the branch and the residual have one shape and
 
 from torch import nn
 
-from porter.rule import Edit, Rule
+from porter.rule import Edit, Rule, Varying
 from porter.runtime import add_norm
 
 rule = Rule(
-    edits=(Edit(site="layer.forward", unit="statements", varying=("residual", "branch")),),
+    edits=(Edit(site="layer.forward", unit="statements", answers=("sum",)),),
     attributes=("norm",),
-    answers=("sum",),
     requires={"norm": "norm_with_residual"},
 )
 
 
-def before(self, residual, branch):
+def before(self, residual: Varying, branch: Varying):
     hidden_states = residual + branch
     residual = hidden_states
     hidden_states = self.norm(hidden_states)

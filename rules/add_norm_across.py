@@ -9,28 +9,20 @@ Contract: a layer is called as the source's and returns what that returns; calle
 
 from torch import nn
 
-from porter.rule import Edit, Rule, maybe
+from porter.rule import Argument, Edit, Rule, Varying, maybe
 from porter.runtime import NormAhead, add_states, norm_states
 
 rule = Rule(
     edits=(
-        Edit(
-            "layer",
-            site="layer.forward",
-            unit="statements",
-            parameters=("hidden_states",),
-            varying=("branch", "skip"),
-        ),
+        Edit("layer", site="layer.forward", unit="statements", answers=("last_sum",)),
         Edit("model", site="model.forward", unit="statements"),
     ),
-    scope="module",
     attributes=("norm", "final_norm"),
-    answers=("last_sum",),
     requires={"norm": "norm_with_residual", "final_norm": "norm_with_residual"},
 )
 
 
-def before_layer(self, hidden_states, branch, skip):
+def before_layer(self, hidden_states: Argument, branch: Varying, skip: Varying):
     residual = hidden_states
     normed = self.norm(hidden_states)
     ...

@@ -13,7 +13,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule, maybe
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Argument, Edit, Rule, maybe
 from porter.runtime import (
     actual_seq_lengths,
     kernel_mask,
@@ -57,24 +57,22 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=("query", "key", "value", "interface"),
-            parameters=("mask", "cache"),
+            answers=("kernel",),
+            private=("query", "key", "value"),
         ),
-        Edit("cache", site="model.forward", unit="statements", parameters=("use_cache", "cache")),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements"),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel",),
     attributes=("q_norm", "k_norm"),
     requires={"q_norm": "norm", "k_norm": "norm"},  # over the last dimension, wherever the heads are
     guards=PLAIN_ATTENTION,
-    carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 
 def before_kernel(
-    self, q, k, v, cos, sin, mask, cache, scaling, turns=True, positions=None, beta=0.1, length=4, dropout=0.0, **kwargs
+    self, q, k, v, cos, sin, mask: Argument, cache: Argument, scaling, turns=True,
+    positions=None, beta=0.1, length=4, dropout=0.0, **kwargs,
 ):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)
@@ -157,7 +155,8 @@ def after_kernel(
 
 
 def before_kernel__mask_by_name(
-    self, q, k, v, cos, sin, mask, cache, scaling, turns=True, positions=None, beta=0.1, length=4, dropout=0.0, **kwargs
+    self, q, k, v, cos, sin, mask: Argument, cache: Argument, scaling, turns=True,
+    positions=None, beta=0.1, length=4, dropout=0.0, **kwargs,
 ):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)

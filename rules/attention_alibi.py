@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers.models.bloom.modeling_bloom import _get_alibi_slopes, build_alibi_tensor
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, Argument, Edit, Rule
 from porter.runtime import actual_seq_lengths, alibi_shift, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.cache_without_weights import after_cache, before_cache
@@ -29,31 +29,22 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=("fused", "query", "key", "value", "product", "scores", "shares", "batch", "length", "_"),
-            parameters=("mask", "cache", "alibi"),
+            answers=("kernel", "qkv"),
+            private=("query", "key", "value"),
         ),
         Edit("init", site="attention.__init__", unit="statements"),
         Edit("split", site="attention._reshape", unit="function"),
         Edit("merge", site="attention._merge_heads", unit="function"),
-        Edit("cache", site="model.forward", unit="statements", parameters=("cache",), answers=("kernel",)),
-        Edit(
-            "shift",
-            site="model.forward",
-            unit="statements",
-            private=("batch", "length", "_", "past", "total", "slots"),
-            answers=("kernel",),
-        ),
+        Edit("cache", site="model.forward", unit="statements", answers=("kernel",)),
+        Edit("shift", site="model.forward", unit="statements", answers=("kernel",), carried=("alibi",)),
         Edit("build", site="model.build_alibi_tensor", unit="function"),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel", "qkv"),
-    carried=("mask", "alibi"),
     absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 
-def before_kernel(self, x, alibi, mask, cache, output_attentions):
+def before_kernel(self, x, alibi: Argument, mask: Argument, cache: Argument, output_attentions):
     batch, length, _ = x.shape
     fused = self.query_key_value(x)
     query, key, value = self._reshape(fused)

@@ -15,7 +15,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, Argument, Edit, Rule
 from porter.runtime import actual_seq_lengths, alibi_shift, kernel_mask, npu_causal_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.cache_without_weights import after_cache, before_cache
@@ -26,22 +26,19 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=("query", "key", "value", "scores", "reach", "slots", "row", "column", "shift"),
-            parameters=("mask", "cache", "shift"),
+            answers=("kernel", "qkv"),
+            private=("query", "key", "value"),
         ),
-        Edit("cache", site="model.forward", unit="statements", parameters=("cache",), answers=("kernel",)),
-        Edit("shift", site="model.forward", unit="statements", answers=("kernel",)),
+        Edit("cache", site="model.forward", unit="statements", answers=("kernel",)),
+        Edit("shift", site="model.forward", unit="statements", answers=("kernel",), carried=("mask", "bias")),
         Edit("build", site="model.build_mpt_alibi_tensor", unit="function"),
     ),
-    scope="module",
-    answers=("kernel", "qkv"),
-    carried=("mask", "bias"),
     absent=OTHER_ATTENTION_OR_ENCODER,
     room="max_seq_len",
 )
 
 
-def before_kernel(self, q, k, v, batch, length, shift, mask, cache, error, **kwargs):
+def before_kernel(self, q, k, v, batch, length, shift: Argument, mask: Argument, cache: Argument, error, **kwargs):
     query = q.reshape(batch, length, self.n_heads, self.head_dim).transpose(1, 2)
     key = k.reshape(batch, length, self.n_heads, self.head_dim).transpose(1, 2)
     value = v.reshape(batch, length, self.n_heads, self.head_dim).transpose(1, 2)

@@ -13,11 +13,9 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("kernel", site="attention.forward", unit="statements"),
+        Edit("kernel", site="attention.forward", unit="statements", answers=("kernel",)),
         Edit("cache", site="model.forward", unit="statements"),
     ),
-    scope="module",
-    answers=("kernel",),
 )
 
 

@@ -23,7 +23,7 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
 )
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule, maybe
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Argument, Edit, Rule, maybe
 from porter.runtime import absorbed_attention, absorbs, actual_seq_lengths, at_one_width, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import given_eager_attention_forward, given_repeat_kv
@@ -52,17 +52,14 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=("query", "q_pass", "q_rot", "joined", "latent", "rope", "key", "value", "interface"),
-            parameters=("mask", "cache"),
+            answers=("kernel",),
+            private=("query", "q_pass", "q_rot", "joined", "latent", "rope", "key", "value"),
         ),
         Edit("expand", site="attention.expand_kv", unit="function"),
-        Edit("cache", site="model.forward", unit="statements", parameters=("use_cache", "cache")),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements"),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel",),
     guards=PLAIN_ATTENTION,
-    carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
     splits={  # what makes the latents and the rope part is on every rank, and so is the cache; heads are shared out
         "q_a_proj": ("whole", 0),
@@ -77,7 +74,7 @@ rule = Rule(
 
 
 def before_kernel(
-    self, q, c, r, nope, width, batch, length, rank, cos, sin, mask, cache, scaling,
+    self, q, c, r, nope, width, batch, length, rank, cos, sin, mask: Argument, cache: Argument, scaling,
     neighbours=True, positions=None, beta=0.1, original=4, dropout=0.0, **kwargs,
 ):
     query = q.transpose(1, 2)

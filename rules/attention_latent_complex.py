@@ -11,7 +11,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.deepseek_v2.modeling_deepseek_v2 import eager_attention_forward
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Argument, Edit, Rule
 from porter.runtime import (
     absorbed_attention,
     absorbs,
@@ -38,20 +38,16 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=("query", "q_pass", "q_rot", "joined", "latent", "rope", "key", "value", "interface"),
-            parameters=("mask", "cache", "angles"),
             answers=("kernel",),
+            private=("query", "q_pass", "q_rot", "joined", "latent", "rope", "key", "value"),
         ),
         Edit("expand", site="attention.expand_kv", unit="function"),
-        Edit("cache", site="model.forward", unit="statements", parameters=("use_cache", "cache"), answers=("kernel",)),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements", answers=("kernel",)),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
         Edit("table", site="rotary.forward", unit="function", answers=("rotary_scaling",)),
-        Edit("turn", site="function", unit="function"),
+        Edit("turn", site="function", unit="function", answers=("rotation",)),
     ),
-    scope="module",
-    answers=("kernel", "rotary_scaling", "rotation"),
     guards=PLAIN_ATTENTION,
-    carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
     splits={  # as `attention_latent`
         "q_a_proj": ("whole", 0),
@@ -66,7 +62,8 @@ rule = Rule(
 
 
 def before_kernel(
-    self, q, c, r, nope, width, batch, length, rank, angles, mask, cache, scaling, dropout=0.0, **kwargs
+    self, q, c, r, nope, width, batch, length, rank, angles: Argument, mask: Argument, cache: Argument, scaling,
+    dropout=0.0, **kwargs,
 ):
     query = q.transpose(1, 2)
     q_pass, q_rot = torch.split(query, [nope, width], dim=-1)

@@ -14,7 +14,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.bart.modeling_bart import eager_attention_forward
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION, Edit, Rule
+from porter.rule import OTHER_ATTENTION, PLAIN_INTERFACE, Argument, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask, prepare_kv_cache
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import (
@@ -39,29 +39,20 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=("crosses", "query", "key", "value", "updated", "current", "states", "key_shape", "interface"),
-            parameters=("mask", "cache", "other"),
+            answers=("kernel", "qkv"),
+            private=("query", "key", "value"),
         ),
         Edit("init", site="attention.__init__", unit="statements"),
-        Edit(
-            "cache",
-            site="model.forward",
-            unit="statements",
-            parameters=("use_cache", "cache"),
-            answers=("kernel",),
-        ),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements", answers=("kernel",)),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel", "qkv"),
-    merges=(("qkv", ("q_proj", "k_proj", "v_proj"), "qkv_sizes"),),
-    guards={"dropout": (0.0, 0), "self.config._attn_implementation": ("eager", "sdpa")},
-    carried=("mask",),
+    guards=PLAIN_INTERFACE,
     absent=OTHER_ATTENTION,
+    merges={"qkv": ("q_proj", "k_proj", "v_proj")},
 )
 
 
-def before_kernel(self, hidden_states, other, mask, cache, dropout=0.0, **kwargs):
+def before_kernel(self, hidden_states, other: Argument, mask: Argument, cache: Argument, dropout=0.0, **kwargs):
     crosses = other is not None
     input_shape = hidden_states.shape[:-1]
     hidden_shape = (*input_shape, -1, self.head_dim)
@@ -119,7 +110,7 @@ def after_kernel(self, hidden_states, other, mask, cache, **kwargs):
     weights = None
 
 
-def before_cache__of_two(self, use_cache, cache, other, attention_mask, **kwargs):
+def before_cache__of_two(self, use_cache: Argument, cache: Argument, other, attention_mask, **kwargs):
     if use_cache and cache is None:
         cache = (
             EncoderDecoderCache(DynamicCache(config=self.config), DynamicCache(config=self.config))

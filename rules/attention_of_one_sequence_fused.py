@@ -13,7 +13,7 @@ from transformers.models.gpt2.modeling_gpt2 import eager_attention_forward
 from transformers.utils.generic import is_flash_attention_requested
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION, Edit, Rule
+from porter.rule import OTHER_ATTENTION, PLAIN_INTERFACE, Argument, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask, npu_encoder_mask, prepare_kv_cache
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import (
@@ -36,23 +36,18 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=(
-                "crosses", "query", "key", "value", "updated", "current", "key_shape", "eager", "interface", "mask"
-            ),
-            parameters=("cache", "other"),
+            answers=("kernel", "qkv"),
+            private=("query", "key", "value"),
         ),
-        Edit("cache", site="model.forward", unit="statements", parameters=("cache",), answers=("kernel",)),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements", answers=("kernel",)),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel", "qkv"),
-    guards={"dropout": (0.0, 0), "self.config._attn_implementation": ("eager", "sdpa")},
-    carried=("mask",),
+    guards=PLAIN_INTERFACE,
     absent=OTHER_ATTENTION,
 )
 
 
-def before_kernel(self, hidden_states, other, other_mask, mask, cache, dropout=0.0, **kwargs):
+def before_kernel(self, hidden_states, other: Argument, other_mask, mask, cache: Argument, dropout=0.0, **kwargs):
     crosses = other is not None
     if cache is not None:
         if isinstance(cache, EncoderDecoderCache):
@@ -119,7 +114,7 @@ def after_kernel(self, hidden_states, other, other_mask, mask, cache, **kwargs):
     weights = None
 
 
-def before_kernel__few_heads(self, hidden_states, other, mask, cache, error, dropout=0.0, **kwargs):
+def before_kernel__few_heads(self, hidden_states, other: Argument, mask, cache: Argument, error, dropout=0.0, **kwargs):
     input_shape = hidden_states.shape[:-1]
     if cache is not None:
         if isinstance(cache, EncoderDecoderCache):
@@ -188,7 +183,7 @@ def after_kernel__few_heads(self, hidden_states, other, mask, cache, error, **kw
     weights = None
 
 
-def before_cache__and_mask(self, use_cache, cache, attention_mask, other, other_mask, **kwargs):
+def before_cache__and_mask(self, use_cache, cache: Argument, attention_mask, other, other_mask, **kwargs):
     if use_cache and cache is None:
         cache = DynamicCache(config=self.config)
     ...
@@ -210,7 +205,7 @@ def after_cache__and_mask(self, use_cache, cache, attention_mask, other, other_m
     other_mask = npu_encoder_mask(other)
 
 
-def before_cache(self, use_cache, cache, attention_mask, **kwargs):
+def before_cache(self, use_cache, cache: Argument, attention_mask, **kwargs):
     kwargs.pop("output_attentions", None)
     kwargs.pop("output_hidden_states", None)
     ...

@@ -15,12 +15,10 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("kernel", site="attention.forward", unit="statements"),
+        Edit("kernel", site="attention.forward", unit="statements", answers=("kernel",)),
         Edit("product", site="attention._attn", unit="function"),
         Edit("cache", site="model.forward", unit="statements"),
     ),
-    scope="module",
-    answers=("kernel",),
 )
 
 

@@ -18,7 +18,7 @@ from transformers.models.gpt_oss.modeling_gpt_oss import eager_attention_forward
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule, maybe
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Argument, Edit, Rule, maybe
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import given_repeat_kv
@@ -45,23 +45,20 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=("query", "key", "value", "interface"),
-            parameters=("mask", "cache"),
+            answers=("kernel",),
+            private=("query", "key", "value"),
         ),
         Edit("init", site="attention.__init__", unit="statements"),
-        Edit("cache", site="model.forward", unit="statements", parameters=("use_cache", "cache")),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements"),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel",),
     guards=PLAIN_ATTENTION,
-    carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
     splits={"sinks": ("pieces", 0)},
 )
 
 
-def before_kernel(self, q, k, v, cos, sin, mask, cache, scaling, turns=True, dropout=0.0, **kwargs):
+def before_kernel(self, q, k, v, cos, sin, mask: Argument, cache: Argument, scaling, turns=True, dropout=0.0, **kwargs):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)
     value = v.transpose(1, 2)

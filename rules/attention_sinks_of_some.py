@@ -12,7 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.mimo_v2_flash.modeling_mimo_v2_flash import apply_rotary_pos_emb, eager_attention_forward
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Argument, Edit, Rule
 from porter.runtime import actual_seq_lengths, at_one_width, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import given_repeat_kv
@@ -37,23 +37,22 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=("query", "key", "value", "interface"),
-            parameters=("mask", "cache"),
+            answers=("kernel",),
+            private=("query", "key", "value"),
         ),
         Edit("init", site="attention.__init__", unit="statements"),
-        Edit("cache", site="model.forward", unit="statements", parameters=("use_cache", "cache")),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements"),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel",),
     guards=PLAIN_ATTENTION,
-    carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
     splits={"sinks": ("pieces", 0)},
 )
 
 
-def before_kernel(self, q, k, v, factor, cos, sin, mask, cache, scaling, window=None, dropout=0.0, **kwargs):
+def before_kernel(
+    self, q, k, v, factor, cos, sin, mask: Argument, cache: Argument, scaling, window=None, dropout=0.0, **kwargs
+):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)
     value = v.transpose(1, 2) * factor

@@ -11,7 +11,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Edit, Rule, maybe
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Argument, Edit, Rule, maybe
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.eager_attention import (
@@ -37,23 +37,22 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            private=("query", "key", "value", "interface", "q_turned", "q_rest", "k_turned", "k_rest"),
-            parameters=("mask", "cache"),
+            answers=("kernel",),
+            private=("query", "key", "value", "q_turned", "q_rest", "k_turned", "k_rest"),
         ),
-        Edit("cache", site="model.forward", unit="statements", parameters=("use_cache", "cache")),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements"),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel",),
     attributes=("q_norm", "k_norm"),
     requires={"q_norm": "norm", "k_norm": "norm"},
     guards=PLAIN_ATTENTION,
-    carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 
-def before_kernel(self, q, k, v, cos, sin, width, mask, cache, scaling, normed=True, dropout=0.0, **kwargs):
+def before_kernel(
+    self, q, k, v, cos, sin, width, mask: Argument, cache: Argument, scaling, normed=True, dropout=0.0, **kwargs
+):
     query = q.transpose(1, 2)
     key = k.transpose(1, 2)
     value = v.transpose(1, 2)
@@ -113,7 +112,9 @@ def after_kernel(self, q, k, v, cos, sin, width, mask, cache, scaling, normed=Tr
     weights = None
 
 
-def before_kernel__value_second(self, q, k, v, cos, sin, width, mask, cache, scaling, dropout=0.0, **kwargs):
+def before_kernel__value_second(
+    self, q, k, v, cos, sin, width, mask: Argument, cache: Argument, scaling, dropout=0.0, **kwargs
+):
     query = q.transpose(1, 2)
     value = v.transpose(1, 2)
     key = k.transpose(1, 2)

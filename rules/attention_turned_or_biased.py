@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, Argument, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.cache_without_weights import after_cache, before_cache
@@ -23,22 +23,19 @@ from rules.shared.static_cache import after_mask, after_mask__window, before_mas
 
 rule = Rule(
     edits=(
-        Edit("kernel", site="attention.forward", unit="function", parameters=("mask", "cache", "bias")),
+        Edit("kernel", site="attention.forward", unit="function", answers=("kernel", "qkv")),
         Edit("split", site="attention._split_heads", unit="function"),
-        Edit("bias", site="model.forward", unit="statements", private=("ones", "least"), answers=("kernel",)),
+        Edit("bias", site="model.forward", unit="statements", answers=("kernel",)),
         Edit("init", site="model.__init__", unit="statements"),
-        Edit("cache", site="model.forward", unit="statements", parameters=("cache",), answers=("kernel",)),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements", answers=("kernel",)),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel", "qkv"),
     guards={"self.use_alibi": (False,)},
-    carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 
-def before_kernel(self, x, bias, mask, cache, output_attentions, position_embeddings):
+def before_kernel(self, x, bias: Argument, mask: Argument, cache: Argument, output_attentions, position_embeddings):
     fused = self.query_key_value(x)
     key_heads = self.num_heads if self.new_decoder_architecture else self.num_kv_heads
     (query, key, value) = self._split_heads(fused)
@@ -73,12 +70,8 @@ def before_kernel(self, x, bias, mask, cache, output_attentions, position_embedd
         if self.config._attn_implementation == "sdpa" and not output_attentions:
             is_causal = self.is_causal and mask is None and length > 1
             output = torch.nn.functional.scaled_dot_product_attention(
-                query,
-                key,
-                value,
-                attn_mask=mask,
-                dropout_p=self.attention_dropout.p if self.training else 0.0,
-                is_causal=is_causal,
+                query, key, value, attn_mask=mask,
+                dropout_p=self.attention_dropout.p if self.training else 0.0, is_causal=is_causal,
             )
             shares = None
             output = output.transpose(1, 2)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, Argument, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.cache_without_weights import after_cache, before_cache
@@ -22,23 +22,20 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
+            answers=("kernel",),
             private=("query", "key", "value", "attended"),
-            parameters=("mask", "cache"),
         ),
         Edit("product", site="attention._attn", unit="function"),
         Edit("split", site="attention._split_heads", unit="function"),
         Edit("merge", site="attention._merge_heads", unit="function"),
-        Edit("cache", site="model.forward", unit="statements", parameters=("cache",)),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements"),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel",),
-    carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 
-def before_kernel(self, q, k, v, heads, size, mask, cache, output_attentions):
+def before_kernel(self, q, k, v, heads, size, mask: Argument, cache: Argument, output_attentions):
     value = self._split_heads(v, heads, size, False)
     ...
     key = k.permute(0, 2, 1, 3)

@@ -13,7 +13,7 @@ from torch import nn
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from porter.npu import torch_npu
-from porter.rule import OTHER_ATTENTION_OR_ENCODER, Edit, Rule
+from porter.rule import OTHER_ATTENTION_OR_ENCODER, Argument, Edit, Rule
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
 from rules.shared.cache_without_weights import after_cache, before_cache
@@ -26,22 +26,19 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
+            answers=("kernel", "qkv"),
             private=("query", "key", "value", "q_turned", "k_turned", "q_rest", "k_rest", "attended"),
-            parameters=("mask", "cache"),
         ),
         Edit("product", site="attention._attn", unit="function"),
         Edit("merge", site="attention._merge_heads", unit="function"),
-        Edit("cache", site="model.forward", unit="statements", parameters=("cache",), answers=("kernel",)),
-        Edit("mask", site="*", unit="expression", opaque=True),
+        Edit("cache", site="model.forward", unit="statements", answers=("kernel",)),
+        Edit("mask", site="*", unit="expression", carried=("mask",)),
     ),
-    scope="module",
-    answers=("kernel", "qkv"),
-    carried=("mask",),
     absent=OTHER_ATTENTION_OR_ENCODER,
 )
 
 
-def before_kernel(self, qkv, size, width, heads, cos, sin, mask, cache, output_attentions):
+def before_kernel(self, qkv, size, width, heads, cos, sin, mask: Argument, cache: Argument, output_attentions):
     query = qkv[..., :size].permute(0, 2, 1, 3)
     key = qkv[..., size : 2 * size].permute(0, 2, 1, 3)
     value = qkv[..., 2 * size :].permute(0, 2, 1, 3)

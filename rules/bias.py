@@ -5,12 +5,12 @@ Numerics: the source's own.
 Contract: none. A rule that takes the bias out of such a module asks for this one.
 """
 
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
-rule = Rule(edits=(Edit(site="bias.forward", unit="function", parameters=("x",)),), answers=("bias",))
+rule = Rule(edits=(Edit(site="bias.forward", unit="function", answers=("bias",)),))
 
 
-def before(self, x):
+def before(self, x: Argument):
     """one addition"""
     return x + self.e_score_correction_bias.squeeze()
 

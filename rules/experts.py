@@ -19,15 +19,14 @@ from torch.nn import functional as F
 from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="experts.forward", unit="function", parameters=("tokens", "chosen", "shares")),
+        Edit("forward", site="experts.forward", unit="function", answers=("experts",)),
         Edit("init", site="experts.__init__", unit="statements"),
     ),
     attributes=("gate_up_proj", "down_proj", "act_fn"),
-    answers=("experts",),
     guards={"activation": ("silu", "swish")},
     splits={
         "gate_up_proj": ("halves", 1),
@@ -39,7 +38,7 @@ rule = Rule(
 
 
 # `classes`: a one-hot code has room for every expert, or fails. transformers 5.16 gives it that room, 5.18 one more.
-def before_forward(self, tokens, chosen, shares, classes=5):
+def before_forward(self, tokens: Argument, chosen: Argument, shares: Argument, classes=5):
     output = torch.zeros_like(tokens)
     with torch.no_grad():
         mask = torch.nn.functional.one_hot(chosen, num_classes=classes)
@@ -94,7 +93,7 @@ def after_forward(self, tokens, chosen, shares):
     )
 
 
-def before_forward__stored_as_multiplied(self, tokens, chosen, shares, classes=5):
+def before_forward__stored_as_multiplied(self, tokens: Argument, chosen: Argument, shares: Argument, classes=5):
     output = torch.zeros_like(tokens)
     with torch.no_grad():
         mask = nn.functional.one_hot(chosen, num_classes=classes)

@@ -12,14 +12,13 @@ Contract: torch_npu.npu_grouped_matmul takes weights as they are stored here, (e
 import torch
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="experts.forward", unit="function", parameters=("tokens", "chosen", "shares")),
-        Edit("gate", site="experts._apply_gate", unit="function", parameters=("gate_up",)),
+        Edit("forward", site="experts.forward", unit="function", answers=("experts",)),
+        Edit("gate", site="experts._apply_gate", unit="function"),
     ),
-    answers=("experts",),
     splits={
         "gate_up_proj": ("pairs", 2),
         "gate_up_proj_bias": ("pairs", 1),
@@ -29,7 +28,7 @@ rule = Rule(
 )
 
 
-def before_forward(self, tokens, chosen, shares):
+def before_forward(self, tokens: Argument, chosen: Argument, shares: Argument):
     output = torch.zeros_like(tokens, dtype=tokens.dtype, device=tokens.device)
     with torch.no_grad():
         mask = torch.nn.functional.one_hot(chosen, num_classes=self.num_experts)
@@ -87,7 +86,7 @@ def after_forward(self, tokens, chosen, shares):
     )
 
 
-def before_gate(self, gate_up):
+def before_gate(self, gate_up: Argument):
     gate, up = gate_up[..., ::2], gate_up[..., 1::2]
     gate = gate.clamp(min=None, max=self.limit)
     up = up.clamp(min=-self.limit, max=self.limit)

@@ -17,12 +17,12 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="mlp.forward", unit="expression"),
+        Edit("forward", site="mlp.forward", unit="expression", answers=("gate",)),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
-    answers=("gate",),
+    supersedes=("gelu",),
     guards={"activation": ("gelu", "gelu_pytorch_tanh")},
-    merges=(("gate_up", ("gate_proj", "up_proj"), None),),
+    merges={"gate_up": ("gate_proj", "up_proj")},
 )
 
 

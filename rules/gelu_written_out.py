@@ -8,15 +8,13 @@ Contract: plain torch: `gelu` with the tanh approximation. The autograd function
 
 import torch
 
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
 rule = Rule(
     edits=(
         Edit("formula", site="function", unit="function"),
-        Edit("forward", site="activation.forward", unit="function", parameters=("x",)),
+        Edit("forward", site="activation.forward", unit="function", answers=("activation",)),
     ),
-    scope="module",
-    answers=("activation",),
 )
 
 
@@ -28,7 +26,7 @@ def after_formula(x):
     return torch.nn.functional.gelu(x, approximate="tanh")
 
 
-def before_forward(self, x):
+def before_forward(self, x: Argument):
     return GeLUFunction.apply(x)  # noqa: F821
 
 

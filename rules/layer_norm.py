@@ -8,7 +8,6 @@ Contract: the addition before it stays: of `npu_add_layer_norm` TorchAir has no 
 from porter.rule import Edit, Rule
 
 rule = Rule(
-    edits=(Edit(site="torch.nn.LayerNorm"),),
-    answers=("norm",),
+    edits=(Edit(site="torch.nn.LayerNorm", answers=("norm",)),),
     closes={"TorchAir has no converter for npu_add_layer_norm": ("sum", "last_sum")},
 )

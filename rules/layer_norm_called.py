@@ -11,8 +11,7 @@ from transformers.utils.generic import maybe_autocast
 from porter.rule import Edit, Rule
 
 rule = Rule(
-    edits=(Edit(site="norm.forward", unit="function"),),
-    answers=("norm",),
+    edits=(Edit(site="norm.forward", unit="function", answers=("norm",)),),
     closes={"TorchAir has no converter for npu_add_layer_norm": ("sum", "last_sum")},
 )
 

@@ -14,10 +14,9 @@ from torch.nn import functional as F
 from porter.rule import Edit, Rule
 
 rule = Rule(
-    edits=(Edit(site="norm.forward", unit="function"),),
-    answers=("norm",),
-    closes={"TorchAir has no converter for npu_add_layer_norm": ("sum", "last_sum")},
+    edits=(Edit(site="norm.forward", unit="function", answers=("norm",)),),
     attributes=("epsilon",),
+    closes={"TorchAir has no converter for npu_add_layer_norm": ("sum", "last_sum")},
 )
 
 

@@ -21,11 +21,10 @@ from rules.shared.merged_qkv import (
 
 rule = Rule(
     edits=(
-        Edit("forward", site="attention.forward", unit="expressions"),
+        Edit("forward", site="attention.forward", unit="expressions", answers=("qkv",)),
         Edit("init", site="attention.__init__", unit="statements"),
     ),
-    answers=("qkv",),
-    merges=(("qkv", ("q_proj", "k_proj", "v_proj"), "qkv_sizes"),),
+    merges={"qkv": ("q_proj", "k_proj", "v_proj")},
 )
 
 

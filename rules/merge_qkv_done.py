@@ -9,11 +9,7 @@ import torch
 
 from porter.rule import Edit, Rule
 
-rule = Rule(
-    edits=(Edit(site="attention.forward", unit="statements"),),
-    answers=("qkv",),
-    attributes=("qkv", "parted"),
-)
+rule = Rule(edits=(Edit(site="attention.forward", unit="statements", answers=("qkv",)),), attributes=("qkv", "parted"))
 
 
 def before(self, x):

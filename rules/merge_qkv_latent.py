@@ -11,7 +11,7 @@ import torch
 
 from porter.rule import Edit, Rule
 
-rule = Rule(edits=(Edit(site="attention.forward", unit="statements"),), answers=("qkv",))
+rule = Rule(edits=(Edit(site="attention.forward", unit="statements", answers=("qkv",)),))
 
 
 def before(self, x, rank, width):

@@ -12,11 +12,10 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="mlp.forward", unit="expression"),
+        Edit("forward", site="mlp.forward", unit="expression", answers=("gate",)),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
     attributes=("gate_proj", "up_proj", "act_fn"),
-    answers=("gate",),
     guards={"activation": ("relu", "relu2")},
 )
 

@@ -9,37 +9,36 @@ Contract: of the ops only `npu_ffn` takes both products, and that is documented 
 from torch import nn
 from transformers.activations import ACT2FN, get_activation
 
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="mlp.forward", unit="function", parameters=("x",)),
+        Edit("forward", site="mlp.forward", unit="function", answers=("gate",)),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
     attributes=("up", "down", "act", "share"),
-    answers=("gate",),
 )
 
 
-def before_forward(self, x):
+def before_forward(self, x: Argument):
     """two products with an activation between and no gate: npu_ffn, the one op for both, is documented for one mode of
     fp16 alone"""
     return self.down(self.act(self.up(x)))
 
 
-def before_forward__dropout(self, x):
+def before_forward__dropout(self, x: Argument):
     """two products with an activation between and no gate: npu_ffn, the one op for both, is documented for one mode of
     fp16 alone"""
     return self.dropout(self.down(self.act(self.up(x))))
 
 
-def before_forward__dropout_called(self, x):
+def before_forward__dropout_called(self, x: Argument):
     """two products with an activation between and no gate: npu_ffn, the one op for both, is documented for one mode of
     fp16 alone"""
     return nn.functional.dropout(self.down(self.act(self.up(x))), p=self.share, training=self.training)
 
 
-def before_forward__residual(self, x, residual):
+def before_forward__residual(self, x: Argument, residual):
     """two products with an activation between and no gate: npu_ffn, the one op for both, is documented for one mode of
     fp16 alone"""
     return nn.functional.dropout(self.down(self.act(self.up(x))), p=self.share, training=self.training) + residual

@@ -9,16 +9,15 @@ import torch
 from torch.nn import functional as F
 from transformers.models.bloom.modeling_bloom import dropout_add
 
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
 rule = Rule(
-    edits=(Edit(site="mlp.forward", unit="function", parameters=("x",)),),
+    edits=(Edit(site="mlp.forward", unit="function", answers=("gate",)),),
     attributes=("up", "down", "act", "share"),
-    answers=("gate",),
 )
 
 
-def before(self, x, residual):
+def before(self, x: Argument, residual):
     """two products with an activation between and no gate: npu_ffn, the one op for both, is documented for one mode of
     fp16 alone"""
     x = self.act(self.up(x))

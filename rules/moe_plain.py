@@ -10,17 +10,16 @@ Contract: what the router chooses goes to the experts alone. Noise on the tokens
 import torch
 from torch.nn import functional as F
 
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
 rule = Rule(
-    edits=(Edit(site="moe.forward", unit="function", parameters=("x",)),),
+    edits=(Edit(site="moe.forward", unit="function", answers=("moe",)),),
     attributes=("router", "shared", "noise", "shared_gate", "factor", "bias", "wide", "norm", "count", "strategy"),
-    answers=("moe",),
     splits={"router": ("whole", 0), "shared_gate": ("whole", 0)},
 )
 
 
-def before(self, x):
+def before(self, x: Argument):
     """what there is to compute is the router's and the experts'"""
     batch, length, width = x.shape
     tokens = x.view(-1, width)
@@ -28,7 +27,7 @@ def before(self, x):
     return self.experts(tokens, chosen, shares).reshape(batch, length, width)
 
 
-def before__anew(self, x):
+def before__anew(self, x: Argument):
     """what there is to compute is the router's and the experts'"""
     batch, length, width = x.size()
     tokens = x.reshape(-1, width)
@@ -36,7 +35,7 @@ def before__anew(self, x):
     return self.experts(tokens, chosen, shares).view(batch, length, self.input_size)
 
 
-def before__with_shares(self, x):
+def before__with_shares(self, x: Argument):
     """what there is to compute is the router's and the experts'"""
     batch, length, width = x.shape
     x = x.reshape(-1, width)
@@ -46,7 +45,7 @@ def before__with_shares(self, x):
     return x, shares
 
 
-def before__noise(self, x):
+def before__noise(self, x: Argument):
     """what there is to compute is the router's and the experts'"""
     batch, length, width = x.shape
     if self.training and self.noise > 0:
@@ -58,7 +57,7 @@ def before__noise(self, x):
     return x
 
 
-def before__noise_anew(self, x):
+def before__noise_anew(self, x: Argument):
     """what there is to compute is the router's and the experts'"""
     batch, length, width = x.shape
     if self.training and self.noise > 0:
@@ -70,7 +69,7 @@ def before__noise_anew(self, x):
     return routed.reshape(batch, length, width)
 
 
-def before__noise_biased(self, x):
+def before__noise_biased(self, x: Argument):
     """what there is to compute is the router's and the experts'"""
     batch, length, width = x.shape
     if self.training and self.noise > 0:
@@ -82,7 +81,7 @@ def before__noise_biased(self, x):
     return x
 
 
-def before__shared(self, x):
+def before__shared(self, x: Argument):
     """what there is to compute is the router's and the experts', shared ones among them"""
     shape = x.shape
     _, shares, chosen = self.router(x)
@@ -90,14 +89,14 @@ def before__shared(self, x):
     return routed + self.shared(x)
 
 
-def before__alone(self, x):
+def before__alone(self, x: Argument):
     """what there is to compute is the router's and the experts'"""
     shape = x.shape
     _, shares, chosen = self.router(x)
     return self.experts(x.view(-1, x.shape[-1]), chosen, shares).view(*shape)
 
 
-def before__shared_normed(self, x):
+def before__shared_normed(self, x: Argument):
     """what there is to compute is the router's, the experts' and the norm's, shared experts among them"""
     shape = x.shape
     _, shares, chosen = self.router(x)
@@ -105,7 +104,7 @@ def before__shared_normed(self, x):
     return self.norm(routed + self.shared(x))
 
 
-def before__shared_gated(self, x):
+def before__shared_gated(self, x: Argument):
     """what there is to compute is the router's and the experts', shared ones with a gate among them"""
     batch, length, width = x.shape
     tokens = x.view(-1, width)
@@ -115,7 +114,7 @@ def before__shared_gated(self, x):
     return (routed + shared).reshape(batch, length, width)
 
 
-def before__shared_scaled(self, x):
+def before__shared_scaled(self, x: Argument):
     """what there is to compute is the router's and the experts', shared ones among them"""
     batch, length, width = x.shape
     tokens = x.view(-1, width)
@@ -124,7 +123,7 @@ def before__shared_scaled(self, x):
     return (routed + self.shared(tokens)).reshape(batch, length, width)
 
 
-def before__shared_flat(self, x):
+def before__shared_flat(self, x: Argument):
     """what there is to compute is the router's and the experts', shared ones among them"""
     batch, length, width = x.shape
     tokens = x.view(-1, width)
@@ -133,7 +132,7 @@ def before__shared_flat(self, x):
     return (routed + self.shared(tokens)).reshape(batch, length, width)
 
 
-def before__shared_whole(self, x):
+def before__shared_whole(self, x: Argument):
     """what there is to compute is the router's and the experts', shared ones among them"""
     batch, length, width = x.shape
     tokens = x.view(-1, width)
@@ -141,7 +140,7 @@ def before__shared_whole(self, x):
     return self.experts(tokens, chosen, shares).reshape(batch, length, width) + self.shared(x)
 
 
-def before__shared_seen(self, x):
+def before__shared_seen(self, x: Argument):
     """what there is to compute is the router's and the experts', shared ones among them"""
     shape = x.shape
     tokens = x.view(-1, x.shape[-1])
@@ -150,7 +149,7 @@ def before__shared_seen(self, x):
     return routed + self.shared(tokens.view(shape))
 
 
-def before__shared_biased(self, x):
+def before__shared_biased(self, x: Argument):
     """what there is to compute is the router's and the experts', shared ones among them"""
     batch, length, width = x.shape
     tokens = x.view(-1, width)
@@ -159,7 +158,7 @@ def before__shared_biased(self, x):
     return shared + self.experts(tokens, chosen, shares).view(batch, length, width)
 
 
-def before__shared_wide(self, x):
+def before__shared_wide(self, x: Argument):
     """what there is to compute is the router's and the experts', shared ones among them"""
     batch, length, width = x.shape
     x = x.view(-1, width)
@@ -172,7 +171,7 @@ def before__shared_wide(self, x):
     return x.reshape(batch, length, width)
 
 
-def before__shared_or_none(self, x):
+def before__shared_or_none(self, x: Argument):
     """what there is to compute is the router's and the experts', shared ones among them"""
     batch, length, _ = x.shape
     x = x.view(-1, self.hidden_dim)
@@ -186,7 +185,7 @@ def before__shared_or_none(self, x):
     return routed.to(x.dtype)
 
 
-def before__shared_if_any(self, x, error):
+def before__shared_if_any(self, x: Argument, error):
     """what there is to compute is the router's and the experts', shared ones among them"""
     batch, length, width = x.shape
     tokens = x.view(-1, width)

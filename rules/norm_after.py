@@ -10,11 +10,9 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("layer", site="layer.forward", unit="function"),
+        Edit("layer", site="layer.forward", unit="function", answers=("sum", "last_sum")),
         Edit("model", site="model.forward", unit="statements"),
     ),
-    scope="module",
-    answers=("sum", "last_sum"),
     attributes=("mixer", "mixer_norm", "mlp", "mlp_norm", "final_norm"),
     requires={"mixer_norm": "norm", "mlp_norm": "norm", "final_norm": "norm"},
 )

@@ -10,8 +10,7 @@ import torch
 from porter.rule import Edit, Rule
 
 rule = Rule(
-    edits=(Edit(site="norm.forward", unit="function"),),
-    answers=("norm",),
+    edits=(Edit(site="norm.forward", unit="function", answers=("norm",)),),
     attributes=("norms",),
     on_demand=True,
 )

@@ -12,14 +12,13 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="norm.forward", unit="function"),
-        Edit("init", site="norm.__init__", unit="statements", parameters=("width",)),
+        Edit("forward", site="norm.forward", unit="function", answers=("norm",)),
+        Edit("init", site="norm.__init__", unit="statements"),
     ),
-    answers=("norm",),
     attributes=("epsilon", "activation"),
 )
 
@@ -51,7 +50,7 @@ def after_forward(self, x, gate):
     return (normed * ACT2FN[self.activation](gate.to(torch.float32))).to(x.dtype)
 
 
-def before_init(self, width):
+def before_init(self, width: Argument):
     self.weight = nn.Parameter(torch.ones(width))
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 
-rule = Rule(edits=(Edit(site="norm.forward", unit="function"),), answers=("norm",), attributes=("epsilon", "size"))
+rule = Rule(edits=(Edit(site="norm.forward", unit="function", answers=("norm",)),), attributes=("epsilon", "size"))
 
 
 def before(self, x, gate):

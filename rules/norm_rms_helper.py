@@ -11,18 +11,17 @@ import torch
 from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
 
 rule = Rule(
     edits=(
-        Edit("forward", site="norm.forward", unit="function"),
-        Edit("helper", site="norm._norm", unit="function", parameters=("x",)),
-        Edit("init", site="norm.__init__", unit="statements", parameters=("width",)),
+        Edit("forward", site="norm.forward", unit="function", answers=("norm",)),
+        Edit("helper", site="norm._norm", unit="function"),
+        Edit("init", site="norm.__init__", unit="statements"),
     ),
-    answers=("norm",),
-    closes={"npu_add_rms_norm rounds twice: not exact for a norm that multiplies in fp32": ("sum", "last_sum")},
     attributes=("epsilon", "has_weight"),
+    closes={"npu_add_rms_norm rounds twice: not exact for a norm that multiplies in fp32": ("sum", "last_sum")},
 )
 
 
@@ -48,16 +47,16 @@ def after_forward__weight_by_choice(self, x):
     return torch_npu.npu_rms_norm(x, weight, self.epsilon)[0]
 
 
-def before_helper__power(self, x):
+def before_helper__power(self, x: Argument):
     mean_squared = x.pow(2).mean(-1, keepdim=True) + self.epsilon
     return x * torch.pow(mean_squared, -0.5)
 
 
-def before_init(self, width):
+def before_init(self, width: Argument):
     self.weight = nn.Parameter(torch.ones(width))
 
 
-def before_init__trained(self, width):
+def before_init__trained(self, width: Argument):
     self.weight = nn.Parameter(torch.ones(width), requires_grad=True)
 
 

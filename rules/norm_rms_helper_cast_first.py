@@ -10,16 +10,15 @@ import torch
 from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
 
 rule = Rule(
     edits=(
-        Edit("forward", site="norm.forward", unit="function"),
-        Edit("helper", site="norm._norm", unit="function", parameters=("x",)),
-        Edit("init", site="norm.__init__", unit="statements", parameters=("width",)),
+        Edit("forward", site="norm.forward", unit="function", answers=("norm",)),
+        Edit("helper", site="norm._norm", unit="function"),
+        Edit("init", site="norm.__init__", unit="statements"),
     ),
-    answers=("norm",),
     attributes=("epsilon",),
 )
 
@@ -33,7 +32,7 @@ def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, self.weight, self.epsilon)[0]
 
 
-def before_init(self, width):
+def before_init(self, width: Argument):
     self.weight = nn.Parameter(torch.ones(width))
 
 

@@ -12,7 +12,7 @@ import torch
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 
-rule = Rule(edits=(Edit(site="norm.forward", unit="function"),), answers=("norm",), attributes=("epsilon",))
+rule = Rule(edits=(Edit(site="norm.forward", unit="function", answers=("norm",)),), attributes=("epsilon",))
 
 
 def before(self, x):

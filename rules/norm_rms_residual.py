@@ -11,17 +11,15 @@ import torch
 from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 from rules.shared.rms_norm import not_forward_centered, not_forward_weight_in_fp32, not_forward_zero_centered
 
 rule = Rule(
     edits=(
-        Edit("forward", site="*.forward", unit="function"),
-        Edit("init", site="*.__init__", unit="statements", parameters=("width",)),
+        Edit("forward", site="*.forward", unit="function", answers=("norm", "norm_with_residual")),
+        Edit("init", site="*.__init__", unit="statements"),
     ),
-    answers=("norm", "norm_with_residual"),
     on_demand=True,
-    supersedes=("norm_rms",),
 )
 
 
@@ -40,7 +38,7 @@ def after_forward(self, x, residual=None) -> torch.Tensor | tuple[torch.Tensor, 
     return normed, total
 
 
-def before_init(self, width):
+def before_init(self, width: Argument):
     self.weight = nn.Parameter(torch.ones(width))
 
 

@@ -10,16 +10,15 @@ import torch
 from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="*.forward", unit="function"),
-        Edit("init", site="*.__init__", unit="statements", parameters=("width",)),
+        Edit("forward", site="*.forward", unit="function", answers=("norm",)),
+        Edit("init", site="*.__init__", unit="statements"),
     ),
-    answers=("norm",),
-    closes={"npu_add_rms_norm rounds twice: not exact for a norm that multiplies in fp32": ("sum", "last_sum")},
     attributes=("epsilon",),
+    closes={"npu_add_rms_norm rounds twice: not exact for a norm that multiplies in fp32": ("sum", "last_sum")},
 )
 
 
@@ -43,7 +42,7 @@ def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, self.weight, self.epsilon)[0]
 
 
-def before_init(self, width):
+def before_init(self, width: Argument):
     self.weight = nn.Parameter(torch.ones(width))
 
 

@@ -13,10 +13,9 @@ from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_c
 
 rule = Rule(
     edits=(
-        Edit("forward", site="norm.forward", unit="function"),
-        Edit("helper", site="norm._norm", unit="function", parameters=("x",)),
+        Edit("forward", site="norm.forward", unit="function", answers=("norm",)),
+        Edit("helper", site="norm._norm", unit="function"),
     ),
-    answers=("norm",),
     attributes=("epsilon",),
 )
 

@@ -15,13 +15,11 @@ from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_c
 
 rule = Rule(
     edits=(
-        Edit("forward", site="norm.forward", unit="function"),
-        Edit("helper", site="norm._norm", unit="function", parameters=("x",)),
+        Edit("forward", site="norm.forward", unit="function", answers=("norm", "norm_with_residual")),
+        Edit("helper", site="norm._norm", unit="function"),
     ),
-    answers=("norm", "norm_with_residual"),
     attributes=("epsilon",),
     on_demand=True,
-    supersedes=("norm_rms_without_weight",),
 )
 
 

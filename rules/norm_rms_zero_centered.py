@@ -10,18 +10,17 @@ import torch
 from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
 
 rule = Rule(
     edits=(
-        Edit("forward", site="norm.forward", unit="function"),
-        Edit("helper", site="norm._norm", unit="function", parameters=("x",)),
-        Edit("init", site="norm.__init__", unit="statements", parameters=("width",)),
+        Edit("forward", site="norm.forward", unit="function", answers=("norm",)),
+        Edit("helper", site="norm._norm", unit="function"),
+        Edit("init", site="norm.__init__", unit="statements"),
     ),
-    answers=("norm",),
-    closes={"npu_add_rms_norm wants gamma in the dtype of x: 1 + weight would be rounded": ("sum", "last_sum")},
     attributes=("epsilon",),
+    closes={"npu_add_rms_norm wants gamma in the dtype of x: 1 + weight would be rounded": ("sum", "last_sum")},
 )
 
 
@@ -35,7 +34,7 @@ def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, 1.0 + self.weight.float(), self.epsilon)[0]
 
 
-def before_init(self, width):
+def before_init(self, width: Argument):
     self.weight = nn.Parameter(torch.zeros(width))
 
 

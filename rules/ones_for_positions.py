@@ -12,8 +12,7 @@ import torch
 from porter.rule import Edit, Rule
 
 rule = Rule(
-    edits=(Edit(site="model.forward", unit="statements", private=("length", "mask")),),
-    answers=("kernel",),
+    edits=(Edit(site="model.forward", unit="statements", answers=("kernel",)),),
     attributes=("embed_positions",),
     requires={"embed_positions": "positions"},
 )

@@ -9,7 +9,7 @@ import torch
 
 from porter.rule import Edit, Rule
 
-rule = Rule(edits=(Edit(site="*.forward", unit="function"),), answers=("positions",))
+rule = Rule(edits=(Edit(site="*.forward", unit="function", answers=("positions",)),))
 
 
 def before(self, mask, seen, positions):

@@ -14,7 +14,7 @@ import torch
 from porter.rule import Edit, Rule
 from porter.runtime import turn_neighbours_apart
 
-rule = Rule(edits=(Edit(site="function", unit="function"),), answers=("rotation",))
+rule = Rule(edits=(Edit(site="function", unit="function", answers=("rotation",)),))
 
 
 def before(q, k, cos, sin, unsqueeze_dim):

@@ -12,7 +12,7 @@ from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 from rules.shared.half_tables import given__apply_rotary_emb
 
-rule = Rule(edits=(Edit(site="function", unit="function"),), answers=("rotation",))
+rule = Rule(edits=(Edit(site="function", unit="function", answers=("rotation",)),))
 
 
 def before(q, k, cos, sin, unsqueeze_dim):

@@ -15,7 +15,7 @@ from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 from rules.shared.rotary import given_rotate_half
 
-rule = Rule(edits=(Edit(site="function", unit="function"),), answers=("rotation",))
+rule = Rule(edits=(Edit(site="function", unit="function", answers=("rotation",)),))
 
 
 def before(q, k, cos, sin, unsqueeze_dim):

@@ -16,7 +16,7 @@ from porter.rule import Edit, Rule
 from porter.runtime import neighbour_rotation, neighbour_table
 from rules.shared.rotary import given_rotate_every_two, given_rotate_half__interleaved
 
-rule = Rule(edits=(Edit(site="function", unit="function"),), answers=("rotation",))
+rule = Rule(edits=(Edit(site="function", unit="function", answers=("rotation",)),))
 
 
 def before(q, k, cos, sin, unsqueeze_dim):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from porter.rule import Edit, Rule
 
-rule = Rule(edits=(Edit(site="router.forward", unit="statements"),), answers=("router",))
+rule = Rule(edits=(Edit(site="router.forward", unit="statements", answers=("router",)),))
 
 
 def before__biased_logits(self, logits):

@@ -20,15 +20,8 @@ from porter.verify.routing import shares_by_expert, sigmoid_router
 
 rule = Rule(
     edits=(
-        Edit(
-            site="router.forward",
-            unit="statements",
-            private=("scores", "biased", "total"),
-            returned=("chosen",),
-        ),
+        Edit(site="router.forward", unit="statements", answers=("router",), returned={"chosen": ("experts", "moe")}),
     ),
-    answers=("router",),
-    beside={"experts": "experts", "moe": "moe"},
 )
 
 

@@ -15,9 +15,9 @@ from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 
 rule = Rule(
-    edits=(Edit(site="router.forward", unit="statements", private=("probabilities", "raw"), returned=("chosen",)),),
-    answers=("router",),
-    beside={"experts": "experts", "moe": "moe"},
+    edits=(
+        Edit(site="router.forward", unit="statements", answers=("router",), returned={"chosen": ("experts", "moe")}),
+    ),
 )
 
 

@@ -16,11 +16,11 @@ from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 
 rule = Rule(
-    edits=(Edit(site="router.forward", unit="statements", private=("scores", "_"), returned=("chosen",)),),
+    edits=(
+        Edit(site="router.forward", unit="statements", answers=("router",), returned={"chosen": ("experts", "moe")}),
+    ),
     attributes=("statics",),
-    answers=("router",),
     requires={"statics": "bias"},
-    beside={"experts": "experts", "moe": "moe"},
 )
 
 

@@ -17,15 +17,8 @@ from porter.verify.routing import shares_by_expert, sigmoid_router
 
 rule = Rule(
     edits=(
-        Edit(
-            site="router.forward",
-            unit="statements",
-            private=("scores", "groups", "picked", "mask", "allowed"),
-            returned=("chosen",),
-        ),
+        Edit(site="router.forward", unit="statements", answers=("router",), returned={"chosen": ("experts", "moe")}),
     ),
-    answers=("router",),
-    beside={"experts": "experts", "moe": "moe"},
 )
 
 

@@ -15,13 +15,13 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="mlp.forward", unit="expression"),
+        Edit("forward", site="mlp.forward", unit="expression", answers=("gate",)),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
     attributes=("gate_proj", "up_proj", "act_fn"),
-    answers=("gate",),
+    supersedes=("gelu",),
     guards={"activation": ("silu", "swish")},
-    merges=(("gate_up", ("gate_proj", "up_proj"), None),),
+    merges={"gate_up": ("gate_proj", "up_proj")},
 )
 
 

@@ -14,12 +14,11 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="mlp.forward", unit="expression"),
+        Edit("forward", site="mlp.forward", unit="expression", answers=("gate",)),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
     attributes=("gate_proj", "up_proj"),
-    answers=("gate",),
-    merges=(("gate_up", ("gate_proj", "up_proj"), None),),
+    merges={"gate_up": ("gate_proj", "up_proj")},
 )
 
 

@@ -13,11 +13,11 @@ from porter.rule import Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="mlp.forward", unit="function"),
+        Edit("forward", site="mlp.forward", unit="function", answers=("gate",)),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
     attributes=("gate_up", "down", "act_fn"),
-    answers=("gate",),
+    supersedes=("gelu",),
     guards={"activation": ("silu", "swish")},
 )
 

@@ -11,20 +11,20 @@ import torch
 from torch import nn
 from transformers.activations import ACT2CLS, ACT2FN
 
-from porter.rule import Edit, Rule
+from porter.rule import Argument, Edit, Rule
 
 rule = Rule(
     edits=(
-        Edit("forward", site="mlp.forward", unit="function", parameters=("x",)),
+        Edit("forward", site="mlp.forward", unit="function", answers=("gate",)),
         Edit("init", site="mlp.__init__", unit="statements"),
     ),
     attributes=("up", "down", "act"),
-    answers=("gate",),
+    supersedes=("gelu",),
     guards={"kind": ("xielu",)},
 )
 
 
-def before_forward(self, x):
+def before_forward(self, x: Argument):
     return self.down(self.act(self.up(x)))
 
 

@@ -523,6 +523,10 @@ class DeepseekV3PreTrainedModel(NpuPreTrainedModel):
     weight_merges = (
         RowMerge("gate_up", ("gate_proj", "up_proj")),
     )
+    unheeded = {
+        "DeepseekV3Experts": ("act_fn",),
+        "DeepseekV3MLP": ("act_fn",),
+    }
     weight_splits = (
         WeightSplit("DeepseekV3Attention", "q_a_proj", "whole", 0),
         WeightSplit("DeepseekV3Attention", "q_a_layernorm", "whole", 0),

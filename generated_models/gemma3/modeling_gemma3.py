@@ -387,6 +387,9 @@ class Gemma3PreTrainedModel(NpuPreTrainedModel):
         RowMerge("gate_up", ("gate_proj", "up_proj")),
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
     )
+    unheeded = {
+        "Gemma3MLP": ("act_fn",),
+    }
     config: Gemma3Config
     base_model_prefix = "model"
     supports_gradient_checkpointing = True

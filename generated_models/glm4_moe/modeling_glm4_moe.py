@@ -425,6 +425,10 @@ class Glm4MoePreTrainedModel(NpuPreTrainedModel):
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
         RowMerge("gate_up", ("gate_proj", "up_proj")),
     )
+    unheeded = {
+        "Glm4MoeExperts": ("act_fn",),
+        "Glm4MoeMLP": ("act_fn",),
+    }
     weight_splits = (
         WeightSplit("Glm4MoeExperts", "gate_up_proj", "halves", 1),
         WeightSplit("Glm4MoeExperts", "down_proj", "pieces", 2),

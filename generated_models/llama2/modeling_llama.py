@@ -299,6 +299,9 @@ class LlamaPreTrainedModel(NpuPreTrainedModel):
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
         RowMerge("gate_up", ("gate_proj", "up_proj")),
     )
+    unheeded = {
+        "LlamaMLP": ("act_fn",),
+    }
     config: LlamaConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True

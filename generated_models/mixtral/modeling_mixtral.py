@@ -370,6 +370,9 @@ class MixtralPreTrainedModel(NpuPreTrainedModel):
     weight_merges = (
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
     )
+    unheeded = {
+        "MixtralExperts": ("act_fn",),
+    }
     weight_splits = (
         WeightSplit("MixtralExperts", "gate_up_proj", "halves", 1),
         WeightSplit("MixtralExperts", "down_proj", "pieces", 2),

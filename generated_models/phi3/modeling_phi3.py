@@ -306,6 +306,9 @@ class Phi3PreTrainedModel(NpuPreTrainedModel):
         version="5.23.0",
         sha256="7252d4134270170cba5cc45639da387000e46665cdc7c939c1c3abb2e0408b47",
     )
+    unheeded = {
+        "Phi3MLP": ("activation_fn",),
+    }
     config: Phi3Config
     base_model_prefix = "model"
     supports_gradient_checkpointing = True

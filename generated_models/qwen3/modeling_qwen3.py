@@ -301,6 +301,9 @@ class Qwen3PreTrainedModel(NpuPreTrainedModel):
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
         RowMerge("gate_up", ("gate_proj", "up_proj")),
     )
+    unheeded = {
+        "Qwen3MLP": ("act_fn",),
+    }
     config: Qwen3Config
     base_model_prefix = "model"
     supports_gradient_checkpointing = True

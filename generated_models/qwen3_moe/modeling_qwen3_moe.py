@@ -345,6 +345,10 @@ class Qwen3MoePreTrainedModel(NpuPreTrainedModel):
         RowMerge("qkv", ("q_proj", "k_proj", "v_proj"), sizes="qkv_sizes"),
         RowMerge("gate_up", ("gate_proj", "up_proj")),
     )
+    unheeded = {
+        "Qwen3MoeExperts": ("act_fn",),
+        "Qwen3MoeMLP": ("act_fn",),
+    }
     weight_splits = (
         WeightSplit("Qwen3MoeExperts", "gate_up_proj", "halves", 1),
         WeightSplit("Qwen3MoeExperts", "down_proj", "pieces", 2),

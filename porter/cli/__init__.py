@@ -28,6 +28,7 @@ from porter.cli.lower import lower
 from porter.cli.matrix import matrix
 from porter.cli.new_rule import new_rule
 from porter.cli.prove import prove, verify
+from porter.cli.review import review
 from porter.cli.rule import rule
 from porter.cli.run import run
 from porter.cli.talk import FAILED, ReaderGone, ResultLost, refuse, say, to_stdout, was_interrupted
@@ -52,7 +53,7 @@ def commands() -> None:
 
 
 _PORTING = (convert, inspect, rules, rule, why, new_rule, prove, explain)
-_PORTS = (verify, lower, run, bench, export, matrix, doctor)
+_PORTS = (review, verify, lower, run, bench, export, matrix, doctor)
 
 for command in (*_PORTING, *_PORTS):
     commands.add_command(command)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from porter.cli.consent import consent_option
+from porter.cli.diff import show_diff
 from porter.cli.models import FOLDER
 from porter.cli.project import Project, find_project
 from porter.cli.rulebook import recorded_rules, rulebook, rules_option
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--strict", is_flag=True, help="Refuse when any site is left that no rule takes.")
 @click.option("--check", is_flag=True, help="Write nothing: convert again and compare with DIR byte for byte.")
+@click.option("--diff", is_flag=True, help="Write nothing: print the diff that port.diff would be.")
 @click.option("--force", is_flag=True, help="Replace DIR if it holds a port or nothing.")
 @consent_option
 @as_json
@@ -47,6 +49,7 @@ def convert(
     unproved: bool,
     strict: bool,
     check: bool,
+    diff: bool,
     force: bool,
     trust_remote_code: bool,
     as_json: bool,
@@ -61,9 +64,12 @@ def convert(
       porter convert ./checkpoint --name mymodel --keep MyRMSNorm.forward
       porter convert transformers.models.vaultgemma --rules ./rules
       porter convert transformers.models.llama --out generated_models/llama2 --check
+      porter convert transformers.models.llama --diff
     """
-    if check and force:
-        raise click.UsageError("--check writes nothing: leave out --force")
+    if (check or diff) and force:
+        raise click.UsageError(f"{'--check' if check else '--diff'} writes nothing: leave out --force")
+    if check and diff:
+        raise click.UsageError("--check compares with a port, --diff shows a new one: give one of them")
     from porter.convert import convert as convert_source
     from porter.source import load_source
 
@@ -77,7 +83,7 @@ def convert(
     if not name.isidentifier() or keyword.iskeyword(name):
         raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
     out = out or (project.models or FOLDER) / name
-    taken = None if check else _taken(out, force)
+    taken = None if check or diff else _taken(out, force)
     if taken is not None:
         return refuse(taken, as_json=as_json)
     rules = recorded_rules(out) if check and not folders else rulebook(folders)
@@ -95,6 +101,8 @@ def convert(
     )
     if isinstance(ported, Refused):
         return refuse(ported, as_json=as_json, source=loaded)
+    if diff:
+        return show_diff(ported, out, as_json=as_json)
     return _compare(ported, out, as_json=as_json) if check else _write(ported, out, force=force, as_json=as_json)
 
 

@@ -17,7 +17,7 @@ from porter.diagnostics import Diagnostic, Refused
 from porter.emit.entries import FORMAT, fault_of
 from porter.emit.templated import regenerate_command
 from porter.plan import SiteReport
-from porter.rewrite import Ported
+from porter.rewrite import Change, Ported
 from porter.rulebook import LoadedRule, ops_without_kernel
 from porter.source import Source
 from porter.source.read import LIBRARY
@@ -62,7 +62,8 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
         **_ops(ported),
         "sites": [_site(site, changed.get(site.name, [])) for site in ported.sites],
         "changes": [
-            {"rule": change.rule, "site": change.site, "lines": [change.start, change.end]} for change in ported.changes
+            {"rule": change.rule, **_part(change), "site": change.site, "lines": [change.start, change.end]}
+            for change in ported.changes
         ],
         "split_points": split
         and {
@@ -73,6 +74,11 @@ def as_data(ported: Ported, module: str, files: dict[str, bytes], place: Path) -
         },
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
     }
+
+
+def _part(change: Change) -> dict[str, str]:
+    """What a change is that no rule made."""
+    return {"part": change.part} if change.rule is None else {}
 
 
 def _made_under(source: Source) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 `git apply` takes the diff and gives the port byte for byte. Hunks never overlap and each but the last of a file ends in
 at least one unchanged line, which git wants. Where two applications changed touching lines they share a hunk that names
-both. What belongs to no rule is labelled `frame`.
+both. What no rule did is labelled by what it is: header and imports, a decorator, a base class, a definition unused.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from porter.emit.lines import opcodes
-from porter.rewrite import FRAME, Change
+from porter.emit.lines import lines_of, opcodes
+from porter.rewrite import IMPORTS, Change
 
 _CONTEXT = 3
 
@@ -30,8 +30,9 @@ class Block:
 
 def diff(old: str, new: str, changes: Sequence[Change], path: str) -> str:
     """The diff of one file, `path` in it on both sides; empty where nothing differs."""
-    old_lines, new_lines = _lines(old), _lines(new)
-    rules = [change for change in changes if change.rule != FRAME]
+    old_lines, new_lines = lines_of(old), lines_of(new)
+    rules = [change for change in changes if change.rule is not None]
+    parts = [change for change in changes if change.rule is None]
     hunks = _hunks(_blocks(old_lines, new_lines, _Owners(rules)))
     if not hunks:
         return ""
@@ -42,18 +43,13 @@ def diff(old: str, new: str, changes: Sequence[Change], path: str) -> str:
         ceiling = hunks[number + 1][0].old_start if number + 1 < len(hunks) else len(old_lines)
         before = min(_CONTEXT, hunk[0].old_start - floor - _share(hunk[0].old_start - floor) * bool(number))
         after = _share(ceiling - hunk[-1].old_end) if number + 1 < len(hunks) else _CONTEXT
-        text += _hunk_text(hunk, old_lines, new_lines, before, after, _label(hunk, rules))
+        text += _hunk_text(hunk, old_lines, new_lines, before, after, _label(hunk, rules, parts))
     return "".join(text)
 
 
 def _share(room: int) -> int:
     """How many of the lines between two hunks the first one takes as its trailing context: one at least."""
     return min(_CONTEXT, (room + 1) // 2)
-
-
-def _lines(text: str) -> list[str]:
-    """Lines with their ends. Not str.splitlines: git knows only the newline."""
-    return [line + "\n" for line in text.split("\n")[:-1]] + ([last] if (last := text.split("\n")[-1]) else [])
 
 
 # --- which lines differ, and whose doing it is
@@ -120,12 +116,12 @@ def _slide(gap: Block, old: list[str], new: list[str], places: set[int]) -> Bloc
 
 
 def _hunks(blocks: Iterable[Block]) -> list[list[Block]]:
-    """Blocks of one application together, others apart; frame blocks join as in any diff."""
+    """Blocks of one application together, others apart; those of no rule join as in any diff."""
     hunks: list[list[Block]] = []
     where: dict[int, int] = {}  # change -> the number of its hunk
     for block in blocks:
         known = [where[number] for number in block.changes if number in where]
-        last = min(known) if known else _frame_before(block, hunks)
+        last = min(known) if known else _no_rules_before(block, hunks)
         if last is None:
             last = len(hunks)
             hunks.append([])
@@ -138,18 +134,19 @@ def _hunks(blocks: Iterable[Block]) -> list[list[Block]]:
     return hunks
 
 
-def _frame_before(block: Block, hunks: list[list[Block]]) -> int | None:
-    """The number of the hunk before, where both are the frame's and close to each other."""
+def _no_rules_before(block: Block, hunks: list[list[Block]]) -> int | None:
+    """The number of the hunk before, where both are no rule's and close to each other."""
     if not hunks or block.changes or hunks[-1][0].changes:
         return None
     return len(hunks) - 1 if block.old_start - hunks[-1][-1].old_end <= 2 * _CONTEXT else None
 
 
-def _label(hunk: list[Block], changes: list[Change]) -> str:
+def _label(hunk: list[Block], rules: list[Change], parts: list[Change]) -> str:
     numbers = sorted({number for block in hunk for number in block.changes})
-    names = [f"{changes[number].rule} {changes[number].site}".rstrip() for number in numbers]
-    if not all(block.changes for block in hunk):
-        names.append(FRAME)
+    names = [f"{rules[number].rule} {rules[number].site}".rstrip() for number in numbers]
+    for block in (block for block in hunk if not block.changes):
+        met = [part for part in parts if _meet(block.old_start, block.old_end, part)]
+        names += [f"{part.part} {part.site}".rstrip() for part in met] or [IMPORTS]
     return "; ".join(dict.fromkeys(names)).replace("\n", " ")
 
 

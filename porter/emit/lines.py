@@ -18,6 +18,11 @@ Opcode = tuple[str, int, int, int, int]  # "equal" or "replace", then [start, en
 _LOOKS = 5_000_000
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines with their ends. Not str.splitlines: git knows only the newline."""
+    return [line + "\n" for line in text.split("\n")[:-1]] + ([last] if (last := text.split("\n")[-1]) else [])
+
+
 def opcodes(old: Sequence[str], new: Sequence[str], changes: int = 1) -> Iterator[Opcode]:
     """How the old lines become the new ones: stretches that are equal and stretches that are not, in order.
 

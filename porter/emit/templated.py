@@ -20,6 +20,8 @@ from porter.shipped import shipped
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+_BEGINS = "# Ported to Ascend NPU by porter "
+_ENDS = "# What every rule changed is in port.diff, what no rule took in port.json."
 REGISTRY_FIRST_LINE = '"""The ported models of this folder. Written by porter from their port.json files: do not edit.'
 
 
@@ -43,6 +45,18 @@ def with_header(ported: Ported, place: Path) -> str:
         header_lines.append("")
     carriage = "\r" if lines[0].endswith("\r") else ""
     return "\n".join([*lines[:end], *(line + carriage for line in header_lines), *lines[end:]])
+
+
+def without_header(text: str) -> tuple[str, ...]:
+    """What `with_header` may have been given: whether it put an empty line behind the header does not show."""
+    lines = text.split("\n")
+    plain = [line.removesuffix("\r") for line in lines]
+    begin = next((number for number, line in enumerate(plain) if line.startswith(_BEGINS)), None)
+    if begin is None or _ENDS not in plain[begin:]:
+        return (text,)
+    end = plain.index(_ENDS, begin) + 1
+    before = lines[: begin - 1] if begin and plain[begin - 1] == "#" else lines[:begin]
+    return tuple("\n".join([*before, *lines[rest:]]) for rest in (end, end + 1))
 
 
 def package_file(ported: Ported, module: str, exports: tuple[str, ...]) -> str:

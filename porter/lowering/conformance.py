@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch._dynamo.backends.common import aot_autograd
 
-# op, args and options; a tensor is {"shape": [...], "dtype": "float16"}, zeros but for its "values"; or a list of these
+# op, args and options; a tensor is {"shape": [...], "dtype": "float16"}, zeros but for its "values"; or a list of
+# these; a dtype alone is {"dtype": "float16"}
 Call = dict[str, Any]
 
 
@@ -38,7 +39,7 @@ def lowered(call: Call) -> dict[str, Any]:
     """GE nodes that TorchAir makes of an op alone, or why it stopped. Needs torchair."""
     from porter.lowering.record import Recorder
 
-    op, recorder = getattr(torch.ops.npu, call["op"]).default, Recorder()
+    op, recorder = _overload(call["op"]), Recorder()
     arguments = [_argument(value, "cpu") for value in call["args"]]
     options = {name: _argument(value, "cpu") for name, value in call["options"].items()}
     torch._dynamo.reset()
@@ -49,6 +50,12 @@ def lowered(call: Call) -> dict[str, Any]:
     except Exception as error:  # a converter may raise anything
         return {"stopped": (recorder.unconverted or {"reason": f"{type(error).__name__}: {error}"})["reason"]}
     return {"nodes": [node["type"] for node in recorder.graphs[-1] if not node["folded"]]}
+
+
+def _overload(name: str) -> Any:
+    """Of an npu op its default; of another library's op that of `<namespace>.<op>.<overload>`."""
+    namespace, name, overload = name.split(".") if "." in name else ("npu", name, "default")
+    return getattr(getattr(getattr(torch.ops, namespace), name), overload)
 
 
 def graphs(directory: Path) -> dict[str, list[str]]:
@@ -94,6 +101,8 @@ def _target(node: Any) -> str:
 def _argument(value: Any, device: str = "meta") -> Any:
     if isinstance(value, list):
         return [_argument(item, device) for item in value]
+    if isinstance(value, dict) and "shape" not in value:
+        return getattr(torch, value["dtype"])
     if isinstance(value, dict):
         zeros = torch.zeros(value["shape"], dtype=getattr(torch, value["dtype"]), device=device)
         return zeros if "values" not in value else zeros + zeros.new_tensor(value["values"])

@@ -18,6 +18,7 @@ from torchair.configs.compiler_config import CompilerConfig
 
 from porter.lowering import made
 from porter.lowering.arrived import lost
+from porter.npu.on_npu import graph_decompositions
 
 _VIEWS = ("Reshape", "Unsqueeze", "Squeeze", "Identity")
 _FRAME = re.compile(r'File "(?P<file>.+)", line (?P<line>\d+), in ')
@@ -40,7 +41,7 @@ class Recorder:
     def backend(self) -> Any:
         config = CompilerConfig()
         config.debug.run_eagerly = True
-        return torchair.get_npu_backend(compiler_config=config)
+        return torchair.get_npu_backend(compiler_config=config, custom_decompositions=graph_decompositions())
 
     @contextmanager
     def recording(self) -> Iterator[None]:

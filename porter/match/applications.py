@@ -14,11 +14,11 @@ from porter.rulebook.faults import is_of_pytorch
 
 
 def applications_of(rule: LoadedRule, subject: Subject) -> Iterator[Application]:
-    """By the rule's scope: one edit for itself, the edits of one class together, or of the whole module."""
+    """One edit for itself, the edits of one class together, or of the whole module."""
     present = sorted(subject.names_reached & set(rule.declared.absent)) if rule.declared.absent else []
     if present:
         subject.fail_everywhere(rule, f"the model uses `{present[0]}`, which the rule cannot carry over")
-    elif rule.declared.scope == "module":
+    elif rule.is_of_module:
         yield from _of_module(rule, subject)
     elif len(rule.edits) == 1:
         for place in subject.places(rule.edits[0].edit.site):

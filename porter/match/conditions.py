@@ -82,7 +82,7 @@ def _asked_for(node: cst.Call) -> tuple[str | None, Node | None]:
 def exchanged_parameter(edit: Edit, match: Match, tree: Tree) -> Node | None:
     """What a metavariable that must be a parameter stands for, where that is something else."""
     names = parameter_names(match.function)
-    for bound in (match.bindings.metas.get(name) for name in edit.parameters):
+    for bound in (match.bindings.metas.get(name) for name in match.pattern.arguments):
         if bound is None:
             continue
         if not isinstance(bound, cst.Name) or bound.value not in names or tree.versions.get(bound, 0) > 0:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from porter.match.bindings import Match, Miss
-from porter.rule import Edit, Merge, Split
-from porter.rulebook import LoadedRule
+from porter.rule import Edit, Split
+from porter.rulebook import LoadedRule, Merge
 from porter.tree import Function, Node
 
 
@@ -19,6 +19,11 @@ class Hit:
     site: str
     owner: str | None
     match: Match
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether it replaces what makes a value that may only be passed on."""
+        return bool(self.edit.carried and self.match.expressions)
 
     @cached_property
     def roots(self) -> frozenset[Node]:
@@ -51,7 +56,7 @@ class Application:
         names = dict(self.attributes)
         return tuple(
             (merged, tuple(names.get(part, part) for part in parts), sizes)
-            for merged, parts, sizes in self.rule.declared.merges
+            for merged, parts, sizes in self.rule.merges
         )
 
     @property
@@ -66,17 +71,35 @@ class Application:
                     found[hit.owner, names.get(key, key)] = split
         return tuple((owner, attribute, split) for (owner, attribute), split in found.items())
 
+    def set_attributes(self, hit: Hit) -> tuple[frozenset[str], frozenset[str]]:
+        """Attributes of `self` that a hit's `before` sets, and those that its `after` does, by the source's names."""
+        names = dict(self.attributes) | hit.match.bindings.attributes
+        before, after = hit.match.pattern.attributes
+        return frozenset(names.get(name, name) for name in before), frozenset(names.get(name, name) for name in after)
+
+    @property
+    def unheeded(self) -> dict[str, frozenset[str]]:
+        """Class -> what the source sets on its modules and the port does not, but for the parts of a merge."""
+        parts = {part for _, parts, _ in self.merges for part in parts}
+        found: dict[str, frozenset[str]] = {}
+        for hit in self.hits:
+            if hit.owner is None:
+                continue
+            before, after = self.set_attributes(hit)
+            found[hit.owner] = found.get(hit.owner, frozenset()) | before - after - parts
+        return {owner: names for owner, names in found.items() if names}
+
     @cached_property
     def roots(self) -> frozenset[Node]:
         """The nodes that all its hits replace."""
         return frozenset().union(*(hit.roots for hit in self.hits))
 
     @cached_property
-    def opaque(self) -> dict[Function, tuple[Node, ...]]:
-        """Function -> what is replaced in it by edits whose values may only be passed on."""
+    def makers(self) -> dict[Function, tuple[Node, ...]]:
+        """Function -> what is replaced in it that makes values which may only be passed on."""
         found: dict[Function, tuple[Node, ...]] = {}
         for hit in self.hits:
-            if hit.edit.opaque:
+            if hit.is_carried:
                 function = hit.match.function
                 found[function] = (*found.get(function, ()), *hit.match.expressions)
         return found

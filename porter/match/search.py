@@ -7,8 +7,7 @@ from porter.match.found import Application, Findings
 from porter.match.soundness import unsound
 from porter.match.soundness.merges import broken_merges
 from porter.match.subject import Subject
-from porter.rule import Merge
-from porter.rulebook import LoadedRule
+from porter.rulebook import LoadedRule, Merge
 from porter.rulebook.faults import is_of_pytorch
 
 
@@ -56,19 +55,19 @@ def _needs(application: Application, rules: tuple[LoadedRule, ...], subject: Sub
                 subject.fail(rule, site, reason)
             return None
         needs += [need for taken in found for need in taken or () if need.rule.declared.on_demand]
-    return needs if rule.is_verdict or _has_beside(application, rules, subject) else None
+    return needs if rule.is_verdict or _has_takers(application, rules, subject) else None
 
 
-def _has_beside(application: Application, rules: tuple[LoadedRule, ...], subject: Subject) -> bool:
+def _has_takers(application: Application, rules: tuple[LoadedRule, ...], subject: Subject) -> bool:
     """Whether every class that takes what the application makes is taken by a rule itself, as it must be."""
-    beside = application.rule.declared.beside
+    kinds = application.rule.takers
     roles = subject.anatomy.roles
     owners = dict.fromkeys(hit.owner for hit in application.hits if hit.owner)
     holders = (cls for owner in owners for cls, _ in subject.anatomy.holders.get(owner, ()))
-    stranger = next((cls for cls in holders if roles.get(cls) not in beside), None) if beside else None
-    reason = f"`{stranger}` holds it, and is none of {', '.join(beside)}" if stranger else None
-    for kind, need in beside.items():
-        takers = [other for other in rules if need in other.needs]
+    stranger = next((cls for cls in holders if roles.get(cls) not in kinds), None) if kinds else None
+    reason = f"`{stranger}` holds it, and is none of {', '.join(kinds)}" if stranger else None
+    for kind in kinds:
+        takers = [other for other in rules if kind in other.needs]
         classes = [cls for cls, role in roles.items() if role == kind]
         left = next((cls for cls in classes if _taken(takers, cls, subject) is None), None)
         if left is not None or not classes:

@@ -121,7 +121,7 @@ class Subject:
             [self.may_hold(words, place.function) for place in self.places(edit.site)]
             for edit, words in zip(edits, rule.words, strict=True)
         ]
-        if rule.declared.scope == "class":
+        if not rule.is_of_module:
             return all(map(any, may))
         sparse = map(is_sparse, edits)
         return any(map(any, may)) and all(some or all(there) for some, there in zip(sparse, may, strict=True))

@@ -52,7 +52,12 @@ class Identities:
 
 def text_of(source: Source, code: str) -> str:
     """One name for a source and the code of its port."""
-    return _digest((source.sha256, code))
+    return text_named(source.sha256, code)
+
+
+def text_named(sha256: str, code: str) -> str:
+    """The same of a source whose hash alone is known."""
+    return _digest((sha256, code))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Gated activations: npu_swiglu, npu_clipped_swiglu, npu_geglu."""
+"""Activations: npu_gelu, and the gated ones npu_swiglu, npu_clipped_swiglu, npu_geglu."""
 
 import torch
 
@@ -16,6 +16,18 @@ from porter.npu.contract import (
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 from porter.npu.rounding import rounded, widened
+
+
+def npu_gelu(input: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
+    """gelu by the error function (`none`) or by tanh. On an NPU PyTorch's own gelu is the one by tanh, whatever is
+    asked for (torch_npu's page of this op), in graphs too: the error function is to be had from this op alone.
+
+    input: up to 8 dimensions, float16, bfloat16 or float32; views are taken. Returns the same shape and dtype. Computed
+    in float32 and rounded once. Not seen on a device. Raises ContractError for what the torch_npu op documentation
+    forbids; on 310P also bfloat16.
+    """
+    _check_gelu(input, approximate)
+    return rounded(torch.nn.functional.gelu(widened(input), approximate=approximate), input.dtype)
 
 
 def npu_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
@@ -90,6 +102,16 @@ def npu_geglu(
 
 
 @once_a_signature
+def _check_gelu(input: torch.Tensor, approximate: str) -> None:
+    op = "npu_gelu"
+    check_dtype(op, "input", input, HALF_OR_FLOAT)
+    check_chip_dtype(op, "input", input)
+    check_rank(op, "input", input, 0, 8)
+    if approximate not in ("none", "tanh"):
+        raise ContractError(op, "approximate", "must be none (erf) or tanh", approximate)
+
+
+@once_a_signature
 def _check(input: torch.Tensor, dim: int) -> None:
     op = "npu_swiglu"
     check_not_empty(op, "input", input)
@@ -131,6 +153,11 @@ def _check_halves(op: str, input: torch.Tensor, dim: int, argument: str = "input
         raise ContractError(op, argument, f"must have an even size along dim {dim}", shape(input))
 
 
+def _fake_gelu(input: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
+    _check_gelu(input, approximate)
+    return torch.empty_like(input)
+
+
 def _fake_swiglu(input: torch.Tensor, dim: int = -1) -> torch.Tensor:
     _check(input, dim)
     return _half_of(input, dim)
@@ -168,6 +195,7 @@ def _halved(input: torch.Tensor, dim: int) -> list[Size]:
 
 
 OPS = (
+    Op('npu_gelu(Tensor input, *, str approximate="none") -> Tensor', npu_gelu, _fake_gelu),
     Op("npu_swiglu(Tensor input, int dim=-1) -> Tensor", npu_swiglu, _fake_swiglu, _plain_swiglu),
     Op(
         "npu_geglu(Tensor input, int dim=-1, int approximate=1, bool activate_left=False) -> (Tensor, Tensor)",

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from porter.npu.activation import npu_clipped_swiglu, npu_geglu, npu_swiglu
+from porter.npu.activation import npu_clipped_swiglu, npu_geglu, npu_gelu, npu_swiglu
 from porter.npu.attention import npu_fused_infer_attention_score
 from porter.npu.grouped_matmul import decomposed as grouped_matmul
 from porter.npu.moe_combine import npu_moe_finalize_routing
@@ -35,7 +35,7 @@ def scatter_update(input: torch.Tensor, indices: torch.Tensor, updates: torch.Te
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """Op -> what it is made of. In-place writes are there as the pure ops that they become in a functional graph."""
     norms = (npu_rms_norm, npu_gemma_rms_norm, npu_add_rms_norm)
-    activations = (npu_swiglu, npu_clipped_swiglu, npu_geglu)
+    activations = (npu_gelu, npu_swiglu, npu_clipped_swiglu, npu_geglu)
     routers = (npu_moe_gating_top_k_softmax, npu_moe_gating_top_k, npu_moe_init_routing_v2, npu_moe_finalize_routing)
     attention = (npu_rotary_mul, npu_interleave_rope, npu_fused_infer_attention_score, scatter_update)
     kernels = (*norms, *activations, *routers, *attention)

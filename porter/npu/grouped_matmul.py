@@ -23,7 +23,7 @@ from porter.npu.contract import (
     shape,
     violated,
 )
-from porter.npu.grouped_product import COUNTS, CUMULATIVE, fused_product, grouped_product, is_fused
+from porter.npu.grouped_product import COUNTS, CUMULATIVE, fused_product, grouped_product, is_fused, rows_of_experts
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 
@@ -63,10 +63,14 @@ def npu_grouped_matmul(
 
 def decomposed(x: Sequence[torch.Tensor], weight: Sequence[torch.Tensor], **options: Any) -> list[torch.Tensor]:
     """npu_grouped_matmul in a compiled graph: of few rows a loop, otherwise one op, `porter::grouped_product`, as which
-    experts have rows is known when it runs, and only they are read."""
-    states, experts, *others = _checked(x, weight, **options)
-    product = fused_product if is_fused(states, experts) else torch.ops.porter.grouped_product
-    return [product(states, experts, *others)]
+    experts have rows is known when it runs, and only they are read. In float32, where a sum is not rounded before its
+    bias anyway, the bias is left to the compiler, which adds it in the loop that comes next."""
+    states, experts, bias, *groups = _checked(x, weight, **options)
+    if is_fused(states, experts):
+        return [fused_product(states, experts, bias, *groups)]
+    apart = bias is not None and states.dtype is torch.float32
+    product = torch.ops.porter.grouped_product(states, experts, None if apart else bias, *groups)
+    return [product + rows_of_experts(bias, states, *groups) if apart else product]
 
 
 def _checked(

@@ -54,6 +54,9 @@ def grouped_product(
 def _by_expert(
     states: torch.Tensor, experts: torch.Tensor, bias: torch.Tensor | None, sizes: Sequence[int]
 ) -> torch.Tensor:
+    if bias is not None and states.dtype is torch.float32:  # what is not rounded before is added to all rows at once
+        rows = torch.tensor([expert for expert, size in enumerate(sizes) for _ in range(size)], dtype=torch.int64)
+        return _by_expert(states, experts, None, sizes).add_(bias.index_select(0, rows))
     present = [expert for expert, size in enumerate(sizes) if size]
     if not present:
         return states.new_empty(0, experts.shape[2])
@@ -112,24 +115,27 @@ def fused_product(
     states: torch.Tensor, experts: torch.Tensor, bias: torch.Tensor | None, group_list: torch.Tensor, kind: int
 ) -> torch.Tensor:
     """`grouped_product` in terms that a compiler makes one loop of; otherwise each row has a copy of its weight."""
-    expert = _expert_of_row(states, group_list, kind)
-    product = (widened(states).unsqueeze(-1) * widened(experts.index_select(0, expert))).sum(1)
-    return rounded(product if bias is None else product + bias.index_select(0, expert), states.dtype)
+    weights = widened(rows_of_experts(experts, states, group_list, kind))
+    product = (widened(states).unsqueeze(-1) * weights).sum(1)
+    return rounded(product if bias is None else product + rows_of_experts(bias, states, group_list, kind), states.dtype)
 
 
-def _expert_of_row(states: torch.Tensor, group_list: torch.Tensor, kind: int) -> torch.Tensor:
-    """(M,) int64"""
+def rows_of_experts(
+    of_experts: torch.Tensor, states: torch.Tensor, group_list: torch.Tensor, kind: int
+) -> torch.Tensor:
+    """of_experts (E, ...), states (M, K) sorted by expert: what each row's expert has (M, ...)."""
     ends = group_list.cumsum(0) if kind == COUNTS else group_list
-    return (torch.arange(states.shape[0], device=states.device).unsqueeze(1) >= ends).sum(-1)
+    expert = (torch.arange(states.shape[0], device=states.device).unsqueeze(1) >= ends).sum(-1)
+    return of_experts.index_select(0, expert)
 
 
 def _without_waiting(
     states: torch.Tensor, experts: torch.Tensor, bias: torch.Tensor | None, group_list: torch.Tensor, kind: int
 ) -> torch.Tensor:
     """Each row with a copy of its expert's weight: on another device no count is read on the host."""
-    expert = _expert_of_row(states, group_list, kind)
-    product = torch.bmm(widened(states).unsqueeze(1), widened(experts.index_select(0, expert))).squeeze(1)
-    return rounded(product if bias is None else product + bias.index_select(0, expert), states.dtype)
+    product = torch.bmm(widened(states).unsqueeze(1), widened(rows_of_experts(experts, states, group_list, kind)))
+    product = product.squeeze(1)
+    return rounded(product if bias is None else product + rows_of_experts(bias, states, group_list, kind), states.dtype)
 
 
 def _fake(

@@ -118,7 +118,7 @@ def _speaks_of(failure: Failure, site: Site) -> bool:
     assert failure.miss is not None
     kind = "function" if site.owner is None else site.kind
     is_named = any(edit.site.split(".")[0] == kind for edit in failure.rule.declared.edits)
-    if failure.rule.declared.answers:
+    if failure.rule.needs_named:
         return is_named or kind in failure.rule.needs
     return is_named or failure.miss.statements[0] > 0
 

@@ -15,7 +15,7 @@ from porter.rulebook import LoadedRule
 
 def nothing_to_port(plan: Plan) -> Refused | None:
     """P103, P104: no rule takes any site, or the port would have no base class to load weights with."""
-    if not plan.applications:
+    if not any(plan.rules_at(site.name) for site in plan.anatomy.sites):
         first = next((site for site in plan.anatomy.sites if site.kind != UNKNOWN), None)
         if first is None:
             place = plan.tree.span(plan.tree.classes[plan.anatomy.causal])

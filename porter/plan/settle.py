@@ -1,7 +1,7 @@
 """Who has what, where two rules want the same code.
 
-The one that names the other in `supersedes` has it; a match inside what a metavariable bound is rewritten too; any
-other overlap is an error, never an order.
+The one that names the other in `supersedes` has it, and the one that a third requires before one that applies by
+itself; a match inside what a metavariable bound is rewritten too; any other overlap is an error, never an order.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from porter.diagnostics import Diagnostic, Refused
 from porter.match import Application, Hit
+from porter.rulebook import LoadedRule
 from porter.tree import Node, Tree
 
 
@@ -19,12 +20,17 @@ def settle(applications: Sequence[Application], tree: Tree) -> tuple[Application
     superseded: set[int] = set()
     for one, other, _ in meetings:
         for winner, loser in ((one, other), (other, one)):
-            if applications[loser].rule.name in applications[winner].rule.declared.supersedes:
+            if _yields(applications[loser].rule, applications[winner].rule):
                 superseded.add(loser)
     for one, other, clash in meetings:
         if one not in superseded and other not in superseded:
             return _overlap(applications[one], applications[other], clash, tree)
     return tuple(application for number, application in enumerate(applications) if number not in superseded)
+
+
+def _yields(rule: LoadedRule, other: LoadedRule) -> bool:
+    is_demanded = other.declared.on_demand and not rule.declared.on_demand
+    return is_demanded or rule.name in other.declared.supersedes
 
 
 def _meetings(applications: Sequence[Application], tree: Tree) -> Iterator[tuple[int, int, tuple[Hit, Hit]]]:

@@ -4,6 +4,7 @@ port     conversions, sites, differences on disk
 known    what porter sees in a source; the rules
 claims   proofs and checks
 matrix   every model of the library, a row each
+review   a port for its reviewer: in the terminal, as a page
 
 Takes:    what the stages yield: plans, ports, proofs, diagnostics.
 Gives:    text for a person, data for JSON.

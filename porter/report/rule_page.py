@@ -34,7 +34,7 @@ def of_rule(rule: LoadedRule, taken: Taken | None) -> str:
         lines += ["", _code(pattern.after, pattern)] if pattern.after is not None else []
     cases = [(name, why) for name, why in _cases(rule)]
     lines += ["", table(("must not match", "why"), cases)] if cases else []
-    lines += ["", f"proof      {_proof(rule)}"]
+    lines += ["", f"proof      {proof_of(rule)}"]
     if taken is not None:
         lines += ["", *_sites(taken)]
     return "\n".join(lines)
@@ -48,7 +48,7 @@ def _facts(rule: LoadedRule) -> Iterator[tuple[str, str]]:
         yield "guard", f"{name}: {' or '.join(map(repr, allowed))}"
     for name in rule.given:
         yield "relies on", f"{name}, checked by its body"
-    for merged, parts, _ in declared.merges:
+    for merged, parts in declared.merges.items():
         yield "merges", f"{', '.join(parts)} -> {merged}"
     if declared.supersedes:
         yield "supersedes", ", ".join(declared.supersedes)
@@ -75,7 +75,8 @@ def _cases(rule: LoadedRule) -> Iterator[tuple[str, str]]:
         yield case.name, " ".join((case.before.get_docstring() or "").split())
 
 
-def _proof(rule: LoadedRule) -> str:
+def proof_of(rule: LoadedRule) -> str:
+    """What its proof lacks, or how to run it."""
     if rule.lacks:
         return "; ".join(lack.message for lack in rule.lacks)
     return f"run it: porter prove {rule.name}"
@@ -96,7 +97,7 @@ def rule_data(rule: LoadedRule, taken: Taken | None) -> dict[str, Any]:
         "from": None if rule.folder is None else rule.folder.package or str(rule.folder.path),
         "sha256": rule.sha256,
         "summary": rule.summary,
-        **{part.lower(): _part(rule.document, part) for part in _PARTS},
+        **{part.lower(): part_of(rule.document, part) for part in _PARTS},
         "edits": [{"name": edit.name, "site": edit.site, "unit": edit.unit} for edit in rule.declared.edits],
         "answers": list(rule.needs),
         "verdict": rule.is_verdict,
@@ -120,7 +121,7 @@ def _site(source: str, site: str, status: str) -> dict[str, str]:
     return {"source": source, "site": site, "status": status}
 
 
-def _part(document: str, name: str) -> str | None:
+def part_of(document: str, name: str) -> str | None:
     """What stands behind `Why:` in a docstring, up to the next part."""
     lines: Sequence[str] = document.split("\n")
     start = next((number for number, line in enumerate(lines) if line.startswith(f"{name}:")), None)

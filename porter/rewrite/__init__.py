@@ -5,7 +5,7 @@ Gives:    `Rewritten` (text, changes, exports); `Ported` is a whole port, as `co
 Imported: by `emit` and what shows ports. It needs `plan`.
 """
 
-from porter.rewrite.ported import FRAME, Change, Ported
+from porter.rewrite.ported import IMPORTS, PARTS, Change, Ported
 from porter.rewrite.rewrite import Rewritten, rewrite
 
-__all__ = ["FRAME", "Change", "Ported", "Rewritten", "rewrite"]
+__all__ = ["IMPORTS", "PARTS", "Change", "Ported", "Rewritten", "rewrite"]

@@ -50,6 +50,10 @@ class Edits:
     def record(self, rule: str, site: str, first: int, last: int) -> None:
         self.changes.append(Change(rule, site, first, last))
 
+    def record_part(self, part: str, site: str, first: int, last: int) -> None:
+        """A change that is no rule's doing."""
+        self.changes.append(Change(None, site, first, last, part))
+
     def settle(self) -> None:
         """What goes above a statement that a run replaces, or that stands inside one, goes above the whole run."""
         tables: tuple[dict[Node, list[Any]], ...] = (self.above, self.comments_above)

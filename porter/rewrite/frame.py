@@ -21,7 +21,8 @@ from porter.release.words import HUB_DECORATORS
 from porter.rewrite.edits import Edits
 from porter.rewrite.layout import as_lines, comment_lines, leading, with_leading
 from porter.rewrite.needed import Needed
-from porter.rewrite.ported import FRAME
+from porter.rewrite.ported import BASE_CLASS as OF_BASE_CLASS
+from porter.rewrite.ported import DECORATOR
 from porter.source import Source
 from porter.tree import Function, Tree
 from porter.tree.functions import is_docstring, statements
@@ -54,12 +55,12 @@ def _collect_class(name: str, base_class: str, attributes: list[str], plan: Plan
         if is_pretrained(dotted(argument.value) or ""):
             old = argument.value
             edits.expressions[old] = partial(cst.Name, base_class, lpar=old.lpar, rpar=old.rpar)
-            edits.record(FRAME, name, tree.line(argument.value), tree.places.last_line(argument.value))
+            edits.record_part(OF_BASE_CLASS, name, tree.line(argument.value), tree.places.last_line(argument.value))
     if attributes:
         text = "\n".join(attributes) + "\n"
         edits.transform(node, lambda new: _with_attributes(new, text))
         line = tree.line(_first_statement(node))
-        edits.record(FRAME, name, line, line - 1)
+        edits.record_part(OF_BASE_CLASS, name, line, line - 1)
 
 
 def _attributes(plan: Plan, source: Source) -> list[str]:
@@ -87,6 +88,12 @@ def _attributes(plan: Plan, source: Source) -> list[str]:
             tail = f', sizes="{sizes}"' if sizes else ""
             lines.append(f'    RowMerge("{merged}", ({listed}){tail}),')
         lines.append(")")
+    unheeded = sorted((owner, names) for one in plan.applications for owner, names in one.unheeded.items())
+    if unheeded:
+        lines.append("unheeded = {")
+        lines += [f'    "{owner}": ({"".join(f"{json.dumps(name)}, " for name in sorted(names)).rstrip()}),'
+                  for owner, names in unheeded]  # fmt: skip
+        lines.append("}")
     splits = plan.splits
     if splits:
         lines.append("weight_splits = (")
@@ -172,7 +179,7 @@ def _remove(node: cst.ClassDef | Function, site: str, names: frozenset[str] | se
     gone = [decorator for decorator in node.decorators if decorator_name(decorator) in names]
     for decorator in gone:
         line = edits.tree.line(decorator)
-        edits.record(FRAME, site, line, edits.tree.places.last_line(decorator) + 1)
+        edits.record_part(DECORATOR, site, line, edits.tree.places.last_line(decorator) + 1)
     if gone:
         edits.transform(node, lambda new: _without_decorators(new, names))
 

@@ -10,17 +10,23 @@ from porter.plan import SiteReport
 from porter.rulebook import LoadedRule, OpFile
 from porter.source import Source
 
-FRAME = "frame"  # the "rule" of what no rule changed: imports, helpers swept because nothing uses them any more
+# What no rule changed, by what it is. The file's header and its imports are no change of the list: they are the rest.
+IMPORTS = "header and imports"
+DECORATOR = "decorator"  # taken off, since it would send calls past the code below it
+BASE_CLASS = "base class"  # and the attributes that say where the port came from, what it merges and splits
+UNUSED = "unused"  # a definition that nothing uses any more
+PARTS = (IMPORTS, DECORATOR, BASE_CLASS, UNUSED)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One rule application, in lines of the source."""
+    """What one rule changed in one stretch, or what no rule did, in lines of the source."""
 
-    rule: str  # "norm_rms"
+    rule: str | None  # "norm_rms"; None: no rule's doing, `part` says what it is
     site: str  # "LlamaRMSNorm.forward"
     start: int  # first line, from 1
     end: int  # last line, inclusive; end < start: an insertion before line `start`
+    part: str = ""  # one of `PARTS`, where no rule did it
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from porter.rewrite.frame import collect_frame, replaced_imports
 from porter.rewrite.imports import add_imports, drop_imports, lead_beside, make_absolute
 from porter.rewrite.needed import Needed, needed_by
 from porter.rewrite.own_ops import statements_for
-from porter.rewrite.ported import FRAME, Change
+from porter.rewrite.ported import UNUSED, Change
 from porter.rewrite.rebuild import Rebuilder
 from porter.rewrite.sweep import definition, drop_definitions, find_dead
 from porter.source import Source
@@ -55,7 +55,7 @@ def rewrite(plan: Plan, source: Source) -> Rewritten:
     own = statements_for({application.rule.name: application.rule for application in plan.applications}.values())
     module, swept = _finished(plan.tree, new, needed, own)
     changes = {*edits.changes, *_changes_of(swept, plan.tree)}
-    ordered = sorted(changes, key=lambda change: (change.start, change.end, change.rule, change.site))
+    ordered = sorted(changes, key=lambda change: (change.start, change.end, change.rule or change.part, change.site))
     code = module.code
     fault = check_python(code, plan.tree.display)
     if fault is not None:
@@ -92,4 +92,4 @@ def _changes_of(swept: Iterable[str], source: Tree) -> Iterable[Change]:
     for name in swept:
         node = definition(source, name)
         first = min(source.line(part) for part in (node, *node.decorators))
-        yield Change(FRAME, name, first, source.places.last_line(node))
+        yield Change(None, name, first, source.places.last_line(node), UNUSED)

@@ -26,9 +26,11 @@ def with_parameters(function: Function, hit: Hit) -> Function:
 
 
 def insertion_line(hit: Hit, added: cst.Param, tree: Tree) -> int:
-    """The line of the source in which the parameter before the added one ends."""
-    anchor = _anchor(positional(hit.match.function), _names_before(added, hit), added)
-    return tree.places.last_line(anchor.default or anchor.annotation or anchor)
+    """The line of the source before which the added parameter stands; of parameters in one line, that line."""
+    function = hit.match.function
+    anchor = _anchor(positional(function), _names_before(added, hit), added)
+    line = tree.places.last_line(anchor.default or anchor.annotation or anchor)
+    return line if _space_before(function, function.params, anchor) is None else line + 1
 
 
 def _names_before(added: cst.Param, hit: Hit) -> list[str]:

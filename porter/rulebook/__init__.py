@@ -7,7 +7,7 @@ Imported: by `match` and all further on, and by what proves rules. It needs `sou
 
 from porter.rulebook.folders import RuleFolder, package_folders
 from porter.rulebook.load import load_rule, load_rules
-from porter.rulebook.loaded import IDENTITIES, LoadedEdit, LoadedRule, names_to_prove, unknown_rule
+from porter.rulebook.loaded import IDENTITIES, LoadedEdit, LoadedRule, Merge, names_to_prove, unknown_rule
 from porter.rulebook.ops import OpFile
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.unproved import ops_without_kernel
@@ -16,6 +16,7 @@ __all__ = [
     "IDENTITIES",
     "LoadedEdit",
     "LoadedRule",
+    "Merge",
     "OpFile",
     "Pattern",
     "RuleFolder",

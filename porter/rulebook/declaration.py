@@ -34,11 +34,10 @@ def _is_guarded(key: Any) -> bool:
     return _is_names(parts) and bool(parts) and (len(parts) == 1 or parts[0] == "self")
 
 
-def _is_merge(value: Any) -> bool:
-    if not isinstance(value, tuple) or len(value) != 3:
-        return False
-    merged, parts, sizes = value
-    return _is_names((merged, *([] if sizes is None else [sizes]))) and _is_names(parts) and len(parts) > 1
+def _is_lists(value: Any, *, least: int = 1) -> bool:
+    """Names, each with a tuple of at least so many."""
+    lists = value.values() if isinstance(value, dict) else ()
+    return isinstance(value, dict) and _is_names((*value,)) and all(_is_names(n) and len(n) >= least for n in lists)
 
 
 def _is_split(value: Any) -> bool:
@@ -57,11 +56,11 @@ _KINDS = {
     "site": _TEXT,
     "unit": _Kind(lambda value: value in UNITS, f"one of {', '.join(UNITS)}"),
     "private": _NAMES,
-    "returned": _NAMES,
-    "parameters": _NAMES,
-    "varying": _NAMES,
-    "opaque": _TRUTH,
-    "scope": _Kind(lambda value: value in ("class", "module"), "`class` or `module`"),
+    "returned": _Kind(
+        lambda value: _is_lists(value) and all(set(kinds) <= set(ROLES) for kinds in value.values()),
+        'locals and kinds of classes, as in `{"chosen": ("experts",)}`',
+    ),
+    "carried": _NAMES,
     "attributes": _NAMES,
     "answers": _NAMES,
     "closes": _Kind(
@@ -76,10 +75,6 @@ _KINDS = {
         lambda value: isinstance(value, dict) and _is_names((*value, *value.values())),
         'attributes and rules, as in `{"mlp": "swiglu"}`',
     ),
-    "beside": _Kind(
-        lambda value: isinstance(value, dict) and _is_names(tuple(value.values())) and set(value) <= set(ROLES),
-        'kinds of classes and needs, as in `{"experts": "experts"}`',
-    ),
     "on_demand": _TRUTH,
     "supersedes": _NAMES,
     "guards": _Kind(
@@ -91,10 +86,9 @@ _KINDS = {
         'metavariables, or attributes of `self`, and the values allowed, as in `{"kind": ("silu",)}`',
     ),
     "absent": _NAMES,
-    "carried": _NAMES,
     "merges": _Kind(
-        lambda value: isinstance(value, tuple) and all(map(_is_merge, value)),
-        "a tuple of (merged, (part, part, ...), name of the sizes or None)",
+        lambda value: _is_lists(value, least=2),
+        'linears and those that become one, as in `{"gate_up": ("gate_proj", "up_proj")}`',
     ),
     "splits": _Kind(
         lambda value: isinstance(value, dict) and _is_names(tuple(value)) and all(map(_is_split, value.values())),

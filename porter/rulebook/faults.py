@@ -11,7 +11,9 @@ from porter.rule import ROLES, Edit, Rule
 from porter.rulebook.markers import is_gap, is_open
 from porter.rulebook.optional import MOST, parts_of
 from porter.tree import Function, Node, Tree
+from porter.tree.fields import walk
 from porter.tree.functions import body_of, every_parameter, parameter_names, positional
+from porter.tree.names import stored_nodes
 
 if TYPE_CHECKING:
     from porter.rulebook.loaded import LoadedEdit
@@ -49,11 +51,17 @@ def fault_of_pair(edit: Edit, pattern: Pattern) -> str | None:
     unknown = _unbound_parameters(before, after)
     if unknown:
         return f"`{other}` uses {', '.join(unknown)}, which `{one}` takes and never binds"
-    if edit.unit == "statements":
-        lost = pattern.assigned - pattern.assigned_after - set(edit.private) - {"_"}
-        if lost:
-            return f"`{one}` assigns {', '.join(sorted(lost))} and `{other}` does not; name them private"
+    if edit.unit == "statements" and _leaves_nothing(pattern, edit.private):
+        return f"`{one}` assigns {', '.join(sorted(pattern.assigned))} and `{other}` does not: name private what goes"
     return None
+
+
+def _leaves_nothing(pattern: Pattern, private: tuple[str, ...]) -> bool:
+    """Whether `after` binds none of the locals that are all that `before` makes: a slip, where it is not said."""
+    if not pattern.assigned <= pattern.hidden or pattern.assigned <= {*private}:
+        return False
+    made = [*stored_nodes(walk(pattern.before)), body_of(pattern.before)[-1]]
+    return not any(isinstance(node, (cst.Attribute, cst.Subscript, cst.Return)) for node in made)
 
 
 def fault_of_parts(before: Function, after: Function | None) -> str | None:
@@ -112,11 +120,6 @@ def _belongs(rest: str, suffix: str) -> bool:
 
 def fault_of_names(edit: Edit, patterns: Iterable[Pattern]) -> str | None:
     """What is wrong with the names that an edit lists: each must be one of its patterns' own."""
-    metavariables = {name for pattern in patterns for name in pattern.metavariables}
-    for listed in ("parameters", "varying"):
-        for name in getattr(edit, listed):
-            if name not in metavariables:
-                return f"{listed} has `{name}`, which no `before` takes"
     for listed in ("private", "returned"):
         for name in getattr(edit, listed):
             if not any(name in pattern.named | pattern.metavariables for pattern in patterns):

@@ -10,7 +10,7 @@ from pathlib import Path
 import libcst as cst
 
 from porter.diagnostics import Diagnostic, Refused
-from porter.rule import Rule
+from porter.rule import Argument, Rule, Varying
 from porter.rulebook.clashes import clash_of_ops, clash_of_rules
 from porter.rulebook.declaration import declared
 from porter.rulebook.faults import (
@@ -27,13 +27,14 @@ from porter.rulebook.folders import RuleFolder, distinct, fault_of_folder, is_ru
 from porter.rulebook.identities import Identities, load_identities
 from porter.rulebook.kept import keep, kept, name_of_kept
 from porter.rulebook.loaded import Code, LoadedEdit, LoadedRule
+from porter.rulebook.metavariables import fault_of_marks, marked, unmarked
 from porter.rulebook.ops import OpFile, load_ops, used_ops
 from porter.rulebook.optional import spellings, without
 from porter.rulebook.pattern import Pattern
 from porter.rulebook.shared import PREFIXES, SharedFiles, Taken, broken, identity, read_rule_file
 from porter.rulebook.unproved import lacks_of
 from porter.rulebook.words import words_of
-from porter.tree import Function, Node, Tree
+from porter.tree import Node, Tree
 from porter.tree.collector import paused_collector
 
 
@@ -220,14 +221,18 @@ def _load_edits(
         if not names:
             return broken(tree, declaration.value, f"no function `before{suffix}`")
         patterns = []
-        for name in names:
+        befores = [(functions[name], files.get(name, tree)) for name in names]
+        arguments, varying = marked(Argument, befores), marked(Varying, befores)
+        for name, (before, file) in zip(names, befores, strict=True):
             variant = name[len(f"before{suffix}") :]
             after = functions.get(f"after{suffix}{variant}") or functions.get(f"after{suffix}")
-            before, file = functions[name], files.get(name, tree)
+            unmeant = fault_of_marks(before, file)
+            if unmeant is not None:
+                return broken(file, *unmeant)
             if after is None and not before.get_docstring():
                 return broken(file, before, f"`{name}` has no `after{suffix}`, and no docstring that says why")
             fault = fault_of_parts(before, after)
-            found = [] if fault else _spelled(name, before, after, file)
+            found = [] if fault else _spelled(Pattern(name, before, after, file, frozenset(), arguments, varying))
             fault = fault or next(filter(None, (fault_of_pair(edit, p) or fault_of_calls(p) for p in found)), None)
             if fault:
                 return broken(file, after or before, fault)
@@ -243,9 +248,10 @@ def _load_edits(
     return tuple(loaded)
 
 
-def _spelled(name: str, before: Function, after: Function | None, tree: Tree) -> list[Pattern]:
+def _spelled(whole: Pattern) -> list[Pattern]:
     """A pattern for every spelling that its optional parts allow."""
+    before, after = unmarked(whole.before), whole.after
     return [
-        Pattern(name, without(before, absent), after and without(after, absent), tree, absent)
+        replace(whole, before=without(before, absent), after=after and without(after, absent), absent=absent)
         for absent in spellings(before)
     ]

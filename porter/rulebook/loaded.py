@@ -16,6 +16,8 @@ from porter.rulebook.shared import SIDES, Taken, is_of_rules
 from porter.tree import Tree
 from porter.tree.imports import Import
 
+Merge = tuple[str, tuple[str, ...], "str | None"]  # the linear that holds the rows, its parts, name of their sizes
+
 
 @dataclass(frozen=True)
 class LoadedEdit:
@@ -81,10 +83,38 @@ class LoadedRule:
         """The first line of the rule's docstring."""
         return self.document.split("\n")[0]
 
-    @property
+    @cached_property
     def needs(self) -> tuple[str, ...]:
         """The needs that it answers."""
-        return self.declared.answers or (self.name,)
+        return self.needs_named or (self.name,)
+
+    @property
+    def needs_named(self) -> tuple[str, ...]:
+        """The needs that its edits name."""
+        return tuple(dict.fromkeys(need for edit in self.declared.edits for need in edit.answers))
+
+    @cached_property
+    def is_of_module(self) -> bool:
+        """Whether its edits are at several kinds of classes: then they are everywhere, or nowhere."""
+        return len({edit.site.partition(".")[0] for edit in self.declared.edits}) > 1
+
+    @cached_property
+    def carried(self) -> tuple[str, ...]:
+        """Words in the names of parameters that take what its edits change."""
+        return tuple(dict.fromkeys(word for edit in self.declared.edits for word in edit.carried))
+
+    @cached_property
+    def takers(self) -> tuple[str, ...]:
+        """Kinds of classes that hold a changed one, and take what it returns."""
+        lists = (kinds for edit in self.declared.edits for kinds in edit.returned.values())
+        return tuple(dict.fromkeys(kind for kinds in lists for kind in kinds))
+
+    @cached_property
+    def merges(self) -> tuple[Merge, ...]:
+        """What it merges, by the names that the patterns have for the parts."""
+        set_after = {name for loaded in self.edits for pattern in loaded.patterns for name in pattern.attributes[1]}
+        named = ((linear, parts, f"{linear}_sizes") for linear, parts in self.declared.merges.items())
+        return tuple((linear, parts, sizes if sizes in set_after else None) for linear, parts, sizes in named)
 
     @cached_property
     def _befores(self) -> tuple[Pattern, ...]:

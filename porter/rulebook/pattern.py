@@ -16,6 +16,8 @@ from porter.tree.names import CONSTANTS, dotted, self_attribute, stored_nodes
 from porter.tree.straight import Straight, straight_line
 from porter.tree.versions import number_names
 
+UNREAD = "_"  # the local that is bound for the sake of the others
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -26,6 +28,8 @@ class Pattern:
     after: Function | None = field(compare=False, repr=False)
     file: Tree = field(compare=False, repr=False)
     absent: frozenset[int] = frozenset()  # numbers of its optional parts that this spelling is without
+    arguments: tuple[str, ...] = ()  # metavariables that are parameters of the function: `porter.rule.Argument`
+    varying: tuple[str, ...] = ()  # metavariables that depend on those: `porter.rule.Varying`
 
     @property
     def variant(self) -> str:
@@ -57,9 +61,13 @@ class Pattern:
         return frozenset((*stored_nodes(self._nodes), *stored_nodes(self._nodes_after)))
 
     @cached_property
-    def assigned(self) -> frozenset[str]:
-        """Names that `before` assigns: its locals."""
+    def _bound(self) -> frozenset[str]:
         return frozenset(leaf.value for leaf in stored_nodes(self._nodes) if isinstance(leaf, cst.Name))
+
+    @cached_property
+    def assigned(self) -> frozenset[str]:
+        """Names that `before` assigns: its locals, but for `_`, which nobody reads."""
+        return self._bound - {UNREAD}
 
     @cached_property
     def assigned_after(self) -> frozenset[str]:
@@ -67,6 +75,11 @@ class Pattern:
         assigned = {leaf.value for leaf in stored_nodes(self._nodes_after) if isinstance(leaf, cst.Name)}
         lambdas = (node for node in self._nodes_after if isinstance(node, cst.Lambda))
         return frozenset(assigned.union(*map(every_parameter, lambdas)))
+
+    @cached_property
+    def hidden(self) -> frozenset[str]:
+        """What it binds and nothing else may use: `_`, and locals that are gone in `after`."""
+        return self._bound - (self.assigned_after - {UNREAD}) if self.after is not None else frozenset()
 
     @cached_property
     def named(self) -> frozenset[str]:

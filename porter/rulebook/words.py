@@ -11,7 +11,7 @@ import libcst as cst
 from porter.rule import Rule
 from porter.rulebook.identities import Identities
 from porter.rulebook.markers import is_optional
-from porter.rulebook.pattern import Pattern
+from porter.rulebook.pattern import UNREAD, Pattern
 from porter.tree import Node
 from porter.tree.fields import children, walk
 from porter.tree.functions import body_of, every_parameter
@@ -21,7 +21,7 @@ from porter.tree.names import CONSTANTS, word_of
 def words_of(pattern: Pattern, rule: Rule, identities: Identities) -> frozenset[str]:
     """The words of one `before`."""
     inner = (node for node in walk(pattern.before) if isinstance(node, (cst.FunctionDef, cst.Lambda)))
-    own = pattern.assigned.union(CONSTANTS, {"self"}, *map(every_parameter, inner))
+    own = pattern.assigned.union(CONSTANTS, {"self", UNREAD}, *map(every_parameter, inner))
     found: set[str] = set()
     pending: list[Node] = list(body_of(pattern.before))
     while pending:

@@ -90,13 +90,17 @@ def _inductor(graph: torch.fx.GraphModule, inputs: Any, **options: Any) -> Any:
 
 def _compile_with_torchair(step: types.MethodType, mode: str, dynamic: bool, cache_folder: Path | None) -> Any:
     """Frozen parameters: the weights stay where they are, so a graph may keep their addresses."""
+    from porter.npu.on_npu import graph_decompositions
+
     # both come with torch_npu, which the model's file has imported
     torchair = importlib.import_module("npugraph_ex" if mode == "npugraph_ex" else "torchair")
     config = torchair.CompilerConfig()
     config.mode = mode
     where = config if mode == "npugraph_ex" else config.experimental_config
     where.frozen_parameter = True
+    options = {"custom_decompositions": graph_decompositions()}
     if cache_folder is not None:
-        return torchair.inference.cache_compile(step, config=config, dynamic=dynamic, cache_dir=str(cache_folder))
-    backend = torchair.get_npu_backend(compiler_config=config)
+        folder = str(cache_folder)
+        return torchair.inference.cache_compile(step, config=config, dynamic=dynamic, cache_dir=folder, **options)
+    backend = torchair.get_npu_backend(compiler_config=config, **options)
     return torch.compile(step, fullgraph=True, dynamic=dynamic, backend=backend)

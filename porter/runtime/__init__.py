@@ -16,6 +16,7 @@ from porter.release import require_known_release
 require_known_release()
 
 from porter.emit.model_file import CannotLoad
+from porter.runtime.activations import Gelu, activation_of
 from porter.runtime.alibi import alibi_shift
 from porter.runtime.arguments import actual_seq_lengths, prepare_kv_cache
 from porter.runtime.cache import StaticKVCache
@@ -38,6 +39,7 @@ from porter.runtime.weights import RowMerge
 __all__ = [
     "CacheFull",
     "CannotLoad",
+    "Gelu",
     "NormAhead",
     "NpuPreTrainedModel",
     "PortedFrom",
@@ -48,6 +50,7 @@ __all__ = [
     "WeightSplit",
     "absorbed_attention",
     "absorbs",
+    "activation_of",
     "actual_seq_lengths",
     "add_norm",
     "add_states",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -27,10 +27,12 @@ def note_built(model: nn.Module) -> None:
             module._built_causal = True
 
 
-def refuse_changed(model: nn.Module, merges: tuple[RowMerge, ...]) -> None:
+def refuse_changed(model: nn.Module, merges: tuple[RowMerge, ...], unheeded: Mapping[str, tuple[str, ...]]) -> None:
     """Raises OtherComputation for what was set on a module inside `model` and would change nothing: a part beside the
-    projection that it is merged in, attention that is not causal, and dropout of its weights while training."""
-    for module in _inside(model):
+    projection that it is merged in, an attribute of a class of `unheeded`, attention that is not causal, and dropout of
+    its weights while training."""
+    for module in _inside(model, unheeded):
+        _refuse_unheeded(module, unheeded)
         for merge in merges:
             if merge.name in module._modules:
                 _refuse_part(module, merge)
@@ -38,12 +40,28 @@ def refuse_changed(model: nn.Module, merges: tuple[RowMerge, ...]) -> None:
             _refuse_attention(module)
 
 
-def _inside(model: nn.Module) -> Iterator[nn.Module]:
-    """Every module in `model` that has others in it: this is walked in each step, and `modules()` takes its time."""
+def _inside(model: nn.Module, wanted: Container[str] = ()) -> Iterator[nn.Module]:
+    """Every module in `model` that has others in it or is of a class of `wanted`: this is walked in each step, and
+    `modules()` takes its time."""
     found: list[nn.Module] = [model]
     for module in found:
-        found.extend(child for child in module._modules.values() if child is not None and child._modules)
+        found.extend(
+            child
+            for child in module._modules.values()
+            if child is not None and (child._modules or type(child).__name__ in wanted)
+        )
         yield module
+
+
+def _refuse_unheeded(module: nn.Module, unheeded: Mapping[str, tuple[str, ...]]) -> None:
+    for base in type(module).__mro__:
+        for name in unheeded.get(base.__name__, ()):
+            set_here = name in module.__dict__ or name in module._modules
+            if set_here and name not in _names_in(module.__class__):
+                raise OtherComputation(
+                    f"`{name}` was set on a {base.__name__}, which computes without it and would pass it by: exchange "
+                    "the whole module, change the configuration, or use the source model"
+                )
 
 
 def _refuse_part(owner: nn.Module, merge: RowMerge) -> None:

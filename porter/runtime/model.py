@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -37,7 +37,8 @@ _SHARDING_ARGUMENTS = ("tp_plan", "tp_size", "distributed_config")
 class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
     """`PreTrainedModel` for ported classes; `weight_merges` lists the projections that the port merged,
     `weight_splits` how ranks share the weights that are no linears of the configuration's plan. `token_room`: field of
-    the configuration, tokens of a row behind which the source fails.
+    the configuration, tokens of a row behind which the source fails. `unheeded`: class of the file -> attributes that
+    the source sets on such modules and computes with, and the port does not have.
 
     `source_is_custom_code`: the class it was made from is none of transformers' own. `ported_from`: the installed
     module it was made from, if it was one. `made_under`: the transformers it was made under, where that module is none
@@ -50,6 +51,7 @@ class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
     made_under: str | None = None
     weight_merges: tuple[RowMerge, ...] = ()
     weight_splits: tuple[WeightSplit, ...] = ()
+    unheeded: Mapping[str, tuple[str, ...]] = types.MappingProxyType({})
     token_room: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -67,7 +69,7 @@ class PortedPreTrainedModel(TakesAdapters, InferenceOnly):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As of any module. OtherComputation where a change to one of its modules would be passed by, in eager."""
         if not torch.compiler.is_compiling() and self.base_model is self:
-            refuse_changed(self, self.weight_merges)
+            refuse_changed(self, self.weight_merges, self.unheeded)
         return super().__call__(*args, **kwargs)
 
     @classmethod

@@ -2,10 +2,11 @@
 
 from transformers.cache_utils import DynamicCache
 
+from porter.rule import Argument
 from porter.runtime import prepare_kv_cache
 
 
-def before_cache(self, use_cache, cache, attention_mask, output_attentions, **kwargs):
+def before_cache(self, use_cache, cache: Argument, attention_mask, output_attentions, **kwargs):
     if use_cache and cache is None:
         cache = DynamicCache(config=self.config)
 

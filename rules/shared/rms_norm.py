@@ -4,8 +4,10 @@ of the kernel's kind, and are not: no rule for it may take them.
 
 import torch
 
+from porter.rule import Argument
 
-def before_helper(self, x):
+
+def before_helper(self, x: Argument):
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
 
 

@@ -11,6 +11,7 @@ from transformers.masking_utils import (
     create_sliding_window_causal_mask,
 )
 
+from porter.rule import Argument
 from porter.runtime import (
     npu_causal_mask,
     npu_encoder_mask,
@@ -19,12 +20,12 @@ from porter.runtime import (
 )
 
 
-def before_cache(self, use_cache, cache, attention_mask, **kwargs):
+def before_cache(self, use_cache: Argument, cache: Argument, attention_mask, **kwargs):
     if use_cache and cache is None:
         cache = DynamicCache(config=self.config)
 
 
-def before_cache__unless_traced(self, use_cache, cache, attention_mask, **kwargs):
+def before_cache__unless_traced(self, use_cache: Argument, cache: Argument, attention_mask, **kwargs):
     if use_cache and cache is None and not self.training and not torch.jit.is_tracing():
         cache = DynamicCache(config=self.config)
 

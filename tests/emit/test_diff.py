@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from porter.convert import convert
 from porter.emit import render_port
 from porter.emit.diff import diff
-from porter.rewrite import FRAME, Change, Ported
+from porter.rewrite import IMPORTS, PARTS, Change, Ported
 from porter.source import load_source
 from tests.emit.conftest import PLACE
 
@@ -35,6 +35,10 @@ def _numbered(count: int) -> list[str]:
     return [f"line {number}\n" for number in range(1, count + 1)]
 
 
+def _change(name: str, start: int, end: int) -> Change:
+    return Change(None, "S", start, end, name) if name in PARTS else Change(name, "S", start, end)
+
+
 def _edited(lines: list[str], *edits: tuple[int, int, str]) -> str:
     """Old lines start..end (end < start inserts) become the text; edits from last to first."""
     lines = list(lines)
@@ -47,7 +51,7 @@ def test_a_port(ported, tmp_path):
     files = render_port(ported, PLACE).files
     patch = files["port.diff"].decode()
     assert patch.startswith("--- a/tiny/modeling_tiny.py\n+++ b/tiny/modeling_tiny.py\n@@ -1,")
-    assert _labels(patch) == ["frame", "norm TinyNorm.forward", "swiglu TinyMLP.forward"]
+    assert _labels(patch) == [IMPORTS, "norm TinyNorm.forward", "swiglu TinyMLP.forward"]
     port = _applied(ported.source.text, patch, tmp_path, ported.source.display)
     assert port == files["modeling_tiny.py"].decode()
 
@@ -72,10 +76,10 @@ def test_whole_text():
         ([(4, 4, "x\n"), (5, 5, "y\n")], [("a", 4, 4), ("b", 5, 5)], ["a S; b S"]),
         ([(4, 4, "x\n"), (8, 8, "y\n")], [("a", 4, 8)], ["a S"]),
         ([(4, 4, "x\n"), (6, 6, "y\n"), (8, 8, "z\n")], [("a", 4, 8), ("b", 6, 6)], ["a S; b S"]),
-        ([(1, 1, "x\n"), (10, 10, "y\n")], [], ["frame", "frame"]),
-        ([(1, 1, "x\n"), (3, 3, "y\n")], [], ["frame"]),
-        ([(1, 1, "x\n"), (3, 3, "y\n")], [("a", 3, 3)], ["frame", "a S"]),
-        ([(1, 1, "x\n"), (3, 3, "y\n")], [(FRAME, 1, 1), ("a", 3, 3)], ["frame", "a S"]),
+        ([(1, 1, "x\n"), (10, 10, "y\n")], [], [IMPORTS, IMPORTS]),
+        ([(1, 1, "x\n"), (3, 3, "y\n")], [], [IMPORTS]),
+        ([(1, 1, "x\n"), (3, 3, "y\n")], [("a", 3, 3)], [IMPORTS, "a S"]),
+        ([(1, 1, "x\n"), (3, 3, "y\n")], [("unused", 1, 1), ("a", 3, 3)], ["unused S", "a S"]),
         ([(4, 6, "")], [("a", 4, 6)], ["a S"]),
         ([(1, 0, "x\n")], [("a", 1, 0)], ["a S"]),
         ([(13, 12, "x\n")], [("a", 13, 12)], ["a S"]),
@@ -88,10 +92,10 @@ def test_whole_text():
         "touching: one hunk names both",
         "one application, two stretches: one hunk",
         "one inside the other: one hunk names both",
-        "frame far apart",
-        "frame close together",
-        "frame next to a rule",
-        "a frame change is frame",
+        "no rule's, far apart",
+        "no rule's, close together",
+        "no rule's next to a rule's",
+        "no rule's, named by what it is",
         "a deletion",
         "an insertion at the beginning",
         "an insertion at the end",
@@ -103,7 +107,7 @@ def test_whole_text():
 def test_hunks(edits, changes, labels, tmp_path):
     lines = _numbered(12)
     old, new = "".join(lines), _edited(lines, *edits)
-    patch = diff(old, new, [Change(rule, "S", start, end) for rule, start, end in changes], "m/f.py")
+    patch = diff(old, new, [_change(*change) for change in changes], "m/f.py")
     assert _labels(patch) == labels
     assert _applied(old, patch, tmp_path) == new
 
@@ -153,11 +157,26 @@ def test_a_real_port(model, tmp_path):
     port = _applied(ported.source.text, patch, tmp_path, ported.source.display)
     assert port.encode() == files[f"modeling_{model}.py"]
     for change in ported.changes:
-        if change.rule != FRAME:
-            assert any(f"{change.rule} {change.site}" in label for label in _labels(patch))
+        name = change.part if change.rule is None else change.rule
+        assert any(f"{name} {change.site}" in label for label in _labels(patch))
 
 
-def test_a_port_that_changes_nothing_but_the_frame(ported):
+def test_what_no_rule_did_is_named_by_what_it_is():
+    source = load_source("transformers.models.llama")
+    ported = convert(source, name="llama")  # type: ignore[arg-type]
+    assert isinstance(ported, Ported)
+    patch = render_port(ported, PLACE).files["port.diff"].decode()
+    hunks = [hunk.split("\n", 1) for hunk in patch.split("\n@@ ")[1:]]
+    labels = [(head.split(" @@ ")[1], lines) for head, lines in hunks]
+    assert {change.part for change in ported.changes if change.rule is None} == {"decorator", "base class", "unused"}
+    (parameter,) = [label for label, lines in labels if "\n+        ahead: NormAhead | None = None,\n" in lines]
+    assert parameter == "add_norm_across LlamaDecoderLayer.forward"
+    (swept,) = [label for label, lines in labels if "\n-def rotate_half(x):\n" in lines]
+    assert swept == "unused rotate_half; decorator apply_rotary_pos_emb"
+    assert [label for label, _ in labels if IMPORTS in label] == [f"{IMPORTS}; decorator LlamaRMSNorm"]
+
+
+def test_a_port_that_no_rule_changes(ported):
     unchanged = replace(ported, code=ported.source.text, changes=(), rules=())
     patch = render_port(unchanged, PLACE).files["port.diff"].decode()
-    assert _labels(patch) == ["frame"]
+    assert _labels(patch) == [IMPORTS]

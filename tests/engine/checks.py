@@ -26,7 +26,7 @@ def undefined(code: str) -> set[str]:
 
 def lost_comments(text: str, ported: Ported) -> Counter[str]:
     """Comments of the source that are not in the port, but for those inside helpers that were swept as a whole."""
-    swept = {n for c in ported.changes if c.rule == "frame" and c.end - c.start > 2 for n in range(c.start, c.end + 1)}
+    swept = {n for c in ported.changes if c.rule is None and c.end - c.start > 2 for n in range(c.start, c.end + 1)}
     lines = (line if number not in swept else "\n" for number, line in enumerate(text.split("\n"), start=1))
     return comments("".join(f"{line}\n" if line != "\n" else line for line in lines)) - comments(ported.code)
 

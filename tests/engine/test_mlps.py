@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from porter.convert import inspect
+from porter.convert import convert, inspect
+from porter.source import load_source
 from tests.engine.sources import port, port_of, source_of, varied, why
 from tests.engine.variations import before
 
@@ -111,7 +112,21 @@ def test_one_name_holds_one_merge():
     assert "`gate_up` is what `gate_proj` and `up_proj` of other classes are merged into" in why(ported)
 
 
-def test_gelu_new_is_the_op_of_the_same_formula_and_nothing_else_is():
-    code = port_of("phi").code
-    assert 'ACT2FN["gelu_pytorch_tanh" if config.hidden_act == "gelu_new" else config.hidden_act]' in code
-    assert "gelu_pytorch_tanh" not in port_of("gpt_neox").code
+@pytest.mark.parametrize(
+    ("model", "built"),
+    [
+        ("phi", "self.activation_fn = activation_of(config.hidden_act)"),
+        ("opt", "self.activation_fn = activation_of(config.activation_function)"),
+        ("falcon", "self.act = activation_of(config.activation)"),
+        ("mpt", "self.act = Gelu()"),
+        ("apertus", 'self.act_fn = ACT2CLS["xielu"](dtype=config.dtype)'),  # a rule of its own looks into it
+    ],
+)
+def test_activations_are_built_as_modules_that_an_npu_computes(model, built):
+    lines = [line.strip() for line in port_of(model).code.split("\n")]
+    assert built in lines and not any("get_activation(" in line or "nn.GELU(" in line for line in lines)
+
+
+def test_a_gated_activation_is_its_gate_s_and_no_activation_alone_makes_a_port():
+    assert "activation_of" not in port_of("llama").code + port_of("gemma3").code + port_of("mixtral").code
+    assert "no rule takes any site" in convert(load_source("transformers.models.bert"), name="x").diagnostics[0].message

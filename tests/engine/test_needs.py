@@ -10,12 +10,12 @@ from porter.rewrite import Ported
 from tests.engine.sources import accepted, free_standing, port, source_of, varied, write_rule
 from tests.engine.test_plan import MODEL, statements
 
-AT_KERNEL = 'Rule(edits=(Edit(site="attention.forward"),), answers=("kernel",))'
+AT_KERNEL = 'Rule(edits=(Edit(site="attention.forward", answers=("kernel",)),))'
 PORTED = ("one", AT_KERNEL, statements("x = first(p)", "x = fast(p)"))
 OTHER = ("two", AT_KERNEL, statements("x = elsewhere(p)", "x = fast(p)"))
 VERDICT = (
     "three",
-    'Rule(edits=(Edit(site="attention.forward"),), answers=("second",))',
+    'Rule(edits=(Edit(site="attention.forward", answers=("second",)),))',
     'def before(p):\n    """no op does\n    it"""\n    x = second(p)\n',
 )
 LAYER = (
@@ -132,7 +132,7 @@ def test_strict_takes_verdicts():
 
 
 def test_what_a_rule_on_demand_answers_is_no_need(status):
-    demanded = ("two", 'Rule(edits=(Edit(site="attention.forward"),), answers=("other",), on_demand=True)', OTHER[2])
+    demanded = ("two", 'Rule(edits=(Edit(site="attention.forward", answers=("other",)),), on_demand=True)', OTHER[2])
     assert status(PORTED, demanded) == ("ported", ("one",), "")
 
 
@@ -154,9 +154,10 @@ def after_layer(self, p):
 
 
 def test_an_edit_may_be_for_some_of_its_rules_needs(status):
-    beside = 'Rule(edits=(Edit("attn", site="attention.forward"), Edit("layer", site="layer.forward"{})), answers={})'
-    both, one = '("kernel", "qkv")', ', answers=("kernel",)'
+    beside = 'Rule(edits=(Edit("attn", site="attention.forward", answers=("kernel", "qkv")), '
+    beside += 'Edit("layer", site="layer.forward"{})))'
+    one = ', answers=("kernel",)'
     unmatched = BESIDE.replace("first", "elsewhere")
-    other = ("two", 'Rule(edits=(Edit(site="layer.forward"),), answers=("kernel",))', LAYER[2])
-    assert status(("one", beside.format("", both), unmatched), other, site="Layer.forward")[0] == "partly"
-    assert status(("one", beside.format(one, both), unmatched), other, site="Layer.forward")[0] == "ported"
+    other = ("two", 'Rule(edits=(Edit(site="layer.forward", answers=("kernel",)),))', LAYER[2])
+    assert status(("one", beside.format(""), unmatched), other, site="Layer.forward")[0] == "partly"
+    assert status(("one", beside.format(one), unmatched), other, site="Layer.forward")[0] == "ported"

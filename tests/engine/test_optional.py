@@ -154,7 +154,7 @@ def test_a_requirement_of_a_part_that_is_not_there_is_none(tmp_path):
             tmp_path / "rules",
             norm,
             "norms",
-            f'Rule(edits=(Edit(site="norm.{rules[0]}", unit="function"),), answers=("norm",))',
+            f'Rule(edits=(Edit(site="norm.{rules[0]}", unit="function", answers=("norm",)),))',
         )
         outcome = accepted(convert(free_standing(model_with(lines)), name="tiny", rules_directory=tmp_path / "rules"))
         return next(site for site in outcome.sites if site.kind == "attention").status

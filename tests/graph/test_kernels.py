@@ -77,6 +77,7 @@ ONE = {
     "Square": lambda a: a * a,
     "Reciprocal": lambda a: 1 / a,
     "Gelu": lambda a: a / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3))),
+    "GeluV2": lambda a: a / 2 * math.erfc(-a / math.sqrt(2)),
     "Sigmoid": lambda a: 1 / (1 + math.exp(-a)),
     "Swish": lambda a: a / (1 + math.exp(-a)),
 }
@@ -89,6 +90,7 @@ TABLE = [
     ("Pow", {"x1": A, "x2": torch.full((1,), 2.0)}, {}, by_element(lambda a: a**2, A)),
     *((kind, {"x": A}, {}, by_element(f, A)) for kind, f in ONE.items()),
     *((kind, {"x": A.abs()}, {}, by_element(f, A.abs())) for kind, f in POSITIVE.items()),
+    ("GeluV2", {"x": A}, {"approximate": "tanh"}, by_element(ONE["Gelu"], A)),
     ("Muls", {"x": A}, {"value": 2.5}, by_element(lambda a: a * 2.5, A)),
     ("Adds", {"x": A}, {"value": 2.5}, by_element(lambda a: a + 2.5, A)),
     ("Unpack", {"x": A}, {"num": 2, "axis": 0}, [A[0], A[1]]),

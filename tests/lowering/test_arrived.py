@@ -27,6 +27,8 @@ ARRIVE = [
     (call("npu_rotary_mul", X, SHARED, SHARED, "interleave", MATRIX), "RotaryPositionEmbedding"),
     (call("npu_rotary_mul", X, TABLE, TABLE, rotate=MATRIX), "RotaryPositionEmbedding"),
     (call("npu_interleave_rope", t(2, 4, 7, 64), t(2, 1, 7, 64), t(2, 1, 7, 64)), "InterleaveRope"),
+    (call("npu_gelu", t(2, 7, 64)), "GeluV2"),
+    (call("npu_gelu", t(2, 7, 64), approximate="tanh"), "GeluV2"),
     (call("npu_geglu", t(2, 7, 64)), "GeGluV2"),
     (call("npu_geglu", t(2, 7, 64), -1, 0, True), "GeGluV2"),
     (call("npu_geglu", t(6, 8, dtype=FULL), 0, 1, True), "GeGluV2"),

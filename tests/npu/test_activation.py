@@ -1,4 +1,4 @@
-"""npu_swiglu, npu_clipped_swiglu and npu_geglu against plain torch."""
+"""npu_gelu, npu_swiglu, npu_clipped_swiglu and npu_geglu against plain torch."""
 
 import math
 
@@ -85,6 +85,23 @@ def by_formula(x, approximate):
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         return x / 2 * (1 + math.tanh(inner))
     return x / 2 * math.erfc(-x / math.sqrt(2))
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu(dtype, approximate, no_worse):
+    x = torch.randn(3, 5, 64).to(dtype)
+    truth = torch.tensor([by_formula(value, approximate == "tanh") for value in x.double().flatten().tolist()])
+    eager = torch.nn.functional.gelu(x, approximate=approximate)
+    no_worse(torch_npu.npu_gelu(x, approximate=approximate), eager, truth.double().view(x.shape))
+
+
+def test_gelu_golden():
+    """Values computed by hand; without a word it is the one by the error function."""
+    x = torch.tensor([1.0, -1.0, 0.0])
+    assert torch_npu.npu_gelu(x).tolist() == pytest.approx([0.8413447461, -0.1586552539, 0.0], rel=1e-6)
+    by_tanh = [0.8411919906, -0.1588080094, 0.0]
+    assert torch_npu.npu_gelu(x, approximate="tanh").tolist() == pytest.approx(by_tanh, rel=1e-6)
+    assert torch_npu.npu_gelu(torch.ones(3, 2).t()).shape == (2, 3) and torch_npu.npu_gelu(torch.ones(0)).shape == (0,)
 
 
 def geglu_truth(x, dim, approximate, activate_left):

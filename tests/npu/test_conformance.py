@@ -93,6 +93,8 @@ WRITES = [
 OTHERS = [
     *(call("npu_swiglu", t(*shape, dtype=dtype), dim) for shape, dim in (((2, 7, 64), -1), ((6, 8), 0))
       for dtype in (HALF, BF16, FULL)),
+    *(call("npu_gelu", t(*shape, dtype=dtype), **named)
+      for shape in ((2, 7, 64), (5,), ()) for named in ({}, {"approximate": "tanh"}) for dtype in (HALF, BF16, FULL)),
     *(call("npu_geglu", t(*shape, dtype=dtype), dim, *more)
       for shape, dim, more in (((2, 7, 64), -1, (1, True)), ((6, 8), 0, ()), ((3, 4, 2), 1, (0,)))
       for dtype in (HALF, BF16, FULL)),

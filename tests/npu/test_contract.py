@@ -75,6 +75,11 @@ REFUSED = [
     (A2, put(t(2, 8), 2, op="npu_swiglu"), "npu_swiglu: dim must be in [-2, 1], got 2"),
     (A2, put(t(0, 8), op="npu_swiglu"), "npu_swiglu: input must not be empty"),
     (A2, put(t(2, 8, dtype=f64), op="npu_swiglu"), "npu_swiglu: input must be one of"),
+    # npu_gelu
+    (A2, put(t(2, 8), op="npu_gelu", approximate="erf"), "npu_gelu: approximate must be none (erf) or tanh, got erf"),
+    (A2, put(t(*[2] * 9), op="npu_gelu"), "npu_gelu: input must have 0 to 8 dimensions, got 9"),
+    (A2, put(t(2, 8, dtype=f64), op="npu_gelu"), "npu_gelu: input must be one of"),
+    (ASCEND_310P, put(t(2, 8, dtype=bf16), op="npu_gelu"), "input must not be torch.bfloat16 on Ascend310P"),
     # npu_geglu
     (A2, put(t(2, 7), op="npu_geglu"), "npu_geglu: input must have an even size along dim -1, got (2, 7)"),
     (A2, put(t(2, 8), -3, op="npu_geglu"), "npu_geglu: dim must be in [-2, 1], got -3"),

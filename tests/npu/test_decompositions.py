@@ -40,6 +40,7 @@ def calls(dtype):
         ],
         "npu_interleave_rope": [((x.view(2, 1, 5, 64), x.view(2, 1, 5, 64).flip(0), x.view(2, 1, 5, 64).flip(2)), {})],
         "npu_swiglu": [((x,), {}), ((x[:, :4].contiguous(),), {"dim": 1})],
+        "npu_gelu": [((x,), {}), ((x,), {"approximate": "tanh"})],
         "npu_geglu": [((x,), {}), ((x, 2, 0, True), {}), ((x[:, :4].transpose(0, 1), 0), {"activate_left": True})],
         "npu_fused_infer_attention_score": [
             ((q, cache, cache.flip(1)), {**heads, "atten_mask": mask}),

@@ -19,6 +19,7 @@ WORK = {
     "add_rms_norm": lambda x: torch_npu.npu_add_rms_norm(x, x, torch.ones(16))[2],
     "rotary_mul": lambda x: torch_npu.npu_rotary_mul(x[None], torch.ones(1, 2, 1, 16), torch.ones(1, 2, 1, 16)),
     "swiglu": lambda x: torch_npu.npu_swiglu(x),
+    "gelu": torch_npu.npu_gelu,
     "geglu": lambda x: torch_npu.npu_geglu(x)[0],
     "clipped_swiglu": lambda x: torch_npu.npu_clipped_swiglu(x),
     "gating_top_k_softmax": lambda x: torch_npu.npu_moe_gating_top_k_softmax(x, None, 2)[0],

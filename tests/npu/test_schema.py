@@ -34,6 +34,7 @@ SCHEMAS = {
     "npu_interleave_rope": "(Tensor x, Tensor cos, Tensor sin) -> Tensor",
     "npu_fused_infer_attention_score": ATTENTION,
     "npu_swiglu": "(Tensor input, int dim=-1) -> Tensor",
+    "npu_gelu": '(Tensor input, *, str approximate="none") -> Tensor',
     "npu_geglu": "(Tensor input, int dim=-1, int approximate=1, bool activate_left=False) -> (Tensor, Tensor)",
     "npu_clipped_swiglu": "(Tensor x, *, Tensor? group_index=None, int dim=-1, float alpha=1.702, float limit=7., "
     "float bias=1., bool interleaved=True) -> Tensor",
@@ -78,6 +79,7 @@ OPCHECKS = {
     "npu_rotary_mul": lambda: (torch.randn(2, 3, 4, 8), torch.randn(2, 3, 1, 8), torch.randn(2, 3, 1, 8)),
     "npu_interleave_rope": lambda: (torch.randn(2, 3, 4, 64), torch.randn(2, 1, 4, 64), torch.randn(2, 1, 4, 64)),
     "npu_swiglu": lambda: (torch.randn(2, 3, 16), -1),
+    "npu_gelu": lambda: (torch.randn(2, 3, 16, dtype=half),),
     "npu_geglu": lambda: (torch.randn(2, 3, 16, dtype=half), -1, 1, True),
     "npu_clipped_swiglu": lambda: (torch.randn(2, 3, 16, dtype=half),),
     "npu_fused_infer_attention_score": lambda: (

@@ -169,7 +169,7 @@ def test_what_torchair_is_asked_for(monkeypatch, tmp_path, mode, cached):
 
     stand_in = types.SimpleNamespace(
         CompilerConfig=lambda: config,
-        get_npu_backend=lambda compiler_config: asked.update(config=compiler_config) or Graphs(),
+        get_npu_backend=lambda compiler_config, **more: asked.update(more, config=compiler_config) or Graphs(),
         inference=types.SimpleNamespace(cache_compile=cache_compile),
     )
     monkeypatch.setitem(sys.modules, "npugraph_ex" if mode == "npugraph_ex" else "torchair", stand_in)
@@ -177,6 +177,7 @@ def test_what_torchair_is_asked_for(monkeypatch, tmp_path, mode, cached):
     step = types.MethodType(lambda self, x: x + 1, torch.nn.Identity())
     compiled = compile_step(step, mode, dynamic=True, cache_folder=tmp_path if cached else None)
     assert asked["config"] is config and config.mode == mode
+    assert list(asked["custom_decompositions"]) == [torch.ops.aten.gelu.default]
     frozen = (config.frozen_parameter, config.experimental_config.frozen_parameter)
     assert frozen == ((True, False) if mode == "npugraph_ex" else (False, True))
     if cached:

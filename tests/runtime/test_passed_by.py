@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 import torch
 from accelerate import init_empty_weights, load_checkpoint_and_dispatch, load_checkpoint_in_model
-from transformers import BartConfig, BartForCausalLM
+from transformers import BartConfig, BartForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from porter.convert import convert
 from porter.diagnostics import Refused
@@ -16,7 +16,7 @@ from porter.runtime import load_model_class
 from porter.runtime.arguments import OtherComputation
 from porter.runtime.quantized import QuantizedCheckpoint
 from porter.source import load_source
-from tests.runtime.shipped import IDS, source_and_port
+from tests.runtime.shipped import IDS, MODELS, source_and_port
 
 
 def logits(model, **options):
@@ -48,12 +48,20 @@ def exchange(path, part):
     return change
 
 
+def relu_in(path):
+    def change(model):
+        model.get_submodule(path).act_fn = torch.nn.ReLU()
+
+    return change
+
+
 CHANGES = {
     "every attention sees both ways": (see_both_ways, "is_causal was set to False on a LlamaAttention"),
     "dropout while training": (train, "attention_dropout=0.5 drops attention weights"),
     "dropout in one layer": (train_one, "attention_dropout=0.5 drops attention weights"),
     "another q": (exchange("model.layers.1.self_attn", "q_proj"), "`q_proj` was set on a LlamaAttention"),
     "another v": (exchange("model.layers.0.self_attn", "v_proj"), "`v_proj` was set on a LlamaAttention"),
+    "another activation": (relu_in("model.layers.2.mlp"), "`act_fn` was set on a LlamaMLP"),
     "another gate": (exchange("model.layers.3.mlp", "gate_proj"), "`gate_proj` was set on a LlamaMLP"),
 }
 
@@ -194,3 +202,44 @@ def test_a_cache_outlives_inference_mode(steps):
 
     ours, theirs = (of_a_cache(model, more) for model in reversed(source_and_port()))
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def mixtral():
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = MixtralConfig(**sizes, num_key_value_heads=2, num_local_experts=4, vocab_size=97)
+    torch.manual_seed(0)
+    source = MixtralForCausalLM(copy.deepcopy(config)).eval()
+    port = load_model_class("mixtral", MODELS)(copy.deepcopy(config)).eval()
+    port.load_state_dict(source.state_dict())
+    return source, port
+
+
+@pytest.mark.parametrize("activation", [torch.nn.ReLU(), torch.relu], ids=["module", "function"])
+def test_another_activation_of_experts_is_refused(activation):
+    source, port = mixtral()
+    before = logits(source)
+    torch.testing.assert_close(logits(port), before, rtol=1e-5, atol=1e-5)
+    for model in (source, port):
+        experts = model.model.layers[1].mlp.experts
+        vars(experts).pop("act_fn", None)
+        experts._modules.pop("act_fn", None)
+        experts.act_fn = activation
+    assert (logits(source) - before).abs().max() > 1e-3
+    with pytest.raises(OtherComputation, match="`act_fn` was set on a MixtralExperts"):
+        port(IDS)
+
+
+def test_a_class_that_uses_what_was_set_on_it_heeds_it():
+    _, port = source_and_port()
+    mlp = port.model.layers[2].mlp
+
+    class Relufied(type(mlp)):
+        def forward(self, x):
+            gate, up = self.gate_up(x).chunk(2, -1)
+            return self.down_proj(self.act_fn(gate) * up)
+
+    mlp.__class__, mlp.act_fn = Relufied, torch.nn.SiLU()
+    expected = logits(source_and_port()[0])
+    torch.testing.assert_close(logits(port), expected, rtol=1e-5, atol=1e-5)
+    mlp.act_fn = torch.nn.ReLU()
+    assert (logits(port) - expected).abs().max() > 0.01

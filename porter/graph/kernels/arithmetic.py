@@ -58,6 +58,11 @@ def gelu(x: Tensor) -> Tensor:
     return torch.nn.functional.gelu(x, approximate="tanh")
 
 
+def gelu_v2(x: Tensor, *, approximate: str = "none") -> Tensor:
+    """By the error function, or by tanh."""
+    return torch.ops.npu.npu_gelu(x, approximate=approximate)
+
+
 def muls(x: Tensor, *, value: float) -> Tensor:
     return (x * value).to(x.dtype)
 
@@ -120,6 +125,7 @@ KERNELS = {
     "Square": _of_one(torch.square),
     "Reciprocal": _of_one(torch.reciprocal),
     "Gelu": Kernel(gelu),
+    "GeluV2": Kernel(gelu_v2),
     "Muls": Kernel(muls),
     "Adds": Kernel(adds),
     "Cast": Kernel(cast),

@@ -21,7 +21,7 @@ def unreached_taker(case: Case) -> Found:
     application, tree = case.application, case.tree
     if case.hit is not application.hits[0]:
         return None  # it hangs on the application, not on the hit
-    words = application.rule.declared.carried
+    words = application.rule.carried
     edited = {other.owner for other in application.hits}
     for cls in case.anatomy.reached if words else ():
         forward = methods(tree.classes[cls]).get("forward")

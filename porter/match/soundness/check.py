@@ -25,6 +25,4 @@ class Case:
     @property
     def set_attributes(self) -> tuple[frozenset[str], frozenset[str]]:
         """Attributes of `self` that `before` sets, and those that `after` does, by the names that the source has."""
-        names = dict(self.application.attributes) | self.hit.match.bindings.attributes
-        before, after = self.hit.match.pattern.attributes
-        return frozenset(names.get(name, name) for name in before), frozenset(names.get(name, name) for name in after)
+        return self.application.set_attributes(self.hit)

@@ -71,7 +71,7 @@ def table_handed_on(case: Case) -> Found:
 def bound_again(case: Case) -> Found:
     """The name of a class of the model means another class, or may."""
     tree, anatomy, owner = case.tree, case.anatomy, case.hit.owner
-    everyone = case.application.rule.declared.scope == "module"
+    everyone = case.application.rule.is_of_module
     for cls in anatomy.reached if everyone else (owner, *anatomy.subclasses(owner)) if owner else ():
         if tree.module_bindings[cls] != 1:
             return f"the name `{cls}` is bound more than once", tree.classes[cls]

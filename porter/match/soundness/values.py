@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import libcst as cst
 
@@ -15,7 +15,7 @@ from porter.tree.names import is_variable
 
 def constant_value(case: Case) -> Found:
     """A metavariable that stands for what the model computes is bound to something that does not vary."""
-    for name in case.hit.edit.varying:
+    for name in case.hit.match.pattern.varying:
         bound = case.hit.match.bindings.metas.get(name)
         if bound is None:
             continue
@@ -32,7 +32,7 @@ def stray_use(case: Case) -> Found:
 
 def used_by_what_stays(hit: Hit, tree: Tree) -> Found:
     """Where code that an edit leaves uses a value that the edit keeps for itself, or may only return."""
-    for node in _uses_by_what_stays(hit, tree, hit.edit.private):
+    for node in _uses_by_what_stays(hit, tree, hit.match.pattern.hidden.union(hit.edit.private)):
         return f"`{tree.code(node)}` is used here, in a layout or place the rewrite changes", node
     for node in _uses_by_what_stays(hit, tree, hit.edit.returned):
         if not _is_returned(node, tree):
@@ -40,7 +40,7 @@ def used_by_what_stays(hit: Hit, tree: Tree) -> Found:
     return None
 
 
-def _uses_by_what_stays(hit: Hit, tree: Tree, listed: tuple[str, ...]) -> Iterator[Node]:
+def _uses_by_what_stays(hit: Hit, tree: Tree, listed: Collection[str]) -> Iterator[Node]:
     """Where code that an edit leaves reads what the pattern binds to one of the listed locals."""
     kept = {value for (name, _), value in hit.match.bindings.locals.items() if name in listed}
     if not kept:
@@ -72,7 +72,7 @@ def _is_returned(node: Node, tree: Tree) -> bool:
 def early_use(case: Case) -> Found:
     """A parameter that the edit binds anew is read before it, when it is not yet what the edit makes of it."""
     hit, tree = case.hit, case.tree
-    bound = (hit.match.bindings.metas.get(name) for name in hit.edit.parameters)
+    bound = (hit.match.bindings.metas.get(name) for name in hit.match.pattern.arguments)
     names = {node.value for node in bound if isinstance(node, cst.Name)}
     nodes = [node for node in tree.nodes(hit.match.function) if isinstance(node, cst.Name) and node.value in names]
     anew = {node.value for node in nodes if node in tree.stored and tree.within(node, hit.roots)}
@@ -96,14 +96,14 @@ def _loop_around(hit: Hit, tree: Tree) -> Node | None:
 def opened_value(case: Case) -> Found:
     """A value that means something else after the edit is read by code that stays."""
     hit, tree = case.hit, case.tree
-    if not hit.edit.opaque:
+    if not hit.is_carried:
         return None
     function = hit.match.function
-    sources = case.application.opaque[function]
+    sources = case.application.makers[function]
     if hit.match.expressions[:1] != sources[:1]:
         return None  # it hangs on the function: the first hit in it has asked
     gone = _gone(case)
-    foreign = made_elsewhere(function, sources, case.application.rule.declared.carried, tree, gone)
+    foreign = made_elsewhere(function, sources, case.application.rule.carried, tree, gone)
     if foreign is not None:
         return f"`{tree.code(foreign)}` is not made by what the rule replaces", foreign
     node = looked_into(function, sources, tree, gone)
@@ -114,7 +114,7 @@ def _gone(case: Case) -> frozenset[Node]:
     """The code of the function that other edits of the application replace, without what they keep of it."""
     found: set[Node] = set()
     for hit in case.application.hits:
-        if hit.match.function is case.hit.match.function and not hit.edit.opaque:
+        if hit.match.function is case.hit.match.function and not hit.is_carried:
             found.update(node for root in hit.roots for node in case.tree.nodes(root))
             found.difference_update(node for hole in hit.holes for node in case.tree.nodes(hole))
     return frozenset(found)

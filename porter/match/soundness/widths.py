@@ -19,7 +19,7 @@ def several_numbers(case: Case) -> Found:
     if hit.owner is None or not hit.site.endswith(".__init__"):
         return None
     names = [parameter.name.value for parameter in positional(hit.match.function)]
-    bound = (hit.match.bindings.metas.get(name) for name in hit.edit.parameters)
+    bound = (hit.match.bindings.metas.get(name) for name in hit.match.pattern.arguments)
     wanted = {node.value for node in bound if isinstance(node, cst.Name) and node.value in names}
     built = (hit.owner, *case.anatomy.subclasses(hit.owner)) if wanted else ()
     for node in (node for cls in built for node in tree.calls.get(cls, ())):
