@@ -21,6 +21,8 @@ from tests.pages.conftest import DEMO
 # page: the reasons of its blocks that no test runs, as a reader sees them
 NOT_RUN = {
     "README": ["it sets up an environment", "it sets up an environment, and runs this test"],
+    "accept": ["needs an NPU", "takes minutes"],
+    "predict": ["lowers a model at its real sizes"],
     "speed": ["needs a GPU with 40 GB"],
     "tensor-parallel": ["needs eight NPUs and a checkpoint of Llama-2-70B"],
     "zh": ["会创建新的环境"],
