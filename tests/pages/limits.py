@@ -77,6 +77,7 @@ LIMITS = (
           ({"mask": True},), call=latent),
     Limit("npu_swiglu", "input", "an even size along `dim`, contiguous", {}, ({"shape": (2, 63)}, {"turned": True}),
           EVERY),
+    Limit("npu_gelu", "approximate", "`none` (erf) or `tanh`", {"approximate": "tanh"}, ({"approximate": "erf"},), EVERY),
     Limit("npu_geglu", "approximate", "0 (erf) or 1 (tanh)", {"approximate": 0}, ({"approximate": 2},), EVERY),
     Limit("npu_geglu", "input", "an even size along `dim`", {}, ({"shape": (2, 63)},), EVERY),
     Limit("npu_clipped_swiglu", "x", "2 to 8 dimensions, contiguous", {}, ({"shape": (64,)}, {"turned": True}),

@@ -104,6 +104,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "npu_rotary_mul": rotary_mul,
     "npu_fused_infer_attention_score": attention,
     "npu_swiglu": partial(halved, "npu_swiglu"),
+    "npu_gelu": partial(halved, "npu_gelu"),
     "npu_geglu": partial(halved, "npu_geglu"),
     "npu_clipped_swiglu": partial(halved, "npu_clipped_swiglu"),
     "scatter_update_": scatter_update,

