@@ -30,9 +30,9 @@ def of_acceptance(record: Mapping[str, Any]) -> Report:
     return [
         head,
         Table(("", "part", "probe", "ulp", "ms a call"), tuple(rows), frozenset({3, 4})),
-        f"{told}\n{claim_of(record)}",
         *(Words("\n".join((probe["title"], *said)), _TONES.get(probe["outcome"] or LOST, "open"))
           for probe, said in below),
+        f"{told}\n{claim_of(record)}",
     ]  # fmt: skip
 
 

@@ -57,4 +57,7 @@ def test_the_checks_of_verify_see_a_wrong_device(monkeypatch):
     entries = []
     in_float32(port_of("llama2"), sides(scatter_update_=FAULTS["scatter_update_"]["one slot on"]), entries.append)
     found = {entry["call"]: entry["outcome"] for entry in entries}
-    assert found == {"logits": AGREES, "chunked prefill": DIFFERS}, "a call without a cache before it writes no slot"
+    assert found == {"logits": DIFFERS, "chunked prefill": DIFFERS}, "both read what was written into the cache"
+    entries.clear()
+    in_float32(port_of("llama2"), sides(), entries.append)
+    assert {entry["outcome"] for entry in entries} == {AGREES}
