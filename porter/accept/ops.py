@@ -12,30 +12,13 @@ from typing import Any
 
 import torch
 
+import porter.npu
 from porter.accept.calls import Call
 from porter.accept.draws import NoDraw, draw
 from porter.accept.forbidden import refusals
 from porter.accept.judge import first_line, is_out_of_memory, judged
 from porter.accept.probe import AGREES, LOST, NOT_RUN, NOTED, Say
 from porter.accept.sides import Sides, overload
-from porter.npu import (
-    activation,
-    attention,
-    grouped_matmul,
-    moe_combine,
-    moe_gating,
-    moe_routing,
-    norm,
-    reduce,
-    rotary,
-    rotary_interleaved,
-    scatter,
-)
-
-_FILES = (
-    *(activation, attention, grouped_matmul, moe_combine, moe_gating, moe_routing),
-    *(norm, reduce, rotary, rotary_interleaved, scatter),
-)
 
 
 def probe_op(op: str, calls: Sequence[Call], sides: Sides, say: Say) -> None:
@@ -92,5 +75,5 @@ def _entry(call: Call, sides: Sides) -> dict[str, Any]:
 
 @cache
 def _schemas() -> dict[str, str]:
-    ops = (op for file in _FILES for op in file.OPS)
+    ops = (op for file in vars(porter.npu).values() for op in getattr(file, "OPS", ()))
     return {f"{op.namespace}::{op.name}": str(torch._C.parse_schema(f"{op.namespace}::{op.schema}")) for op in ops}

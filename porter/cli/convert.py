@@ -95,12 +95,7 @@ def convert(
       porter convert transformers.models.llama --out generated_models/llama2 --check
       porter convert transformers.models.llama --diff
     """
-    if (check or diff) and force:
-        raise click.UsageError(f"{'--check' if check else '--diff'} writes nothing: leave out --force")
-    if check and diff:
-        raise click.UsageError("--check compares with a port, --diff shows a new one: give one of them")
-    refuse_idle(not (check or diff), "with --check and --diff, which tell what differs", "verbose")
-    refuse_idle(check, "without --check", "form")
+    _check_usage(check, diff, force)
     from porter.convert import convert as convert_source
     from porter.source import load_source
 
@@ -110,9 +105,7 @@ def convert(
     project = find_project()
     if isinstance(project, Refused):
         return refuse(project, as_json=as_json)
-    name = name or (_folder_name(out) if out and out.name else None) or default_name(loaded)
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
+    name = _checked_name(name or (_folder_name(out) if out and out.name else None) or default_name(loaded))
     out = out or (project.models or FOLDER) / name
     taken = None if check or diff else _taken(out, force)
     if taken is not None:
@@ -137,6 +130,21 @@ def convert(
     if check:
         return _compare(ported, out, as_json=as_json)
     return _write(ported, out, force=force, verbose=verbose, as_json=as_json)
+
+
+def _check_usage(check: bool, diff: bool, force: bool) -> None:
+    if (check or diff) and force:
+        raise click.UsageError(f"{'--check' if check else '--diff'} writes nothing: leave out --force")
+    if check and diff:
+        raise click.UsageError("--check compares with a port, --diff shows a new one: give one of them")
+    refuse_idle(not (check or diff), "with --check and --diff, which tell what differs", "verbose")
+    refuse_idle(check, "without --check", "form")
+
+
+def _checked_name(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
+    return name
 
 
 def _kept_here(project: Project, source: Source) -> list[str]:

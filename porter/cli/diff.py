@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.cli.documents import result_document
+from porter.cli.screen import in_colour, is_terminal
 from porter.cli.talk import DONE, print_json, put_piece, result_stream
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def show_diff(ported: Ported, out: Path, *, as_json: bool) -> int:
     if as_json:
         print_json(result_document(True, {"name": ported.name, "diff": text}))
     else:
-        put_piece(_coloured(text) if result_stream().isatty() and not os.environ.get("NO_COLOR") else text)
+        put_piece(_coloured(text) if is_terminal(result_stream()) and in_colour() else text)
     return DONE
 
 

@@ -11,6 +11,7 @@ import click
 from porter.cli.completion import configs
 from porter.cli.models import say_if_edited
 from porter.cli.rulebook import recorded_rules, rulebook
+from porter.cli.sizes import sizes_named
 from porter.cli.talk import answer, refuse, steps
 from porter.diagnostics import Refused
 
@@ -66,14 +67,14 @@ def predicted(
 ) -> int:
     from porter.predict.chips import chip_named
     from porter.predict.workload import Workload
-    from porter.verify.contract import shipped_configs
 
     chip = chip_named(sizes["chip"] or CHIP)
     if isinstance(chip, Refused):
         return refuse(chip, as_json=as_json)
     counts = {name: sizes[name] for name in ("batch", "input", "output", "tp") if sizes[name] is not None}
-    named = sizes["config"]
-    config = None if named is None else shipped_configs().get(named, Path(named))
+    config = None if sizes["config"] is None else sizes_named(sizes["config"])
+    if isinstance(config, Refused):
+        return refuse(config, as_json=as_json)
     workload = Workload(**counts)
     if by_rule:
         return _by_rule(directory, workload, chip, config, may_be["trust_remote_code"], folders, as_json)

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from porter.cli.completion import CONFIGS, configs
+from porter.cli.completion import configs
 from porter.cli.completion import rules as known_rules
 from porter.cli.consent import trust_option
 from porter.cli.idle import refuse_idle
 from porter.cli.models import edited_option, other_release_installed, say_if_edited, takes_port
 from porter.cli.rulebook import IDENTITIES, no_such_rule, rulebook, rules_option
+from porter.cli.sizes import sizes_named
 from porter.cli.talk import Command, answer, as_json, refuse, steps, verbose_option
-from porter.diagnostics import Refused, nearest, refused
+from porter.diagnostics import Refused
 
 if TYPE_CHECKING:
     from porter.rulebook import LoadedRule
+    from porter.verify.finding import Check
     from porter.verify.port import Port
 
 LEVELS = ("parity", "capture", "contract")
@@ -101,7 +103,7 @@ def verify(
         raise click.UsageError("--level contract and --config go together")
     refuse_idle(level == "parity", f"at --level {level}", "quick")
     refuse_idle(level == "contract", f"at --level {level}", "soc", "tp")
-    sizes = _sizes(config) if config is not None else None
+    sizes = sizes_named(config) if config is not None else None
     if isinstance(sizes, Refused):
         return refuse(sizes, as_json=as_json)
     from porter.verify.port import open_port, open_to_compare
@@ -117,24 +119,12 @@ def verify(
     from porter.report.kernel import kernel_claim
 
     changed = say_if_edited(directory) if edited else ()
-    with steps(f"verifying {directory}") as progress:
-        if level == "capture":
-            from porter.verify.capture import capture
-
-            checks = capture(directory, progress=progress, **may_be)
-        elif sizes is not None:
-            from porter.verify.contract import contract
-
-            checks = contract(directory, sizes, soc=soc, tp=tp, progress=progress, **may_be)
-        else:
-            from porter.verify.parity import verify as verify_parity
-
-            checks = verify_parity(directory, quick=quick, progress=progress, **may_be)
+    checks = _checked(directory, level, sizes, may_be, quick=quick, soc=soc, tp=tp)
     if isinstance(checks, Refused):
         return refuse(checks, as_json=as_json)
     failed = any(check.failed for check in checks)
     kernel = kernel_claim(directory, soc if level == "contract" else None)
-    warnings = _warnings(opened, config, tp) if config is not None else ()
+    warnings = _warnings(opened, sizes, tp) if sizes is not None else ()
     data = {"folder": str(directory), "level": level, "edited": list(changed)}
     found = {"checks": checks_data(checks), "warnings": list(warnings), "kernel": kernel}
     return answer(
@@ -145,29 +135,34 @@ def verify(
     )
 
 
-def _warnings(port: Port, config: str, tp: int) -> tuple[str, ...]:
+def _checked(
+    directory: Path, level: str, sizes: Path | None, may_be: dict[str, Any], *, quick: bool, soc: str, tp: int
+) -> tuple[Check, ...] | Refused:
+    """The checks of a level; `sizes` are those of the contract's."""
+    with steps(f"verifying {directory}") as progress:
+        if level == "capture":
+            from porter.verify.capture import capture
+
+            return capture(directory, progress=progress, **may_be)
+        if sizes is not None:
+            from porter.verify.contract import contract
+
+            return contract(directory, sizes, soc=soc, tp=tp, progress=progress, **may_be)
+        from porter.verify.parity import verify as verify_parity
+
+        return verify_parity(directory, quick=quick, progress=progress, **may_be)
+
+
+def _warnings(port: Port, config: Path, tp: int) -> tuple[str, ...]:
     """What people saw go wrong on devices, where the port does it; nothing where it does not take the configuration."""
     from porter.accept.configuration import sizes_of
     from porter.accept.plan import NotTaken, forms_used
 
-    sizes = sizes_of(port.load_class().config_class, config)
+    sizes = sizes_of(port.load_class().config_class, str(config))
     try:
         return () if isinstance(sizes, Refused) else forms_used(port, sizes, tp)
     except NotTaken:
         return ()
-
-
-def _sizes(config: str) -> Path | Refused:
-    """The file of a real model's sizes: porter's own, by name, or one that is there. P116 before torch is loaded."""
-    known = {file.stem: file for file in sorted(CONFIGS.glob("*.json"))}
-    if config in known:
-        return known[config]
-    path = Path(config)
-    if path.exists():
-        return path / "config.json" if path.is_dir() else path
-    close = " or ".join(f"`{other}`" for other in nearest(config, known))
-    help = f"did you mean {close}?" if close else f"give a file, or one of {', '.join(known)}"
-    return refused("P116", f"no configuration `{config}`", help)
 
 
 def _asked(names: tuple[str, ...], folders: tuple[Path, ...]) -> tuple[LoadedRule, ...] | Refused:

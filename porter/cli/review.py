@@ -12,6 +12,7 @@ import click
 
 from porter.cli.models import takes_port
 from porter.cli.rulebook import given, recorded_rules, rules_option
+from porter.cli.screen import in_colour, is_terminal
 from porter.cli.talk import Command, answer, as_json, refuse, result_stream, say
 from porter.diagnostics import Refused, refused
 from porter.shipped import recorded_matrix, shipped
@@ -60,7 +61,7 @@ def review(
     from porter.report.review.data import review_data
     from porter.report.review.terminal import of_review
 
-    coloured = result_stream().isatty() and not os.environ.get("NO_COLOR")
+    coloured = is_terminal(result_stream()) and in_colour()
     width = shutil.get_terminal_size((100, 24)).columns
     text = lambda: of_review(found, width=width, coloured=coloured)  # noqa: E731
     return answer(True, text, lambda: review_data(found), as_json=as_json)

@@ -19,6 +19,7 @@ from porter.accept.reports import REPORTED
 from porter.report.acceptance_page import page
 from porter.report.kernel import NOT_RUN as NO_KERNEL
 from porter.report.kernel import kernel_claim
+from porter.verify.contract import shipped_configs
 from porter.verify.pair import write_checkpoint
 from porter.verify.tiny import tiny_config
 from tests.accept.conftest import calls_at, port_of
@@ -136,7 +137,7 @@ def test_an_unreadable_record_and_stand_ins_on_a_device_are_refused(own_port, ca
     assert code == 2 and "--device cpu" in err
 
 
-def test_verify_quotes_a_record_and_warns_of_what_people_saw(own_port, capfd):
+def test_verify_quotes_a_record_and_warns_of_what_people_saw(own_port, capfd, tmp_path):
     folder = own_port("llama2")
     record = {**record_of(folder), "finished": "now"}
     record["probes"] = {"a": {"part": "ops", "title": "a", "outcome": AGREES, "detail": "", "entries": []}}
@@ -148,6 +149,11 @@ def test_verify_quotes_a_record_and_warns_of_what_people_saw(own_port, capfd):
         assert porter.cli.exit_code([str(word) for word in words]) == 0
         out = capfd.readouterr().out
         assert out.splitlines()[-1].startswith(last) and "warning: mask of one row: a bool mask" in out
+    sizes = tmp_path / "sizes"
+    sizes.mkdir()
+    (sizes / "config.json").write_text(shipped_configs()["llama-2-7b"].read_text())
+    assert porter.cli.exit_code([*map(str, words[:-1]), str(sizes)]) == 0
+    assert "warning: mask of one row: a bool mask" in capfd.readouterr().out, "the folder that holds it is taken alike"
     assert porter.cli.exit_code([*map(str, words), "--soc", "Ascend910_9391"]) == 0
     assert capfd.readouterr().out.splitlines()[-1] == f"{NO_KERNEL} on Ascend910_9391; a record is of {place}"
 
