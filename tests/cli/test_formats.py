@@ -160,7 +160,8 @@ def test_what_is_the_same_gives_nothing(porter_here, project, form):
     assert done.out == "" if form == "github" else results_of(json.loads(done.out)) == []
 
 
-def test_open_sites_are_warnings_at_their_code(porter_here):
+def test_open_sites_are_warnings_at_their_code(porter_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # an environment below the current folder would be named as seen from there
     spec = "transformers.models.mamba"
     document = json.loads(porter_here("inspect", spec, "--json").out)
     left = [site["site"] for site in document["sites"] if site["status"] in ("left", "partly")]

@@ -10,14 +10,15 @@ import pytest
 from packaging.requirements import Requirement
 
 from porter.release import TRANSFORMERS, WINDOWS, is_within, release_of
-from porter.release.tested import RECORD, tested_stacks
+from porter.release.tested import RECORD
+from porter.release.tested import tested_stacks as recorded_stacks
 from porter.report.blocks import plain
 from porter.report.stack import of_tested
 from tests.releases import environment, run
 from tests.releases.environment import lacking, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = tested_stacks()
+ROWS = recorded_stacks()
 PORTS = {path.parent.name for path in (ROOT / "generated_models").glob("*/port.json")}
 
 
