@@ -1,10 +1,10 @@
-"""A small Llama with a tokenizer of its own, trained here on the repository's text: its answers can be read.
+"""A small Llama with a tokenizer of its own, trained here on one of porter's pages: its answers can be read.
 
     python -m porter.bench.demo_checkpoint DIR
 
 Contract: what it writes is a checkpoint like any other, sharded safetensors in the source's layout, with config,
 generation config and a byte-level BPE tokenizer. The same text and arguments give the same tokenizer; weights differ by
-rounding between machines. About 30 seconds on one core.
+rounding between machines. 200 steps of training, on one core.
 """
 
 from __future__ import annotations
@@ -12,25 +12,30 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+Told = Callable[[Iterable[torch.Tensor]], Iterable[torch.Tensor]]
 BEGIN, END = "<s>", "</s>"
+PAGE = Path(__file__).resolve().parents[1] / "pages" / "rules.md"
 VOCABULARY = 768
 WINDOW = 64  # tokens of a training example
 BATCH = 16
 
 
-def make_demo_checkpoint(folder: Path, texts: Sequence[str] | None = None, *, steps: int = 700, seed: int = 0) -> float:
-    """Train on `texts`, by default the repository's, and write the checkpoint into `folder`; returns the last loss.
+def make_demo_checkpoint(
+    folder: Path, texts: Sequence[str] | None = None, *, steps: int = 200, seed: int = 0, told: Told = iter
+) -> float:
+    """Train on `texts`, by default the page on rules, and write the checkpoint into `folder`; returns the last loss.
 
+    told: goes over the batches, and may tell how far it is.
     The global random state is as it was afterwards. Raises ValueError for a text shorter than one example.
     """
-    texts = repository_texts() if texts is None else texts
+    texts = [PAGE.read_text(encoding="utf-8")] if texts is None else texts
     tokenizer = train_tokenizer(texts)
     tokens = torch.tensor(
         [token for text in texts for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
@@ -40,19 +45,10 @@ def make_demo_checkpoint(folder: Path, texts: Sequence[str] | None = None, *, st
     with torch.random.fork_rng([]), _one_thread():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(demo_config(tokenizer))
-        loss = _train(model, tokens, steps)
+        loss = _train(model, told(_batches(tokens, steps)), steps)
     model.save_pretrained(folder, max_shard_size="1MB")
     tokenizer.save_pretrained(folder)
     return loss
-
-
-def repository_texts() -> list[str]:
-    """The README, split into paragraphs; of an installed porter, its modules' docstrings."""
-    package = Path(__file__).resolve().parents[1]
-    readme = package.parent / "README.md"
-    if readme.is_file():
-        return [readme.read_text(encoding="utf-8")]
-    return [file.read_text(encoding="utf-8").split('"""')[1] for file in sorted(package.glob("*.py"))]
 
 
 def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -87,12 +83,12 @@ def demo_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
     )
 
 
-def _train(model: LlamaForCausalLM, tokens: torch.Tensor, steps: int) -> float:
+def _train(model: LlamaForCausalLM, batches: Iterable[torch.Tensor], steps: int) -> float:
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=6e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=6e-3, total_steps=steps, pct_start=0.1)
     loss = 0.0
-    for batch in _batches(tokens, steps):
+    for batch in batches:
         output = model(batch, labels=batch, use_cache=False)
         optimizer.zero_grad()
         output.loss.backward()
@@ -121,12 +117,19 @@ def _batches(tokens: torch.Tensor, steps: int) -> Iterator[torch.Tensor]:
         yield torch.stack([tokens[start : start + WINDOW] for start in starts.tolist()])
 
 
+def _with_a_bar(batches: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(list(batches), "training", console=Console(stderr=True), transient=True)
+
+
 def main() -> int:
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         print("usage: python -m porter.bench.demo_checkpoint DIR", file=sys.stderr)
         return 2
     started = time.perf_counter()
-    loss = make_demo_checkpoint(Path(sys.argv[1]))
+    loss = make_demo_checkpoint(Path(sys.argv[1]), told=_with_a_bar if sys.stderr.isatty() else iter)
     print(f"wrote {sys.argv[1]}: loss {loss:.2f} after {time.perf_counter() - started:.0f} s of training")
     return 0
 

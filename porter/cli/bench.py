@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.consent import trust_option
-from porter.cli.models import edited_option, models_option, other_release_installed, port_folder, say_if_edited
-from porter.cli.talk import Command, answer, as_json, refuse, say
+from porter.cli.idle import refuse_idle
+from porter.cli.models import edited_option, other_release_installed, say_if_edited, takes_port
+from porter.cli.talk import Command, answer, as_json, refuse, say, steps
 from porter.diagnostics import Refused
+from porter.report.blocks import Report, tabulated
 
 if TYPE_CHECKING:
     from porter.bench.generation import Comparison, Shape
@@ -20,8 +22,7 @@ _HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread", 
 
 
 @click.command(cls=Command)
-@click.argument("port", metavar="NAME|DIR")
-@models_option
+@takes_port
 @click.option("--mode", "modes", type=click.Choice(["eager", "compiled"]), multiple=True, help="By default both.")
 @click.option("--backend", metavar="B", help="Of the compiled mode; by default the first that can.")
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Port and source in turns.")
@@ -33,8 +34,7 @@ _HEADER = ("shape", "mode", "phase", "port ms", "source ms", "ratio", "spread", 
 @trust_option
 @as_json
 def bench(
-    port: str,
-    models: Path | None,
+    directory: Path,
     modes: tuple[str, ...],
     backend: str | None,
     rounds: int,
@@ -60,15 +60,13 @@ def bench(
     """
     if large and quick:
         raise click.UsageError("--large is one shape, --quick another: give one of them.")
+    refuse_idle(set(modes) != {"eager"}, "in eager mode", "backend")
     fault = other_release_installed()
     if fault is not None:
         return refuse(fault, as_json=as_json)
-    folder = port_folder(port, models)
-    if isinstance(folder, Refused):
-        return refuse(folder, as_json=as_json)
     from porter.verify.port import open_to_compare
 
-    opened = open_to_compare(folder, edited=edited, trust_remote_code=trust_remote_code)
+    opened = open_to_compare(directory, edited=edited, trust_remote_code=trust_remote_code)
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
     changed = say_if_edited(opened.directory) if edited else ()
@@ -94,30 +92,32 @@ def bench(
         "edited": list(changed),
         "comparisons": _rows(found),
     }
-    return answer(True, lambda: _table(found, place), lambda: document, as_json=as_json)
+    return answer(True, lambda: _report(found, place), lambda: document, as_json=as_json)
 
 
 def _compared(
     port: Port, shapes: tuple[Shape, ...], modes: tuple[str, ...], rounds: int, backend: str | None, device: str
 ) -> list[Comparison] | Refused:
-    """The comparisons, each said as soon as it is there."""
+    """The comparisons, each told as soon as it is there."""
     from porter.bench.generation import compare
     from porter.emit.model_file import CannotLoad
     from porter.runner import CannotRun
 
-    found = []
+    found: list[Comparison] = []
+    total = len(shapes) * len(modes)
     try:
-        for comparison in compare(port, shapes, modes, rounds, backend=backend, device=device):
-            say(f"{comparison.shape}, {comparison.mode}: done")
-            found.append(comparison)
+        with steps(f"timing {port.name}") as tell:
+            tell("", 0, total)
+            for comparison in compare(port, shapes, modes, rounds, backend=backend, device=device):
+                tell(f"{comparison.shape}, {comparison.mode}: done", len(found), total)
+                found.append(comparison)
+                tell("", len(found), total)
     except (CannotRun, CannotLoad) as error:
         return Refused((error.diagnostic,))
     return found
 
 
-def _table(comparisons: list[Comparison], place: str) -> str:
-    from porter.report.table import table
-
+def _report(comparisons: list[Comparison], place: str) -> Report:
     rows = [
         (
             str(comparison.shape),
@@ -134,7 +134,7 @@ def _table(comparisons: list[Comparison], place: str) -> str:
     ]
     claim = "" if place.startswith("npu") else "; kernel: not run"
     closing = f"port / source on {place}, milliseconds a step{claim}"
-    return f"{table(_HEADER, rows, right=frozenset({3, 4, 5, 7}))}\n\n{closing}"
+    return [tabulated(_HEADER, rows, right=(3, 4, 5, 7)), closing]
 
 
 def _rows(comparisons: list[Comparison]) -> list[dict[str, Any]]:

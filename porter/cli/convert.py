@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING
 
 import click
 
+from porter.cli.completion import rules, sites, sources
 from porter.cli.consent import consent_option
 from porter.cli.diff import show_diff
+from porter.cli.idle import refuse_idle
 from porter.cli.models import FOLDER
 from porter.cli.project import Project, find_project
 from porter.cli.rulebook import recorded_rules, rulebook, rules_option
-from porter.cli.talk import Command, answer, as_json, refuse, say
+from porter.cli.talk import (
+    DONE,
+    FAILED,
+    Command,
+    answer,
+    as_json,
+    format_option,
+    put_findings,
+    refuse,
+    say,
+    verbose_option,
+)
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
 
@@ -24,11 +37,23 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("source")
+@click.argument("source", shell_complete=sources)
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Its folder [generated_models/NAME].")
 @click.option("--name", help="The port's name, as launchers will say it [the last folder of --out].")
-@click.option("--keep", metavar="SITE", multiple=True, help="Leave this site as the source has it; may be repeated.")
-@click.option("--without", metavar="RULE", multiple=True, help="Do not use this rule; may be repeated.")
+@click.option(
+    "--keep",
+    metavar="SITE",
+    multiple=True,
+    shell_complete=sites,
+    help="Leave this site as the source has it; may be repeated.",
+)
+@click.option(
+    "--without",
+    metavar="RULE",
+    multiple=True,
+    shell_complete=rules,
+    help="Do not use this rule; may be repeated.",
+)
 @rules_option
 @click.option(
     "--unproved", is_flag=True, help="Let rules of your own port that have no proof, or write an op unknown here."
@@ -38,6 +63,8 @@ if TYPE_CHECKING:
 @click.option("--diff", is_flag=True, help="Write nothing: print the diff that port.diff would be.")
 @click.option("--force", is_flag=True, help="Replace DIR if it holds a port or nothing.")
 @consent_option
+@verbose_option
+@format_option
 @as_json
 def convert(
     source: str,
@@ -52,6 +79,8 @@ def convert(
     diff: bool,
     force: bool,
     trust_remote_code: bool,
+    verbose: bool,
+    form: str | None,
     as_json: bool,
 ) -> int:
     """Port SOURCE: a module (transformers.models.llama), a file, or a checkpoint folder with its own modeling file.
@@ -66,10 +95,7 @@ def convert(
       porter convert transformers.models.llama --out generated_models/llama2 --check
       porter convert transformers.models.llama --diff
     """
-    if (check or diff) and force:
-        raise click.UsageError(f"{'--check' if check else '--diff'} writes nothing: leave out --force")
-    if check and diff:
-        raise click.UsageError("--check compares with a port, --diff shows a new one: give one of them")
+    _check_usage(check, diff, force)
     from porter.convert import convert as convert_source
     from porter.source import load_source
 
@@ -79,23 +105,21 @@ def convert(
     project = find_project()
     if isinstance(project, Refused):
         return refuse(project, as_json=as_json)
-    name = name or (_folder_name(out) if out and out.name else None) or default_name(loaded)
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
+    name = _checked_name(name or (_folder_name(out) if out and out.name else None) or default_name(loaded))
     out = out or (project.models or FOLDER) / name
     taken = None if check or diff else _taken(out, force)
     if taken is not None:
         return refuse(taken, as_json=as_json)
-    rules = recorded_rules(out) if check and not folders else rulebook(folders)
-    if isinstance(rules, Refused):
-        return refuse(rules, as_json=as_json)
+    book = recorded_rules(out) if check and not folders else rulebook(folders)
+    if isinstance(book, Refused):
+        return refuse(book, as_json=as_json)
     ported = convert_source(
         loaded,
         name=name,
         keep=tuple(dict.fromkeys((*keep, *_kept_here(project, loaded)))),
         without=tuple(dict.fromkeys((*without, *project.without))),
         strict=strict,
-        rules=rules,
+        rules=book,
         unproved=unproved,
         trust_remote_code=trust_remote_code,
     )
@@ -103,7 +127,24 @@ def convert(
         return refuse(ported, as_json=as_json, source=loaded)
     if diff:
         return show_diff(ported, out, as_json=as_json)
-    return _compare(ported, out, as_json=as_json) if check else _write(ported, out, force=force, as_json=as_json)
+    if check:
+        return _compare(ported, out, as_json=as_json)
+    return _write(ported, out, force=force, verbose=verbose, as_json=as_json)
+
+
+def _check_usage(check: bool, diff: bool, force: bool) -> None:
+    if (check or diff) and force:
+        raise click.UsageError(f"{'--check' if check else '--diff'} writes nothing: leave out --force")
+    if check and diff:
+        raise click.UsageError("--check compares with a port, --diff shows a new one: give one of them")
+    refuse_idle(not (check or diff), "with --check and --diff, which tell what differs", "verbose")
+    refuse_idle(check, "without --check", "form")
+
+
+def _checked_name(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise click.BadParameter(f"`{name}` is no Python identifier: give one with --name", param_hint="--name")
+    return name
 
 
 def _kept_here(project: Project, source: Source) -> list[str]:
@@ -130,7 +171,7 @@ def _taken(out: Path, force: bool) -> Refused | None:
     return occupied(Path(os.path.realpath(out)), force=force)
 
 
-def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
+def _write(ported: Ported, out: Path, *, force: bool, verbose: bool, as_json: bool) -> int:
     from porter.emit import emit
     from porter.report.port import conversion_data, of_conversion
 
@@ -139,7 +180,7 @@ def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
         return refuse(written, as_json=as_json, source=ported.source)
     code = answer(
         True,
-        lambda: of_conversion(ported, written, out),
+        lambda: of_conversion(ported, written, out, verbose=verbose),
         lambda: conversion_data(ported, written, out),
         as_json=as_json,
     )
@@ -155,15 +196,18 @@ def _write(ported: Ported, out: Path, *, force: bool, as_json: bool) -> int:
 
 def _compare(ported: Ported, out: Path, *, as_json: bool) -> int:
     from porter.emit import check
+    from porter.report.findings import of_differing
     from porter.report.port import differences_data, of_differences
 
     differences = check(ported, out)
     if isinstance(differences, Refused):
         return refuse(differences, as_json=as_json, source=ported.source)
+    if put_findings(lambda: list(of_differing(differences, out))):
+        return FAILED if differences else DONE
     same = f"{out} is what converting again gives"
     return answer(
         not differences,
-        lambda: of_differences(differences, out) if differences else same,
+        lambda: of_differences(differences, out) if differences else [same],
         lambda: {"name": ported.name, "folder": str(out), "differences": differences_data(differences)},
         as_json=as_json,
     )

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from porter.cli.documents import result_document
+from porter.cli.screen import in_colour, is_terminal
 from porter.cli.talk import DONE, print_json, put_piece, result_stream
 
 if TYPE_CHECKING:
@@ -19,9 +21,9 @@ def show_diff(ported: Ported, out: Path, *, as_json: bool) -> int:
     patch = render_port(ported, Path(os.path.realpath(out))).files["port.diff"]
     text = os.fsdecode(patch) if ported.source.encoding == "utf-8" else patch.decode(ported.source.encoding, "replace")
     if as_json:
-        print_json({"ok": True, "name": ported.name, "diff": text, "diagnostics": []})
+        print_json(result_document(True, {"name": ported.name, "diff": text}))
     else:
-        put_piece(_coloured(text) if result_stream().isatty() and not os.environ.get("NO_COLOR") else text)
+        put_piece(_coloured(text) if is_terminal(result_stream()) and in_colour() else text)
     return DONE
 
 

@@ -6,19 +6,18 @@ from pathlib import Path
 
 import click
 
-from porter.cli.models import edited_option, models_option, port_folder
+from porter.cli.models import edited_option, takes_port
 from porter.cli.talk import Command, answer, as_json, refuse, say
 from porter.diagnostics import Refused
 
 
 @click.command(cls=Command)
-@click.argument("port", metavar="NAME|DIR")
+@takes_port
 @click.option("--to", "checkpoint", metavar="CHECKPOINT", required=True, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace model code that the checkpoint has.")
-@models_option
 @edited_option
 @as_json
-def export(port: str, checkpoint: Path, force: bool, models: Path | None, edited: bool, as_json: bool) -> int:
+def export(directory: Path, checkpoint: Path, force: bool, edited: bool, as_json: bool) -> int:
     """Write the port NAME, or in DIR, into a checkpoint: `AutoModelForCausalLM.from_pretrained` then is the port.
 
     Only with `trust_remote_code=True`; without it transformers loads the source's model as before. Weights stay as they
@@ -31,10 +30,7 @@ def export(port: str, checkpoint: Path, force: bool, models: Path | None, edited
     """
     from porter.emit.export import export as export_port
 
-    folder = port_folder(port, models)
-    if isinstance(folder, Refused):
-        return refuse(folder, as_json=as_json)
-    written = export_port(folder, checkpoint, force=force, edited=edited)
+    written = export_port(directory, checkpoint, force=force, edited=edited)
     if isinstance(written, Refused):
         return refuse(written, as_json=as_json)
     if not as_json:

@@ -6,18 +6,32 @@ from pathlib import Path
 
 import click
 
+from porter.cli.completion import sources
+from porter.cli.idle import refuse_idle
 from porter.cli.rulebook import rulebook, rules_option
-from porter.cli.talk import Command, answer, as_json, put, refuse, text_of
+from porter.cli.screen import is_terminal, rendered
+from porter.cli.talk import (
+    DONE,
+    Command,
+    answer,
+    as_json,
+    format_option,
+    put,
+    put_findings,
+    refuse,
+    result_stream,
+)
 from porter.diagnostics import Refused
-from porter.report.diagnostic import render
 
 
 @click.command(cls=Command)
-@click.argument("source")
+@click.argument("source", shell_complete=sources)
 @click.option("--why", is_flag=True, help="Show for each site left alone where the closest rule and the source part.")
 @rules_option
+@click.option("-v", "--verbose", is_flag=True, help="Print which class has which part in the model, too.")
+@format_option
 @as_json
-def inspect(source: str, why: bool, folders: tuple[Path, ...], as_json: bool) -> int:
+def inspect(source: str, why: bool, folders: tuple[Path, ...], verbose: bool, form: str | None, as_json: bool) -> int:
     """Show every site of SOURCE, the rule that takes it, or why none does. Writes nothing, runs nothing of SOURCE.
 
     \b
@@ -26,7 +40,9 @@ def inspect(source: str, why: bool, folders: tuple[Path, ...], as_json: bool) ->
       porter inspect transformers.models.nemotron --why
       porter inspect transformers.models.vaultgemma --rules ./rules
     """
+    refuse_idle(not as_json, "with --json, which has the reasons", "why")
     from porter.convert import inspect as inspect_source
+    from porter.report.findings import of_open_sites
     from porter.report.known import inspection_data, of_inspection
     from porter.source import load_source
 
@@ -39,15 +55,17 @@ def inspect(source: str, why: bool, folders: tuple[Path, ...], as_json: bool) ->
     seen = inspect_source(loaded, rules=book)
     if isinstance(seen, Refused):
         return refuse(seen, as_json=as_json, source=loaded)
-    code = answer(True, lambda: of_inspection(seen), lambda: inspection_data(seen), as_json=as_json)
-    if why and not as_json:
+    if put_findings(lambda: list(of_open_sites(seen))):
+        return DONE
+    code = answer(True, lambda: of_inspection(seen, verbose=verbose), lambda: inspection_data(seen), as_json=as_json)
+    if why:
         from porter.plan import explain
 
         left = {site.name for site in seen.sites if site.is_left}
+        terminal = result_stream() if is_terminal(result_stream()) else None
         for site in seen.plan.anatomy.sites:
             if site.name in left:
-                diagnostic = explain(seen.plan, site)
-                put("\n" + render(diagnostic, text_of(diagnostic, loaded)))
+                put("\n" + rendered(explain(seen.plan, site), loaded, terminal))
     return code
 
 

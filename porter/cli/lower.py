@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.consent import trust_option
-from porter.cli.models import edited_option, named_port, other_release_installed, say_if_edited
+from porter.cli.idle import refuse_idle
+from porter.cli.models import edited_option, other_release_installed, say_if_edited, takes_port
+from porter.cli.predicted import check_usage, predict_options, predicted
 from porter.cli.rulebook import recorded_rules, rulebook, rules_option
-from porter.cli.talk import Command, answer, as_json, refuse, say, steps
+from porter.cli.talk import Command, answer, as_json, refuse, say, steps, verbose_option
 from porter.diagnostics import Diagnostic, Refused
 
 if TYPE_CHECKING:
@@ -19,15 +21,17 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("directory", metavar="NAME|DIR", type=click.Path(path_type=Path), callback=named_port)
+@takes_port
 @click.option("--soc", default="Ascend910B3", show_default=True, help="The chip, as its driver names it.")
 @click.option("--baseline", is_flag=True, help="The source model too, side by side.")
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
 @click.option("--execute", is_flag=True, help="The graphs executed on the CPU too, beside the source.")
 @click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
+@predict_options
 @rules_option
 @edited_option
 @trust_option
+@verbose_option
 @as_json
 def lower(
     directory: Path,
@@ -36,12 +40,15 @@ def lower(
     by_rule: bool,
     execute: bool,
     dump: Path | None,
+    predict: bool,
     folders: tuple[Path, ...],
     edited: bool,
     trust_remote_code: bool,
+    verbose: bool,
     as_json: bool,
+    **sizes: Any,
 ) -> int:
-    """Lower the port in DIR through TorchAir: does it convert, and to how many kernels a layer.
+    """Lower the port NAME, or in DIR, through TorchAir: does it convert, and to how many kernels a layer.
 
     Works without an NPU and without CANN. At first use it installs a private torch_npu into porter's cache folder.
 
@@ -51,11 +58,14 @@ def lower(
       porter lower generated_models/llama2 --baseline
       porter lower generated_models/llama2 --by-rule --json
       porter lower generated_models/llama2 --execute
+      porter lower generated_models/llama2 --predict --config llama-2-70b --tp 8 --batch 4
     """
+    check_usage(predict, sizes, {"baseline": baseline, "execute": execute, "dump": dump})
     if by_rule and (baseline or dump or execute):
         raise click.UsageError("--by-rule makes a table of its own: leave out --baseline, --execute and --dump")
     if folders and not by_rule:
         raise click.UsageError("--rules is for --by-rule: what a port was made with is in it")
+    refuse_idle(not by_rule, "with --by-rule, which makes the port anew and has one table", "edited", "verbose")
     from porter.verify.port import open_port, open_to_compare
 
     fault = other_release_installed()
@@ -66,10 +76,12 @@ def lower(
     opened = (open_to_compare if baseline or by_rule or execute else open_port)(directory, **may_be)
     if isinstance(opened, Refused):
         return refuse(opened, as_json=as_json)
+    if predict:
+        return predicted(directory, sizes, may_be, by_rule=by_rule, folders=folders, as_json=as_json)
     if by_rule:
         return _by_rule(directory, soc, folders, trust_remote_code, as_json)
     changed = say_if_edited(directory) if edited else ()
-    return _lower(directory, soc, baseline, execute, dump, may_be, changed, as_json)
+    return _lower(directory, soc, baseline, execute, dump, may_be, changed, verbose, as_json)
 
 
 def _lower(
@@ -80,10 +92,12 @@ def _lower(
     dump: Path | None,
     may_be: dict[str, Any],
     changed: Sequence[str],
+    verbose: bool,
     as_json: bool,
 ) -> int:
     from porter.lowering.lower import lower as lower_port
     from porter.report.execution import execution_data
+    from porter.report.kernel import kernel_claim
     from porter.report.lowering import lowering_data, of_lowering
 
     with steps(f"lowering {directory}") as progress:
@@ -103,8 +117,12 @@ def _lower(
     data = {**lowering_data(found), "edited": list(changed)}
     if executed is not None:
         data["execution"] = execution_data(executed)
+    kernel = kernel_claim(directory, soc)
+    data["kernel"] = kernel
     passed = found.converts and (executed is None or executed.agrees)
-    return answer(passed, lambda: of_lowering(found, executed), lambda: data, as_json=as_json)
+    return answer(
+        passed, lambda: of_lowering(found, executed, kernel, verbose=verbose), lambda: data, as_json=as_json
+    )
 
 
 def _executed(directory: Path, soc: str, may_be: dict[str, Any]) -> Execution | Refused:

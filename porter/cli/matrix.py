@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from porter.cli.idle import refuse_idle
 from porter.cli.models import other_release_installed
 from porter.cli.rulebook import rulebook, rules_option
-from porter.cli.talk import DONE, FAILED, Command, on_terminal, put, refuse, say, steps
+from porter.cli.talk import DONE, FAILED, Command, on_terminal, put_report, refuse, say, steps
 from porter.diagnostics import Diagnostic, Refused
 from porter.matrix.row import LEVELS, Row, is_wrong, lacks, worse
 
@@ -33,6 +34,7 @@ JOBS = max(1, (os.cpu_count() or 1) // 2)
 @click.option("--memory", type=click.FloatRange(1), default=12, show_default=True, help="GiB for a process.")
 @click.option("--json", "file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Keep rows here.")
 @click.option("--fresh", is_flag=True, help="Find every row again, also what is in FILE and still holds.")
+@click.option("-v", "--verbose", is_flag=True, help="Print a row for each model, where none is named, too.")
 def matrix(
     models: tuple[str, ...],
     level: str,
@@ -43,6 +45,7 @@ def matrix(
     memory: float,
     file: Path | None,
     fresh: bool,
+    verbose: bool,
 ) -> int:
     """Convert, compare, capture and lower every causal language model of the installed transformers: a row each.
 
@@ -60,6 +63,8 @@ def matrix(
       porter matrix --jobs 2 --json matrix.json
       porter matrix --models vaultgemma --rules ./rules
     """
+    refuse_idle(file is not None, "without --json FILE", "fresh")
+    refuse_idle(level not in LEVELS[:2], f"at --level {level}", "everything")
     names = [name for words in models for name in words.replace(",", " ").split()]
     asked = _asked(names, level, file, folders)
     if isinstance(asked, Refused):
@@ -80,7 +85,7 @@ def matrix(
     except CannotWrite as error:
         return refuse(Refused((Diagnostic("P074", str(error), help="give --json another file"),)), as_json=False)
     rows.sort(key=lambda row: row.module)
-    put(of_matrix(rows))
+    put_report(of_matrix(rows, verbose=verbose or bool(names)))
     return FAILED if any(is_wrong(row) for row in rows) else DONE
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
+from porter.cli.completion import ports
+from porter.cli.idle import refuse_idle
 from porter.cli.project import find_project
 from porter.cli.talk import refuse, say
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Diagnostic, Refused, nearest
 from porter.release import other_release
 
 FOLDER = Path("generated_models")  # where `porter convert` writes to
@@ -19,7 +23,7 @@ FOLDER = Path("generated_models")  # where `porter convert` writes to
 
 def _of_project(context: click.Context, parameter: click.Parameter, given: Path | None) -> Path | None:
     """The folder that was given, or the one that the project names."""
-    if given is not None:
+    if given is not None or context.resilient_parsing:  # a shell asks what may come next
         return given
     project = find_project()
     if isinstance(project, Refused):
@@ -85,41 +89,67 @@ def unknown_model(name: str, models: Path | None) -> Refused | None:
     return _not_there(name, known, notes)
 
 
-def port_folder(port: str, models: Path | None) -> Path | Refused:
-    """A port's folder as it stands, else a name of the registry; what is neither, but has a slash, is a folder.
+def port_folder(port: str, models: Path | None, *, only_there: bool = False) -> Path | Refused:
+    """A port's folder as it stands, else a name of the registry in `models`, or `only_there`; what has a slash is a
+    folder.
 
-    A name that is not there says which are near (P080), before anything of torch or transformers is imported.
+    What is not there says which are near (P080), before anything of torch or transformers is imported; what is there
+    and no port, the command says.
     """
     from porter.emit.account import FILE
     from porter.emit.registered import default_root
 
-    has_slash = len(Path(port).parts) > 1
-    if (models is None or has_slash) and os.path.exists(Path(port) / FILE):
-        return Path(port)
+    path = Path(port)
+    if _is_path(port):
+        return path if os.path.exists(path) else _no_folder(path)
+    if not only_there and os.path.exists(path / FILE):
+        return path
     unknown = unknown_model(port, models)
     if unknown is None:
         return (models or default_root()) / port
-    return Path(port) if has_slash or (models is None and os.path.isdir(port)) else unknown
+    return path if not only_there and os.path.isdir(port) else unknown
 
 
-def named_port(context: click.Context, parameter: click.Parameter, directory: Path) -> Path:
-    """What is given for DIR; where no port is there, the folder of the port of that name, in the project's folder.
+def _is_path(port: str) -> bool:
+    return os.sep in port or port in (os.curdir, os.pardir)
 
-    A path that is there, or has a slash, is a path: what is wrong with it, the command says.
-    """
+
+def named_port(context: click.Context, parameter: click.Parameter, given: str | Path) -> Path:
+    """The folder of the port that NAME or DIR says, of the folder that `--models` or the project names."""
+    if context.resilient_parsing:
+        return Path(given)
+    port = os.fspath(given)
+    refuse_idle(not _is_path(port), "beside a port's folder", "models")
+    given_models = context.params.get("models")
+    found = port_folder(port, _of_project(context, parameter, given_models), only_there=given_models is not None)
+    return found if isinstance(found, Path) else context.exit(refuse(found, as_json=_as_json(context)))
+
+
+def takes_port(function: Callable[..., int]) -> Callable[..., int]:
+    """NAME or DIR, and `--models`: every command takes a port by these, and gets its folder as `directory`."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, models: Path | None, **options: Any) -> int:
+        return function(*arguments, **options)
+
+    argument = click.argument("directory", metavar="NAME|DIR", callback=named_port, shell_complete=ports)
+    return argument(models_option(command))
+
+
+def _no_folder(path: Path) -> Refused:
+    """P080 for a folder that is not there, with the ports beside it."""
     from porter.emit.account import FILE
 
-    if len(directory.parts) != 1 or os.path.exists(directory / FILE):
-        return directory
-    found = port_folder(str(directory), _of_project(context, parameter, None))
-    if isinstance(found, Path):
-        return found
-    return directory if os.path.exists(directory) else context.exit(refuse(found, as_json=_as_json(context)))
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = sorted(str(each) for each in path.parent.iterdir() if (each / FILE).is_file())
+    close = " or ".join(f"`{other}`" for other in nearest(str(path), beside))
+    listed = f"ports there: {', '.join(beside)}" if beside else "give the folder that `porter convert` wrote"
+    help = f"did you mean {close}?" if close else listed
+    return Refused((Diagnostic("P080", f"no folder `{path}`", help=help),))
 
 
 def _not_there(name: str, known: Sequence[str], notes: Sequence[str]) -> Refused:
-    from porter.diagnostics import nearest
-
     close = " or ".join(f"`{other}`" for other in nearest(name, known))
     listed = f"registered there: {', '.join(known)}" if known else "convert a model first, or give another --models"
     help = f"did you mean {close}?" if close else listed

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from porter.cli.models import named_port
+from porter.cli.models import takes_port
 from porter.cli.rulebook import given, recorded_rules, rules_option
+from porter.cli.screen import in_colour, is_terminal
 from porter.cli.talk import Command, answer, as_json, refuse, result_stream, say
 from porter.diagnostics import Refused, refused
 from porter.shipped import recorded_matrix, shipped
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("directory", metavar="NAME|DIR", type=click.Path(path_type=Path), callback=named_port)
+@takes_port
 @click.option("--html", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write it as one page.")
 @click.option(
     "--record",
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 def review(
     directory: Path, html: Path | None, records: tuple[Path, ...], folders: tuple[Path, ...], as_json: bool
 ) -> int:
-    """Review the port in DIR: what each rule changed, where, why, to what accuracy, and what is proved of it.
+    """Review the port NAME, or in DIR: what each rule changed, where, why, to what accuracy, and what is proved of it.
 
     It needs neither the source nor torch: the diff of the port holds both texts. Figures are those that were recorded.
 
@@ -60,7 +61,7 @@ def review(
     from porter.report.review.data import review_data
     from porter.report.review.terminal import of_review
 
-    coloured = result_stream().isatty() and not os.environ.get("NO_COLOR")
+    coloured = is_terminal(result_stream()) and in_colour()
     width = shutil.get_terminal_size((100, 24)).columns
     text = lambda: of_review(found, width=width, coloured=coloured)  # noqa: E731
     return answer(True, text, lambda: review_data(found), as_json=as_json)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from porter.cli.rulebook import rulebook, rules_option
+from porter.cli.completion import rules, sources
+from porter.cli.rulebook import IDENTITIES, no_such_rule, rulebook, rules_option
 from porter.cli.talk import Command, answer, as_json, progress, refuse
 from porter.diagnostics import Refused
 
@@ -21,8 +22,15 @@ SEARCHED, FOUND = 24, 4  # sources that are searched unasked, a second each; and
 
 
 @click.command(cls=Command)
-@click.argument("name")
-@click.option("--source", "named", metavar="SOURCE", multiple=True, help="Sites in this one only; may be repeated.")
+@click.argument("name", shell_complete=rules)
+@click.option(
+    "--source",
+    "named",
+    metavar="SOURCE",
+    multiple=True,
+    shell_complete=sources,
+    help="Sites in this one only; may be repeated.",
+)
 @click.option("--all", "everywhere", is_flag=True, help="Sites in every causal model of the installed transformers.")
 @click.option("--no-sites", is_flag=True, help="The page without sites, at once.")
 @rules_option
@@ -46,7 +54,7 @@ def rule(
     from porter.report.rule_page import of_rule, rule_data
     from porter.rulebook import unknown_rule
 
-    book = rulebook(folders, proving=True)
+    book = no_such_rule((name,), folders) or rulebook(folders, proving=True)
     if isinstance(book, Refused):
         return refuse(book, as_json=as_json)
     unknown = unknown_rule((name,), book)
@@ -54,7 +62,7 @@ def rule(
         return refuse(unknown, as_json=as_json)
     chosen = next((each for each in book if each.name == name), None)
     if chosen is None:
-        raise click.UsageError(f"`{name}` are no rule: `porter prove {name}` shows that they hold")
+        raise click.UsageError(f"`{IDENTITIES}` are no rule: `porter prove {IDENTITIES}` shows that they hold")
     taken = None if no_sites else _taken(chosen, book, named, everywhere)
     if isinstance(taken, Refused):
         return refuse(taken, as_json=as_json)

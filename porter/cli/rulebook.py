@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from porter.cli.completion import rule_names
 from porter.cli.project import find_project
-from porter.diagnostics import Refused
+from porter.diagnostics import Refused, nearest, refused
 from porter.shipped import shipped
 
 if TYPE_CHECKING:  # it comes with LibCST, which a command may do without
@@ -23,6 +24,19 @@ rules_option = click.option(
     type=click.Path(path_type=Path),
     help="A folder of rules of your own, beside porter's; may be repeated.",
 )
+
+
+IDENTITIES = "identities"  # what `porter prove` takes beside names of rules
+
+
+def no_such_rule(names: Iterable[str], folders: Iterable[Path]) -> Refused | None:
+    """P042 for the first name that no rule file has, told before any is read."""
+    known = (IDENTITIES, *rule_names(folders))
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is None:
+        return None
+    close = " or ".join(f"`{other}`" for other in nearest(unknown, known))
+    return refused("P042", f"no rule `{unknown}`", f"did you mean {close}?" if close else "see `porter rules`")
 
 
 def given(folders: Iterable[Path]) -> tuple[RuleFolder, ...]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.consent import trust_option
-from porter.cli.models import edited_option, models_option, other_release_installed, port_folder, unknown_model
+from porter.cli.idle import refuse_idle
+from porter.cli.models import edited_option, other_release_installed, takes_port, unknown_model
 from porter.cli.talk import Command, answer, as_json, put_piece, refuse, say, working
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Diagnostic, Refused, refused
 
 if TYPE_CHECKING:
     from porter.runner import Answers
@@ -21,10 +22,9 @@ _DTYPES = ("float16", "bfloat16", "float32")
 
 
 @click.command(cls=Command)
-@click.argument("port", metavar="NAME|DIR")
+@takes_port
 @click.option("--model-path", metavar="P", required=True, type=click.Path(path_type=Path), help="Its checkpoint.")
 @click.option("--adapter", metavar="DIR", type=click.Path(path_type=Path), help="A PEFT adapter, merged while loading.")
-@models_option
 @click.option("--prompt", "prompts", multiple=True, help="May be repeated: one batch.")
 @click.option("--prompts-file", metavar="F", type=click.Path(path_type=Path, dir_okay=False), help="A prompt a line.")
 @click.option("--execute-mode", type=click.Choice(["eager", "dynamo"]), default="eager", show_default=True)
@@ -47,7 +47,7 @@ _DTYPES = ("float16", "bfloat16", "float32")
 @trust_option
 @as_json
 def run(
-    port: str,
+    directory: Path,
     model_path: Path,
     prompts: tuple[str, ...],
     prompts_file: Path | None,
@@ -66,18 +66,16 @@ def run(
         raise click.UsageError("Give --prompt, once or more, or --prompts-file.")
     if as_json and config["stream"]:
         raise click.UsageError("--stream prints text, --json a document: give one of them.")
+    refuse_idle(execute_mode == "dynamo", "in eager mode", "backend", "cache_folder")
+    refuse_idle(_may_be_npu(config), "but on an NPU, by TorchAir", "cache_folder")
     listed = _read_prompts(prompts_file) if prompts_file is not None else list(prompts)
     if isinstance(listed, Refused):
         return refuse(listed, as_json=as_json)
-    unusable = _no_checkpoint(model_path) or other_release_installed()
-    folder = unusable or port_folder(port, config["models"])
-    if isinstance(folder, Refused):
-        return refuse(folder, as_json=as_json)
-    place = folder.resolve()
+    place = directory.resolve()
     name, config["models"] = place.name, place.parent
-    unknown = unknown_model(name, place.parent)
-    if unknown is not None:
-        return refuse(unknown, as_json=as_json)
+    unusable = _no_checkpoint(model_path) or other_release_installed() or unknown_model(name, place.parent)
+    if unusable is not None:
+        return refuse(unusable, as_json=as_json)
     outcome = _execute(name, model_path, listed, execute_mode, config)
     if isinstance(outcome, Refused):
         return refuse(outcome, as_json=as_json)
@@ -91,6 +89,11 @@ def run(
         lambda: _document(name, execute_mode, outcome),
         as_json=as_json,
     )
+
+
+def _may_be_npu(config: dict[str, Any]) -> bool:
+    """As far as the words say; what device there is, and what its default backend, only torch knows."""
+    return (config["device"] or "npu").startswith("npu")
 
 
 def _execute(name: str, folder: Path, prompts: list[str], mode: str, config: dict[str, Any]) -> Answers | Refused:
@@ -108,11 +111,25 @@ def _execute(name: str, folder: Path, prompts: list[str], mode: str, config: dic
         if "dtype" in given:
             given["dtype"] = getattr(torch, given["dtype"])
         try:
+            idle = _keeps_nothing(given) if "cache_folder" in given else None
+            if idle is not None:
+                return idle
             runner = Runner(name, folder, **given)
             runner.execute_mode = mode
             return runner.execute_model(prompts)
         except CannotRun as error:
             return Refused((error.diagnostic,))
+
+
+def _keeps_nothing(given: dict[str, Any]) -> Refused | None:
+    """P086 for a folder of compiled graphs on a device that keeps none."""
+    from porter.runner.devices import choose_device
+
+    device = choose_device(given.get("device"))
+    if device.type == "npu":
+        return None
+    message = f"device `{device}` keeps no compiled graphs: TorchAir does, on an NPU"
+    return refused("P086", message, "leave out --cache-folder")
 
 
 @contextlib.contextmanager

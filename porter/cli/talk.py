@@ -1,23 +1,25 @@
 """How commands speak: a result on stdout, as text or as one JSON document; everything else on stderr.
 
-Colour and progress appear on a terminal only; `NO_COLOR` turns colour off.
+Colour, wrapping and progress bars appear on a terminal only; `NO_COLOR` turns colour off. In a pipe a row is a line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from porter.diagnostics import Diagnostic, Refused
-from porter.report.diagnostic import render, to_json
-from porter.shipped import shipped
+from porter.cli.documents import refusal_document, result_document
+from porter.cli.idle import refuse_idle
+from porter.cli.screen import columns, in_colour, is_terminal, rendered
+from porter.diagnostics import Refused
+from porter.report.blocks import Report, plain
+from porter.report.findings import Finding, of_refusal
 
 if TYPE_CHECKING:
     from porter.source import Source
@@ -27,6 +29,22 @@ DONE, FAILED = 0, 1
 Item = TypeVar("Item")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+_FORM = "porter.form"  # where a command's context has it
+
+
+def _keep_form(context: click.Context, parameter: click.Parameter, form: str | None) -> str | None:
+    context.meta[_FORM] = form
+    return form
+
+
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["github", "sarif"]),
+    callback=_keep_form,
+    help="Print what is wrong or left as annotations of a GitHub workflow, or as a SARIF 2.1.0 log.",
+)
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Print every row, not the sums alone.")
 
 
 class ResultLost(Exception):
@@ -41,6 +59,10 @@ class Command(click.Command):
     """A command whose result is alone on stdout: what libraries print while it runs is talk."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        refuse_idle(not ctx.params.get("as_json"), "with --json, which holds everything", "verbose", "form")
+        refuse_idle(
+            not ctx.params.get("form"), "with --format, which tells what is open or wrong alone", "verbose", "why"
+        )
         with results_apart():
             return super().invoke(ctx)
 
@@ -75,7 +97,8 @@ def was_interrupted(error: BaseException) -> bool:
 
 
 def on_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Whether somebody reads the talk as it comes."""
+    return is_terminal(sys.stderr)
 
 
 def say(text: str) -> None:
@@ -107,27 +130,57 @@ def to_stdout() -> Iterator[None]:
         raise ResultLost(error.strerror or str(error)) from error
 
 
-def answer(ok: bool, text: Callable[[], str], data: Callable[[], dict[str, Any]], *, as_json: bool) -> int:
+def answer(ok: bool, text: Callable[[], str | Report], data: Callable[[], dict[str, Any]], *, as_json: bool) -> int:
     """Print the result, in one form or the other, and give the exit code."""
     if as_json:
-        print_json({"ok": ok, **data(), "diagnostics": []})
+        print_json(result_document(ok, data()))
     else:
-        put(text())
+        put_report(text())
     return DONE if ok else FAILED
+
+
+def put_report(report: str | Report) -> None:
+    """The result as a report: for a terminal wrapped and in colour. Text alone stands as it is."""
+    if isinstance(report, str):
+        put(report)
+    elif not is_terminal(result_stream()):
+        put(plain(report))
+    else:
+        from porter.report.painted import painted
+
+        put(painted(report, columns(result_stream()), colour=in_colour()))
 
 
 def refuse(refused: Refused, *, as_json: bool, source: Source | None = None) -> int:
     """Say why nothing was done, and give the exit code."""
     if as_json:
-        print_json({"ok": False, "diagnostics": [to_json(diagnostic) for diagnostic in refused.diagnostics]})
+        print_json(refusal_document(refused.diagnostics))
         return FAILED
+    put_findings(lambda: list(of_refusal(refused.diagnostics, source)))
     for diagnostic in refused.diagnostics:
-        text = render(diagnostic, text_of(diagnostic, source))
-        say(_coloured(text, diagnostic) if on_terminal() and not os.environ.get("NO_COLOR") else text)
+        say(rendered(diagnostic, source, sys.stderr if on_terminal() else None))
     return FAILED
 
 
+def put_findings(findings: Callable[[], Sequence[Finding]]) -> bool:
+    """Print findings in the form that `--format` asks for; whether it does."""
+    context = click.get_current_context(silent=True)
+    form = context.meta.get(_FORM) if context is not None else None
+    if form == "sarif":
+        from porter.report.sarif import sarif_log
+
+        print_json(sarif_log(findings()))
+    elif form == "github":
+        from porter.report.github import workflow_commands
+
+        lines = workflow_commands(findings())
+        if lines:
+            put(lines)
+    return form is not None
+
+
 def print_json(document: dict[str, Any]) -> None:
+    document = _finite(document)
     text = json.dumps(document, indent=2, ensure_ascii=False)
     try:
         text.encode(getattr(result_stream(), "encoding", None) or "utf-8")
@@ -136,32 +189,13 @@ def print_json(document: dict[str, Any]) -> None:
     put(text)
 
 
-def text_of(diagnostic: Diagnostic, source: Source | None) -> str | None:
-    """The text a span speaks of: spans name sources and rules by their short paths."""
-    if diagnostic.span is None:
-        return None
-    path = diagnostic.span.path
-    if source is not None and path in (source.display, str(source.path)):
-        return source.text
-    for place in (Path(path), shipped("rules").parent / path, shipped("rules") / Path(path).name):
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            return place.read_text(encoding="utf-8")
-    return None
-
-
-def _coloured(text: str, diagnostic: Diagnostic) -> str:
-    colour = "red" if diagnostic.severity == "error" else "yellow"
-    head, *rest = text.split("\n")
-    code, colon, message = head.partition(": ")
-    lines = [click.style(code, fg=colour, bold=True) + click.style(colon + message, bold=True)]
-    for line in rest:
-        gutter, bar, marked = line.partition(" | ")
-        if bar and not gutter.strip() and marked.strip():
-            line = click.style(gutter + bar, fg="blue") + click.style(marked, fg=colour)
-        elif (bar and gutter.isdigit()) or line.endswith(" |"):
-            line = click.style(gutter + bar, fg="blue") + marked
-        lines.append(line)
-    return "\n".join(lines)
+def _finite(value: Any) -> Any:
+    """Data with null for what is no number or without end, which JSON cannot say."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
@@ -191,7 +225,7 @@ def steps(what: str, *, forks: bool = False) -> Iterator[Callable[[str, int, int
     with Progress(console=Console(stderr=True), transient=True, auto_refresh=not forks) as bar:
         task = bar.add_task(what)
         yield lambda step, done, total: bar.update(
-            task, description=f"{what}: {step}", completed=done, total=total, refresh=forks
+            task, description=f"{what}: {step}" if step else what, completed=done, total=total, refresh=forks
         )
 
 

@@ -23,6 +23,7 @@ from porter.source import Source
 from porter.source.read import LIBRARY
 
 FILE = "port.json"
+RECORD = "accept.json"  # beside it: what `porter.accept` found on devices
 _WIDTH = 110
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.diagnostics import Diagnostic, Refused, refused
-from porter.emit.account import FILE, read_account
+from porter.emit.account import FILE, RECORD, read_account
 from porter.emit.registry import NAME, damaged_neighbours, heal, registry_text
 from porter.emit.render import Rendered, render_port
 from porter.emit.swap import alone_in, replace_folder
 from porter.rewrite import Ported
 
-_CACHES = ("__pycache__",)
+_BESIDE = ("__pycache__", RECORD)  # what running a port leaves in its folder
+_LEFTOVER = ".porter-"  # what an interrupted run may leave
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def occupied(place: Path, *, force: bool) -> Refused | None:
     if isinstance(account, Refused):
         reason = f"no {FILE} of a port in it" if FILE in there else f"no {FILE} in it"
         return refused("P071", f"the folder `{place}` is not a port: it is not replaced", advice, reason)
-    strangers = sorted(there - {FILE, *_CACHES, *account["files"]})
+    others = there - {FILE, *_BESIDE, *account["files"]}
+    strangers = sorted(name for name in others if not name.startswith(_LEFTOVER))
     if strangers:
         reason = f"porter did not write {', '.join(f'`{name}`' for name in strangers)}"
         return refused("P071", f"the folder `{place}` holds more than a port: it is not replaced", advice, reason)
@@ -101,7 +103,7 @@ def check(ported: Ported, out: Path) -> list[Difference] | Refused:
     rendered = render_port(ported, place)
     found = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
     differences = [_compare(place / name, name, data) for name, data in sorted(rendered.files.items())]
-    differences += [Difference(name, "not from porter") for name in sorted(found - {*rendered.files, *_CACHES})]
+    differences += [Difference(name, "not from porter") for name in sorted(found - {*rendered.files, *_BESIDE})]
     if place.name == ported.name:
         table = registry_text(place.parent, rendered.account)
         if isinstance(table, Refused):
@@ -122,7 +124,9 @@ def _write(rendered: Rendered, place: Path, *, force: bool) -> Written | Refused
             return text
         table = (place.parent / NAME, text.encode("utf-8"))
         warnings = damaged_neighbours(place.parent, place.name)
-    replace_folder(place, rendered.files, table)
+    record = place / RECORD  # it says itself which port it is about
+    kept = {RECORD: record.read_bytes()} if record.is_file() else {}
+    replace_folder(place, {**rendered.files, **kept}, table)
     return Written(place, tuple(sorted(rendered.files)), table and table[0], replaced, warnings)
 
 

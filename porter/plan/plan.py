@@ -78,6 +78,15 @@ class Plan:
         every = (split for each in (*self.applications, *self.verdicts) for split in each.splits)
         return tuple(dict.fromkeys(split for split in every if split[1] in members[split[0]].keys() | merged))
 
+    @cached_property
+    def unheeded(self) -> dict[str, tuple[str, ...]]:
+        """Class -> what the source sets on its modules and computes with, and the port does not have."""
+        found: dict[str, set[str]] = {}
+        for application in self.applications:
+            for owner, names in application.unheeded.items():
+                found.setdefault(owner, set()).update(names)
+        return {owner: tuple(sorted(names)) for owner, names in sorted(found.items())}
+
     @property
     def room(self) -> str:
         """Field of the configuration that says how many tokens the source has room for; `` where none does."""

@@ -11,23 +11,34 @@ from pathlib import Path
 from typing import Any
 
 from porter.diagnostics import Diagnostic, Span
+from porter.report.wrapped import wrapped
 
-_WIDTH = 120  # columns of source shown; longer lines are cut around the caret
+_WIDTH = 120  # columns of source shown in a pipe; longer lines are cut around the caret
+_MARKED = 20  # columns kept for what stands around the marked part
 _TAB = "    "
 _CUT = "..."
 
 
-def render(diagnostic: Diagnostic, source_text: str | None = None) -> str:
-    """The diagnostic as text, without a final newline; reads the span's file when `source_text` is not given."""
-    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {_printable(diagnostic.message)}"]
+def render(diagnostic: Diagnostic, source_text: str | None = None, width: int | None = None) -> str:
+    """The diagnostic as text, without a final newline; reads the span's file when `source_text` is not given.
+
+    width: of the terminal, to which words are wrapped and source lines are cut; without one words are not wrapped.
+    """
+    lines = _fitting(f"{diagnostic.severity}[{diagnostic.code}]: {_printable(diagnostic.message)}", width, 2)
     gutter = " "
     if diagnostic.span is not None:
         gutter = " " * len(str(diagnostic.span.line))
-        lines += _excerpt(diagnostic.span, diagnostic.label, source_text, gutter)
+        lines += _excerpt(diagnostic.span, diagnostic.label, source_text, gutter, width)
     closing = [*diagnostic.notes, *([f"help: {diagnostic.help}"] if diagnostic.help else [])]
     hanging = f"\n{gutter}   "
-    lines += [f"{gutter} = {_printable(text).replace(chr(10), hanging)}" for text in closing]
+    for text in closing:
+        lines += _fitting(f"{gutter} = {_printable(text).replace(chr(10), hanging)}", width, len(gutter) + 3)
     return "\n".join(lines)
+
+
+def _fitting(text: str, width: int | None, hanging: int) -> list[str]:
+    lines = text.split("\n")
+    return lines if width is None else [part for line in lines for part in wrapped(line, width, hanging)]
 
 
 def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
@@ -51,7 +62,7 @@ def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
     }
 
 
-def _excerpt(span: Span, label: str, source_text: str | None, gutter: str) -> list[str]:
+def _excerpt(span: Span, label: str, source_text: str | None, gutter: str, width: int | None) -> list[str]:
     """The place, the first source line of the span and the carets under it."""
     place = f"{gutter}--> {span.path}:{span.line}:{span.column + 1}"
     line = _source_line(span, source_text)
@@ -61,18 +72,27 @@ def _excerpt(span: Span, label: str, source_text: str | None, gutter: str) -> li
     one_line = span.end_line == span.line
     end = min(span.end_column, len(line)) if one_line else len(line.rstrip())
     end = max(start, end)
-    parts = (line[:start], line[start:end], line[end:].rstrip())
-    before, marked, after = _trim(*(_printable(part) for part in parts))
+    parts = [_printable(part) for part in (line[:start], line[start:end], line[end:].rstrip())]
+    room = _WIDTH if width is None else max(width - len(gutter) - 3, 2 * _MARKED)
+    before, marked, after = _trim(parts[0], parts[1], parts[2], room)
     indent = " " * _columns(before)
     carets = "^" * max(1, _columns(marked))
-    first, *rest = _printable(label).split("\n")
     return [
         place,
         f"{gutter} |",
         f"{span.line} | {before}{marked}{after}".rstrip(),
-        f"{gutter} | {indent}{carets} {first}".rstrip(),
-        *(f"{gutter} | {indent}{' ' * len(carets)} {more}" for more in rest),
+        *(f"{gutter} | {line}".rstrip() for line in _labelled(indent, carets, _printable(label), width and room)),
     ]
+
+
+def _labelled(indent: str, carets: str, label: str, room: int | None) -> list[str]:
+    """The carets and what is said there: beside them, or on lines of its own where that would not fit."""
+    first, *rest = label.split("\n")
+    beside = [f"{indent}{carets} {first}", *(f"{indent}{' ' * len(carets)} {more}" for more in rest)]
+    if room is None or max(map(_columns, beside)) <= room:
+        return beside
+    start = min(len(indent), room // 2)
+    return [indent + carets, *(part for line in (first, *rest) for part in wrapped(" " * start + line, room))]
 
 
 def _source_line(span: Span, source_text: str | None) -> str | None:
@@ -104,13 +124,13 @@ def _columns(text: str) -> int:
     )
 
 
-def _trim(before: str, marked: str, after: str, /) -> tuple[str, str, str]:
-    """Cuts the three parts of a long line so that the marked one stays in sight."""
-    if _columns(before) + _columns(marked) + _columns(after) <= _WIDTH:
+def _trim(before: str, marked: str, after: str, width: int, /) -> tuple[str, str, str]:
+    """Cuts the three parts of a line longer than `width` so that the marked one stays in sight."""
+    if _columns(before) + _columns(marked) + _columns(after) <= width:
         return before, marked, after
-    if _columns(marked) > _WIDTH - 20:
-        marked, after = _head(marked, _WIDTH - 20 - len(_CUT)) + _CUT, ""
-    room = _WIDTH - _columns(marked)
+    if _columns(marked) > width - _MARKED:
+        marked, after = _head(marked, width - _MARKED - len(_CUT)) + _CUT, ""
+    room = width - _columns(marked)
     left = max(room // 2, room - _columns(after))
     if _columns(before) > left:
         before = _CUT + _head(before[::-1], left - len(_CUT))[::-1]

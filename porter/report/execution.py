@@ -5,26 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from porter.report.table import table
+from porter.report.blocks import Block, Report, Words, tabulated
 
 if TYPE_CHECKING:
     from porter.graph.execute import Execution, Stop
 
 
-def of_execution(found: Execution) -> str:
+def of_execution(found: Execution) -> Report:
     rows = [
         (step.phase, str(step.steps), str(sum(step.nodes.values())), f"{step.error:.1e}", str(step.differ))
         for step in found.ran
     ]
     header = ("graph executed on the CPU", "steps", "GE nodes", "logits differ by", "tokens that differ")
-    parts = [table(header, rows, right=frozenset({1, 2, 3, 4}))] if rows else []
+    parts: list[Block] = [tabulated(header, rows, right=(1, 2, 3, 4))] if rows else []
     if found.stop is not None:
-        parts.append(_stopped(found.stop))
+        parts.append(Words(_stopped(found.stop), "bad"))
     elif found.agrees:
         parts.append("the graphs compute what the source computes, in float32")
     else:
-        parts.append("the graphs DO NOT compute what the source computes")
-    return "\n\n".join(parts)
+        parts.append(Words("the graphs DO NOT compute what the source computes", "bad"))
+    return parts
 
 
 def _stopped(stop: Stop) -> str:

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from porter.report.blocks import Block, Report, Words, tabulated
 from porter.report.diagnostic import to_json
 from porter.report.port import of_sites, of_source, sites_data
-from porter.report.table import table
 
 if TYPE_CHECKING:
     from porter.convert import Inspection
     from porter.rulebook import LoadedRule
 
 
-def of_inspection(inspection: Inspection) -> str:
+def of_inspection(inspection: Inspection, *, verbose: bool = False) -> Report:
+    """Every site and its fate, and what is unknown or left at the end; `verbose`: which class has which role too."""
     anatomy = inspection.plan.anatomy
     roles: dict[str, list[str]] = {}
     for owner, role in anatomy.roles.items():
         roles.setdefault(role, []).append(owner)
+    parts: list[Block] = [f"{of_source(inspection.source)}\nentry point: {anatomy.causal}"]
+    if verbose:
+        parts.append(tabulated(("part", "classes"), [(role, ", ".join(owners)) for role, owners in roles.items()]))
+    parts += of_sites(inspection.sites)
     if anatomy.unknown:
-        roles["unknown"] = list(anatomy.unknown)
-    parts = table(("part", "classes"), [(role, ", ".join(owners)) for role, owners in roles.items()])
-    head = f"{of_source(inspection.source)}\nentry point: {anatomy.causal}"
-    return f"{head}\n\n{parts}\n\n{of_sites(inspection.sites)}"
+        parts.append(Words(f"unknown classes: {', '.join(anatomy.unknown)}", "open"))
+    left = [site.name for site in inspection.sites if site.is_left]
+    if left:
+        parts.append(Words(f"left, whole or in part: {', '.join(left)}", "open"))
+    return parts
 
 
 def inspection_data(inspection: Inspection) -> dict[str, Any]:
@@ -47,12 +53,12 @@ def inspection_data(inspection: Inspection) -> dict[str, Any]:
     }
 
 
-def of_rules(rules: Iterable[LoadedRule]) -> str:
+def of_rules(rules: Iterable[LoadedRule]) -> Report:
     rules = tuple(rules)
-    shown = table(("rule", "sites", "what it does"), [(rule.name, _places(rule), rule.summary) for rule in rules])
+    shown = tabulated(("rule", "sites", "what it does"), [(rule.name, _places(rule), rule.summary) for rule in rules])
     own = [(rule, rule.folder) for rule in rules if rule.folder is not None]
     lines = [f"{rule.name}: of {folder.origin}{'; not proved' if rule.lacks else ''}" for rule, folder in own]
-    return "\n".join([shown, *([""] if lines else []), *lines])
+    return [shown, *(["\n".join(lines)] if lines else [])]
 
 
 def _places(rule: LoadedRule) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from porter.report.blocks import Block, Report, Row, Table, Words, tabulated
 from porter.report.execution import of_execution
-from porter.report.table import table
+from porter.report.kernel import NOT_RUN
 
 if TYPE_CHECKING:
     from porter.graph.execute import Execution
@@ -15,32 +16,42 @@ if TYPE_CHECKING:
     from porter.lowering.count import OnceAStep, Phase, Unconverted
     from porter.lowering.lower import Lowering
 
-NOT_RUN = "kernel: not run"
 
-
-def of_lowering(found: Lowering, execution: Execution | None = None) -> str:
+def of_lowering(
+    found: Lowering, execution: Execution | None = None, kernel: str = NOT_RUN, *, verbose: bool = False
+) -> Report:
+    """Whether each phase converts and to how many kernels; `verbose`: to which, and from which line of the port;
+    `kernel`: what is known of the port's kernels on that chip."""
     verdict = "lowers through TorchAir" if found.converts else "does not lower through TorchAir"
-    parts = [f"{found.name}: {verdict} (torch_npu {found.torch_npu}, CANN {found.cann}, {found.soc})"]
+    head = f"{found.name}: {verdict} (torch_npu {found.torch_npu}, CANN {found.cann}, {found.soc})"
+    parts: list[Block] = [Words(head, "" if found.converts else "bad")]
     columns = {f"port {step.name}": step for step in found.port}
     columns |= {f"source {step.name}": step for step in found.source}
-    parts.append(_counts(columns))
-    stopped = [_stopped(name, step.unconverted) for name, step in columns.items() if step.unconverted]
-    stopped += [
+    parts.append(_counts(columns, verbose))
+    if verbose:
+        parts += [_once(name, step) for name, step in columns.items() if step.once]
+    if execution is not None:
+        parts += of_execution(execution)
+    return [*parts, *_stops(found, columns), kernel]
+
+
+def _stops(found: Lowering, columns: dict[str, Phase]) -> Iterator[Words]:
+    """What did not convert, and where: of the port it is a failure, of its source a fact."""
+    for name, step in columns.items():
+        if step.unconverted:
+            yield Words(_stopped(name, step.unconverted), "bad" if name.startswith("port ") else "open")
+    tried = [
         f"source {attempt.phase}, {attempt.setting}: "
         + (_cause(attempt.unconverted) if attempt.unconverted else "converts")
         for attempt in found.attempts
     ]
-    if stopped:
-        parts.append("\n".join(stopped))
-    parts += [_once(name, step) for name, step in columns.items() if step.once]
-    if execution is not None:
-        parts.append(of_execution(execution))
-    return "\n\n".join([*parts, NOT_RUN])
+    if tried:
+        yield Words("\n".join(tried))
 
 
-def _counts(columns: dict[str, Phase]) -> str:
+def _counts(columns: dict[str, Phase], verbose: bool) -> Table:
     steps = list(columns.values())
-    kinds = {kind for step in steps for layer in step.layers for kind in layer}
+    kinds = {kind for step in steps for layer in step.layers for kind in layer} if verbose else set()
     ranked = sorted(kinds, key=lambda kind: (-max(_in_a_layer(step, kind) for step in steps), kind))
     rows = [
         ("converted", *("yes" if step.converts else "no" for step in steps)),
@@ -49,7 +60,7 @@ def _counts(columns: dict[str, Phase]) -> str:
         *((f"  {kind}", *(str(_in_a_layer(step, kind) or "-") for step in steps)) for kind in ranked),
         ("kernels once a step", *(str(step.once_a_step) if step.converts else "-" for step in steps)),
     ]
-    return table(("", *columns), rows, right=frozenset(range(1, len(columns) + 1)))
+    return tabulated(("", *columns), rows, right=range(1, len(columns) + 1))
 
 
 def _in_a_layer(step: Phase, kind: str) -> int:
@@ -76,11 +87,11 @@ def _cause(stop: Unconverted) -> str:
     return f"{cause}\n    {stop.place.line}: {stop.place.code}{through}"
 
 
-def _once(name: str, step: Phase) -> str:
+def _once(name: str, step: Phase) -> Table:
     rows = [
         (str(sum(entry.kernels.values())), entry.place.line, _kinds(entry), entry.place.code) for entry in step.once
     ]
-    return table((name, "line", "once a step", ""), rows)
+    return tabulated((name, "line", "once a step", ""), rows)
 
 
 def _kinds(entry: OnceAStep) -> str:
@@ -106,11 +117,12 @@ def phase_data(step: Phase) -> dict[str, Any]:
     return data
 
 
-def of_contributions(found: tuple[Contribution, ...]) -> str:
+def of_contributions(found: tuple[Contribution, ...]) -> Report:
     """A rule a line: what the port costs without it."""
-    rows = [(entry.without or "(all rules)", *_cells(entry)) for entry in found]
+    cells = [(entry.without or "(all rules)", *_cells(entry)) for entry in found]
+    rows = tuple(Row(row, "open" if row[-1] else "") for row in cells)
     header = ("without", "prefill: a layer", "once", "decode: a layer", "once", "what does not convert")
-    return f"{table(header, rows, right=frozenset({1, 2, 3, 4}))}\n\n{NOT_RUN}"
+    return [Table(header, rows, frozenset({1, 2, 3, 4})), NOT_RUN]
 
 
 def _cells(entry: Contribution) -> Iterator[str]:

@@ -6,30 +6,44 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from porter.matrix.row import LEVELS, Row
-from porter.report.lowering import NOT_RUN
-from porter.report.table import table
+from porter.matrix.row import LEVELS, Row, is_wrong
+from porter.report.blocks import Block, Report, Table, tabulated
+from porter.report.blocks import Row as Line
+from porter.report.kernel import NOT_RUN
 
 _COUNTS = ("ported", "verdict", "left", "unknown")
 
 
-def of_matrix(rows: Sequence[Row]) -> str:
+def of_matrix(rows: Sequence[Row], *, verbose: bool = False) -> Report:
+    """The sums; `verbose`: a row each before them. What was wrong, and why, stands at the end."""
     levels = [level for level in LEVELS[1:] if any(getattr(row, level) for row in rows)]
-    converted = [row for row in rows if row.outcome == "converted"]
-    parts = []
-    if converted:
-        header = ("model", "whole", *_COUNTS, *(title for level in levels for title in _TITLES[level]))
-        cells = [
-            (row.model, *_port(row), *(cell for level in levels for cell in _CELLS[level](row))) for row in converted
-        ]
-        parts.append(table(header, cells, right=frozenset(range(2, 2 + len(_COUNTS)))))
-    refused = [(row.model, row.refusal["code"], row.refusal["message"]) for row in rows if row.refusal]
-    if refused:
-        parts.append(table(("refused", "", ""), refused))
+    parts: list[Block] = list(_listed(rows, levels)) if verbose else []
+    parts.append("\n".join(_sums(rows, levels)))
+    wrong = [row for row in rows if row.outcome == "converted" and is_wrong(row)]
+    if wrong:
+        cells = [(row.model, ", ".join(_words(row))) for row in wrong]
+        parts.append(Table(("wrong", ""), tuple(Line(cell, "bad") for cell in cells)))
     silent = [(row.model, row.failure["level"], row.failure["what"]) for row in rows if row.failure]
     if silent:
-        parts.append(table(("no answer", "level", ""), silent))
-    return "\n\n".join([*parts, "\n".join(_sums(rows, levels))])
+        parts.append(Table(("no answer", "level", ""), tuple(Line(cell, "bad") for cell in silent)))
+    return parts
+
+
+def _listed(rows: Sequence[Row], levels: Sequence[str]) -> Iterator[Block]:
+    converted = [row for row in rows if row.outcome == "converted"]
+    if converted:
+        header = ("model", "whole", *_COUNTS, *(title for level in levels for title in _TITLES[level]))
+        lines = (
+            Line(
+                (row.model, *_port(row), *(cell for level in levels for cell in _CELLS[level](row))),
+                "bad" if is_wrong(row) else "" if row.whole else "open",
+            )
+            for row in converted
+        )
+        yield Table(header, tuple(lines), frozenset(range(2, 2 + len(_COUNTS))))
+    refused = [(row.model, row.refusal["code"], row.refusal["message"]) for row in rows if row.refusal]
+    if refused:
+        yield tabulated(("refused", "", ""), refused)
 
 
 def of_row(row: Row) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter.plan import SiteReport
-from porter.report.table import table
+from porter.report.blocks import Block, Report, Row, Table, Tone, Words
 from porter.rewrite import Ported
 
 if TYPE_CHECKING:  # the text of one command does not pay for the stages of another
@@ -22,14 +22,22 @@ def of_source(source: Source) -> str:
     return f"{source.module} ({source.package} {source.version})" if source.version else source.module
 
 
-def of_sites(sites: Sequence[SiteReport]) -> str:
-    """A line a site: the rules that took it, or why none did; then the sum."""
-    shown = [(site.name, site.kind, str(site.line), _fate(site)) for site in sites]
+_TONES: dict[str, Tone] = {"partly": "open", "left": "open", "kept": "faint", "verdict": "faint"}
+
+
+def of_sites(sites: Sequence[SiteReport], *, verbose: bool = True) -> Report:
+    """The rules that took each site, or why none did, then the sum; without `verbose` only those that are left."""
+    shown = [site for site in sites if verbose or site.is_left]
     counts = Counter(site.status for site in sites)
     kinds = [("ported", "ported"), ("verdict", "right as they are")] if counts["verdict"] else [("ported", "ported")]
     kinds += [("partly", "in part"), ("kept", "kept"), ("left", "left as they are")]
     total = f"{len(sites)} sites: {', '.join(f'{counts[kind]} {words}' for kind, words in kinds)}"
-    return table(("site", "kind", "line", "rule, or why none"), shown, right=frozenset({2})) + f"\n\n{total}"
+    return [*([_sites(shown)] if shown else []), total]
+
+
+def _sites(sites: Sequence[SiteReport]) -> Table:
+    rows = (Row((site.name, site.kind, str(site.line), _fate(site)), _TONES.get(site.status, "")) for site in sites)
+    return Table(("site", "kind", "line", "rule, or why none"), tuple(rows), frozenset({2}))
 
 
 def _fate(site: SiteReport) -> str:
@@ -42,15 +50,17 @@ def _fate(site: SiteReport) -> str:
     return f"- {site.status}: {site.reason}" if site.reason else f"- {site.status}"
 
 
-def of_conversion(ported: Ported, written: Written, shown_as: Path) -> str:
-    lines = [f"{of_source(ported.source)} -> {shown_as}", "", of_sites(ported.sites)]
+def of_conversion(ported: Ported, written: Written, shown_as: Path, *, verbose: bool = False) -> Report:
+    """What was written, by which rules, and what is left; `verbose`: every site."""
+    *sites, total = of_sites(ported.sites, verbose=verbose)
+    lines = [str(total), f"rules: {', '.join(rule for rule, _ in ported.rules)}"]
     split = ported.split_points
     if split is not None:
         against = f", checked against {split.checked_against}" if split.checked_against else ""
         lines.append(f"split points of {split.layer_class}: {', '.join(split.row_parallel) or 'none'}{against}")
         lines += [f"  {note}" for note in split.notes]
-    lines += ["", f"wrote {', '.join(written.files)}"]
-    return "\n".join(lines)
+    head: Block = f"{of_source(ported.source)} -> {shown_as}"
+    return [head, *sites, "\n".join(lines), f"wrote {', '.join(written.files)}"]
 
 
 def conversion_data(ported: Ported, written: Written, shown_as: Path) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def sites_data(sites: Iterable[SiteReport]) -> list[dict[str, Any]]:
     ]
 
 
-def of_differences(differences: Sequence[Difference], folder: Path) -> str:
+def of_differences(differences: Sequence[Difference], folder: Path) -> Report:
     lines: list[str] = []
     for difference in differences:
         place = f"{folder / difference.file}" + (f":{difference.line}" if difference.line else "")
@@ -90,7 +100,7 @@ def of_differences(differences: Sequence[Difference], folder: Path) -> str:
                 f"    there:    {'(end of file)' if difference.there is None else difference.there}",
                 f"    expected: {'(end of file)' if difference.expected is None else difference.expected}",
             ]
-    return "\n".join(lines)
+    return [Words("\n".join(lines), "bad")]
 
 
 def differences_data(differences: Iterable[Difference]) -> list[dict[str, Any]]:

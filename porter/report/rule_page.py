@@ -8,8 +8,8 @@ from typing import Any
 
 import libcst as cst
 
+from porter.report.blocks import Block, Code, Report, Words, tabulated
 from porter.report.diagnostic import to_json
-from porter.report.table import table
 from porter.rulebook import LoadedRule, Pattern
 from porter.tree import Function
 
@@ -25,19 +25,16 @@ class Taken:
     there: int
 
 
-def of_rule(rule: LoadedRule, taken: Taken | None) -> str:
+def of_rule(rule: LoadedRule, taken: Taken | None) -> Report:
     origin = f"of {rule.folder.origin}" if rule.folder is not None else "came with porter"
-    lines = [f"{rule.name} ({rule.path}, {origin})", "", rule.document.strip(), ""]
-    lines += [f"{name:<10} {text}" for name, text in _facts(rule)]
+    parts: list[Block] = [f"{rule.name} ({rule.path}, {origin})", Words(rule.document.strip(), goes_on=True)]
+    parts.append("\n".join(f"{name:<10} {text}" for name, text in _facts(rule)))
     for pattern in _written(rule):
-        lines += ["", _code(pattern.before, pattern)]
-        lines += ["", _code(pattern.after, pattern)] if pattern.after is not None else []
-    cases = [(name, why) for name, why in _cases(rule)]
-    lines += ["", table(("must not match", "why"), cases)] if cases else []
-    lines += ["", f"proof      {proof_of(rule)}"]
-    if taken is not None:
-        lines += ["", *_sites(taken)]
-    return "\n".join(lines)
+        parts.append(Code(_code(pattern.before, pattern)))
+        parts += [Code(_code(pattern.after, pattern))] if pattern.after is not None else []
+    cases = list(_cases(rule))
+    parts += [tabulated(("must not match", "why"), cases)] if cases else []
+    return [*parts, f"proof      {proof_of(rule)}", *(_sites(taken) if taken is not None else [])]
 
 
 def _facts(rule: LoadedRule) -> Iterator[tuple[str, str]]:
@@ -82,11 +79,11 @@ def proof_of(rule: LoadedRule) -> str:
     return f"run it: porter prove {rule.name}"
 
 
-def _sites(taken: Taken) -> list[str]:
+def _sites(taken: Taken) -> Report:
     rows = list(taken.sites)
     asked = f"{taken.asked} of {taken.there} sources that hold its words were searched"
     more = "; --all searches the others" if taken.asked < taken.there else ""
-    listed = [table(("source", "site", "status"), rows), ""] if rows else []
+    listed = [tabulated(("source", "site", "status"), rows)] if rows else []
     return [*listed, f"sites taken: {len(rows)}; {asked}{more}"]
 
 

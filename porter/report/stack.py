@@ -8,28 +8,29 @@ from typing import Any
 
 from porter.release.doctor import UNTESTED, WRONG, Part
 from porter.release.tested import Tried
-from porter.report.table import table
+from porter.report.blocks import Report, Row, Table, Tone, Words
+
+_TONES: dict[str, Tone] = {WRONG: "bad", UNTESTED: "open"}
 
 
-def of_stack(parts: Sequence[Part], tested: Iterable[Tried]) -> str:
-    lines = [(part.name, part.version or "-", part.state, part.note) for part in parts]
+def of_stack(parts: Sequence[Part], tested: Iterable[Tried]) -> Report:
+    rows = [Row((part.name, part.version or "-", part.state, part.note), _TONES.get(part.state, "")) for part in parts]
     wrong = [part.name for part in parts if part.state == WRONG]
     untested = [part.name for part in parts if part.state == UNTESTED]
     said = f"wrong: {', '.join(wrong)}" if wrong else "nothing is wrong"
     said += f"; untested: {', '.join(untested)}" if untested else ""
-    return "\n\n".join(
-        (
-            table(("part", "version", "", "what is known, and what to do"), lines),
-            f"{said}; kernel: not run",
-            *([of_tested(rows)] if (rows := list(tested)) else []),
-        )
-    )
+    known = list(tested)
+    return [
+        *([of_tested(known)] if known else []),
+        Table(("part", "version", "", "what is known, and what to do"), tuple(rows)),
+        Words(f"{said}; kernel: not run", "bad" if wrong else "open" if untested else ""),
+    ]
 
 
-def of_tested(tested: Iterable[Tried]) -> str:
+def of_tested(tested: Sequence[Tried]) -> Table:
     """A row for each environment that porter was run in."""
     head = ("torch", "transformers", "short suite", "ports whole", "checks", "files converted", "whole")
-    rows = [
+    cells = [
         (
             row.torch,
             row.transformers,
@@ -41,7 +42,8 @@ def of_tested(tested: Iterable[Tried]) -> str:
         )
         for row in tested
     ]
-    return table(head, rows)
+    rows = zip(tested, cells, strict=True)
+    return Table(head, tuple(Row(line, "" if row.good else "bad") for row, line in rows))
 
 
 def stack_data(parts: Iterable[Part], tested: Iterable[Tried]) -> dict[str, Any]:

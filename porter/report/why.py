@@ -10,13 +10,22 @@ from porter.anatomy import Site
 from porter.plan import Plan, SiteReport
 from porter.plan.why import Fate
 from porter.report.port import sites_data
+from porter.report.wrapped import wrapped
 
 _AROUND = 2  # lines above and below the one where the texts part
 _WORDS = {"takes": "takes it", "verdict": "it is right as it is", "absent": "nothing of it is here"}
 
 
-def of_why(plan: Plan, site: Site, report: SiteReport | None, fates: Sequence[Fate], width: int) -> str:
-    """The account of a site: what it is, then rule by rule; `width` columns for the two texts together."""
+def of_why(
+    plan: Plan, site: Site, report: SiteReport | None, fates: Sequence[Fate], width: int, *, wraps: bool = False
+) -> str:
+    """The account of a site: what it is, then rule by rule; `width` columns for the two texts together, and, where
+    it `wraps`, for all lines."""
+    text = _of_why(plan, site, report, fates, width)
+    return "\n".join(part for line in text.split("\n") for part in (wrapped(line, width) if wraps else [line]))
+
+
+def _of_why(plan: Plan, site: Site, report: SiteReport | None, fates: Sequence[Fate], width: int) -> str:
     head = f"{site.name}, {site.kind}, line {plan.tree.line(site.node)}"
     status = f": {report.status}" if report is not None else ""
     reason = f"\n{report.reason}" if report is not None and report.reason else ""

@@ -88,11 +88,11 @@ def _attributes(plan: Plan, source: Source) -> list[str]:
             tail = f', sizes="{sizes}"' if sizes else ""
             lines.append(f'    RowMerge("{merged}", ({listed}){tail}),')
         lines.append(")")
-    unheeded = sorted((owner, names) for one in plan.applications for owner, names in one.unheeded.items())
-    if unheeded:
+    if plan.unheeded:
         lines.append("unheeded = {")
-        lines += [f'    "{owner}": ({"".join(f"{json.dumps(name)}, " for name in sorted(names)).rstrip()}),'
-                  for owner, names in unheeded]  # fmt: skip
+        for owner, names in plan.unheeded.items():
+            listed = " ".join(f'"{name}",' for name in names)
+            lines.append(f'    "{owner}": ({listed}),')
         lines.append("}")
     splits = plan.splits
     if splits:

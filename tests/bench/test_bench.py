@@ -122,7 +122,7 @@ def test_the_command(monkeypatch, capfd):
     assert prefill["ratio"] > 0 and prefill["bandwidth_share"] is None and decode["bandwidth_share"] > 0
     assert porter.cli.exit_code([*words, "--models", str(LLAMA.parent), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["name"] == "llama2"
-    for missing, code in (("nowhere", "P080"), ("no/where", "P072")):
+    for missing, code in (("nowhere", "P080"), ("no/where", "P080")):
         assert porter.cli.exit_code(["bench", missing]) == 1
         assert f"error[{code}]" in capfd.readouterr().err
     assert porter.cli.exit_code(["bench", "llama2", "--device", "gpu"]) == 1

@@ -1,4 +1,4 @@
-"""lm-eval's scores of a checkpoint by its source and by its port, on three local tasks of this repository's text.
+"""lm-eval's scores of a checkpoint by its source and by its port, on three local tasks of one of porter's pages.
 
     python tests/benchmarks/lm_eval_scores.py CHECKPOINT [--port NAME]
 
@@ -17,9 +17,10 @@ import tempfile
 from pathlib import Path
 
 import porter
+from porter.bench.demo_checkpoint import PAGE
 
-README = Path(__file__).parents[2] / "README.md"
 ROWS = 60
+WORDS = 16  # of a piece
 DATA = "dataset_path: json\ndataset_kwargs: {{data_files: {{test: {file}}}}}\ntest_split: test\n"
 TASKS = {
     "choice": 'output_type: multiple_choice\ndoc_to_text: "{{context}}"\ndoc_to_choice: "{{choices}}"\n'
@@ -33,10 +34,11 @@ TASKS = {
 
 
 def write_tasks(folder: Path) -> None:
-    """Lines of the README: which of four goes on as the line does, its next word, and how well all is foreseen."""
+    """Pieces of the page that the demo checkpoint knows: which of four goes on as it does, its next word, and how well
+    all is foreseen."""
     draw = random.Random(0)
-    lines = [line.split() for line in README.read_text(encoding="utf-8").split("\n") if not line.startswith("|")]
-    lines = [words for words in lines if len(words) >= 14]
+    words = PAGE.read_text(encoding="utf-8").split()
+    lines = [words[start : start + WORDS] for start in range(0, len(words) - WORDS, WORDS)]
     rows = []
     for words in lines[:ROWS]:
         others = draw.sample([other for other in lines if other is not words], 3)

@@ -34,7 +34,7 @@ def port(porter_here, tmp_path: Path) -> Path:
 
 
 def test_convert_lists_every_site(porter_here, tmp_path):
-    done = porter_here("convert", LLAMA, "--out", tmp_path / "llama2")
+    done = porter_here("convert", LLAMA, "--out", tmp_path / "llama2", "--verbose")
     assert (done.code, done.err) == (0, "")
     head, *lines = done.out.split("\n")
     assert head.startswith(f"{LLAMA}.modeling_llama (transformers {version('transformers')})")
@@ -43,6 +43,17 @@ def test_convert_lists_every_site(porter_here, tmp_path):
     for site in account["sites"]:
         assert any(line.startswith(f"{site['site']} ") for line in lines)
     assert f"wrote {', '.join(sorted(os.listdir(tmp_path / 'llama2')))}" in lines
+
+
+def test_convert_sums_up_what_is_done_and_lists_what_is_left(porter_here, tmp_path):
+    out = porter_here("convert", LLAMA, "--out", tmp_path / "llama2").out
+    assert "LlamaMLP.forward" not in out and "\n7 sites: 7 ported, " in out
+    account = json.loads((tmp_path / "llama2" / "port.json").read_text())
+    assert f"\nrules: {', '.join(rule['rule'] for rule in account['rules'])}\n" in out
+    out = porter_here("convert", "transformers.models.mamba", "--out", tmp_path / "mamba").out
+    sites = json.loads((tmp_path / "mamba" / "port.json").read_text())["sites"]
+    listed = [line.split()[0] for line in out.split("\n") if "- left" in line]
+    assert listed == [site["site"] for site in sites if site["status"] == "left"] and listed
 
 
 def test_convert_as_json_is_one_document(porter_here, tmp_path):
@@ -141,7 +152,7 @@ def test_an_option_that_names_nothing_is_refused(porter_here, tmp_path, words):
 
 
 def test_a_kept_site_is_recorded(porter_here, tmp_path):
-    done = porter_here("convert", LLAMA, "--out", tmp_path / "x", "--keep", "LlamaMLP.forward")
+    done = porter_here("convert", LLAMA, "--out", tmp_path / "x", "--keep", "LlamaMLP.forward", "-v")
     assert done.code == 0
     (line,) = [line for line in done.out.split("\n") if line.startswith("LlamaMLP.forward")]
     assert "- kept" in line
@@ -202,13 +213,20 @@ def test_proofs(porter_here, monkeypatch):
     done = porter_here("prove", "norm_rms")
     assert (done.code, done.err) == (0, "proving: norm, 1 of 1\n")
     assert done.out == (
-        "        rule  float32: after / before  bfloat16: after / before  float16: after / before   (ulp)\n"
-        "passed  norm  -                        0.50 / 1.30               -\n"
+        "dtype     largest error: after / before, ulp  rule\n"
+        "bfloat16  0.50 / 1.30                         norm\n"
         "\n1 passed\nalgebra proved; kernel: not run\n"
     )
-    done = porter_here("prove")
-    assert done.code == 1, "what brings no proof is not proved"
-    assert "    no `proof`\n    no `not_*` case\n\n1 passed, 1 unproved\n" in done.out
+    assert porter_here("prove", "norm_rms", "-v").out == (
+        "        rule  float32: after / before, ulp  bfloat16: after / before, ulp  float16: after / before, ulp\n"
+        "passed  norm  -                             0.50 / 1.30                    -\n"
+        "\n1 passed\nalgebra proved; kernel: not run\n"
+    )
+    for words in ((), ("-v",)):
+        done = porter_here("prove", *words)
+        assert done.code == 1, "what brings no proof is not proved"
+        assert "\n\n1 passed, 1 unproved\n" in done.out
+        assert done.out.endswith("\n\nunproved: bare\n    no `proof`\n    no `not_*` case\n")
     document = json.loads(porter_here("prove", "--json").out)
     assert not document["ok"]
     assert [proof["status"] for proof in document["proofs"]] == ["passed", "unproved"]
@@ -226,9 +244,15 @@ def test_verify(porter_here, port, monkeypatch, checks, code):
     _fake_module(monkeypatch, "porter.verify.parity", verify=lambda directory, **options: checks)
     done = porter_here("verify", port)
     assert done.code == code
-    assert "passed          base" in done.out and "3e-07 of the scale, limit 1e-05" in done.out
-    assert "    no layer has one\n" in done.out and done.out.endswith("kernel: not run\n")
-    assert ("    first at [0, 3]\n" in done.out) == bool(code)
+    summed = [" ".join(line.split()) for line in done.out.split("\n")]
+    nearest = "logits: 3e-07 of the scale, limit 1e-05"
+    expected = [f"base 1 - 1 {nearest}", "biases - 1 - -"] if code else [f"base 1 1 {nearest}"]
+    assert summed[1 : 1 + len(expected)] == expected and "kernel: not run" in summed
+    rows = porter_here("verify", port, "-v")
+    assert "passed          base" in rows.out and "window  no layer has one\n" in rows.out
+    failure = "failed: biases, tokens: 2 tokens differ\n    first at [0, 3]\n"
+    for text in (done.out, rows.out):
+        assert text.endswith(failure if code else "kernel: not run\n")
     document = json.loads(porter_here("verify", port, "--json").out)
     assert (document["ok"], len(document["checks"])) == (not code, len(checks))
 

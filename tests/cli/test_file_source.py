@@ -30,7 +30,7 @@ def port(porter_here, tmp_path, monkeypatch) -> Path:
 
 def test_it_is_verified_against_the_file_from_any_folder(porter_here, port):
     assert json.loads((port / "port.json").read_text())["source"]["path"] == "../../code/net.py"
-    done = porter_here("verify", port, "--quick", "--trust-remote-code")
+    done = porter_here("verify", port, "--quick", "--trust-remote-code", "-v")
     assert done.code == 0, done.out + done.err
     assert " failed" not in done.out and "fp32 logits" in done.out
 
@@ -95,7 +95,7 @@ def test_files_beside_go_along_and_the_port_computes_what_the_source_does(porter
         *("__init__.py", "run_net.py", "modeling_net.py", "configuration_net.py", "sizes.py")
     }
     assert porter_here("convert", code / "modeling_net.py", "--out", port, "--check").code == 0
-    done = porter_here("verify", port, "--quick", "--trust-remote-code")
+    done = porter_here("verify", port, "--quick", "--trust-remote-code", "-v")
     assert done.code == 0, done.out + done.err
     assert " failed" not in done.out and "fp32 logits" in done.out
 

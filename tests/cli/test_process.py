@@ -95,6 +95,7 @@ def test_a_bug_shows_its_traceback(porter_here, monkeypatch):
 
 
 def test_colour_only_on_a_terminal_and_not_against_the_users_wish(porter_here, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     plain = porter_here("inspect", "transformers.models.lama").err
     monkeypatch.setattr("porter.cli.talk.on_terminal", lambda: True)
     monkeypatch.setattr("click.utils.should_strip_ansi", lambda *arguments: False)

@@ -78,7 +78,6 @@ def test_a_stream_is_the_same_text(run):
     [
         (),
         ("--prompt", "a", "--prompts-file", "b"),
-        ("--prompt", "a", "--stream", "--json"),
         ("--prompt", "a", "--dtype", "x"),
     ],
     ids=str,

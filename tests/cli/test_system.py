@@ -198,7 +198,7 @@ def test_a_terminal_that_knows_ascii_only(shell, tmp_path):
     text = library.text.replace("from ...", "from transformers.").replace("LlamaMLP", "LlamäMLP")
     text = text.replace("from .configuration_llama", "from transformers.models.llama.configuration_llama")
     (tmp_path / "modeling_size.py").write_text(text, encoding="utf-8")
-    code, out, err = shell(f"{PORTER} convert modeling_size.py --out mine", **ASCII)
+    code, out, err = shell(f"{PORTER} convert modeling_size.py --out mine -v", **ASCII)
     assert (code, err) == (0, "") and ("Llam\\xe4MLP.forward" in out or "LlamäMLP.forward" in out)
     code, out, err = shell(f"{PORTER} inspect modeling_size.py --json", **ASCII)
     assert code == 0 and out.isascii()

@@ -14,7 +14,7 @@ from porter.convert import convert
 from porter.emit import render_port
 from porter.emit.diff import diff
 from porter.rewrite import IMPORTS, PARTS, Change, Ported
-from porter.source import load_source
+from porter.source import Source, load_source
 from tests.emit.conftest import PLACE
 
 
@@ -150,7 +150,8 @@ def test_git_takes_whatever_the_rules_did(tmp_path_factory, data):
 @pytest.mark.parametrize("model", ["llama", "mistral"])
 def test_a_real_port(model, tmp_path):
     source = load_source(f"transformers.models.{model}")
-    ported = convert(source, name=model)  # type: ignore[arg-type]
+    assert isinstance(source, Source)
+    ported = convert(source, name=model)
     assert isinstance(ported, Ported)
     files = render_port(ported, PLACE).files
     patch = files["port.diff"].decode()
@@ -163,7 +164,8 @@ def test_a_real_port(model, tmp_path):
 
 def test_what_no_rule_did_is_named_by_what_it_is():
     source = load_source("transformers.models.llama")
-    ported = convert(source, name="llama")  # type: ignore[arg-type]
+    assert isinstance(source, Source)
+    ported = convert(source, name="llama")
     assert isinstance(ported, Ported)
     patch = render_port(ported, PLACE).files["port.diff"].decode()
     hunks = [hunk.split("\n", 1) for hunk in patch.split("\n@@ ")[1:]]

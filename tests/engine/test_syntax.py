@@ -187,7 +187,7 @@ BODIES = {
 }
 
 
-ADDED = ("ported_from", "weight_merges")
+ADDED = ("ported_from", "weight_merges", "unheeded")
 
 
 @pytest.mark.parametrize(("body", "said"), BODIES.values(), ids=BODIES)

@@ -14,6 +14,7 @@ from porter.lowering.contribution import contributions
 from porter.lowering.lower import lower, traces_of
 from porter.lowering.process import ask
 from porter.lowering.steps import configuration
+from porter.report.blocks import plain
 from porter.report.lowering import contributions_data, lowering_data, of_lowering
 from porter.verify.port import open_to_compare
 from tests.lowering.conftest import LLAMA
@@ -63,7 +64,7 @@ def test_the_source_converts_in_one_setting_only(llama):
 
 
 def test_the_report_claims_no_kernel(llama):
-    text = of_lowering(llama)
+    text = plain(of_lowering(llama, verbose=True))
     assert text.startswith(f"llama2: lowers through TorchAir (torch_npu {TORCH}, CANN stand-in, Ascend910B3)")
     assert text.endswith("kernel: not run")
     assert "kernels a layer                       13           13              67             63" in text
@@ -101,7 +102,7 @@ def test_what_has_no_converter_is_named_with_its_line(wheel, tmp_path):
         assert step.unconverted.op.startswith("aten.")
         assert step.unconverted.place.code == "hidden_states = hidden_states.erfinv().index_copy("
         assert step.kernels == 0
-    report = of_lowering(found)
+    report = plain(of_lowering(found))
     assert "llama2: does not lower through TorchAir" in report
     assert f"no converter for {found.port[0].unconverted.op}" in report
 

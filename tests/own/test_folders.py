@@ -99,8 +99,9 @@ def test_a_name_of_nothing_says_which_are_near(run, tmp_path, command, project):
     code, out, _ = run(command, "lama2", "--json")
     assert code == 1 and [each["code"] for each in json.loads(out)["diagnostics"]] == ["P080"]
     (tmp_path / "lama2").mkdir()
-    for path in ("lama2", "no/where", tmp_path / "nowhere"):  # paths: what is there is no port
-        assert "error[P072]" in run(command, path)[2]
+    assert "error[P072]" in run(command, "lama2")[2], "what is there is no port"
+    for path in ("no/where", tmp_path / "nowhere"):
+        assert "error[P080]: no folder `" in run(command, path)[2]
 
 
 def test_a_name_in_a_project_that_cannot_be_read_is_one_error(run, tmp_path):
@@ -229,7 +230,7 @@ def test_identities_of_ones_own_are_proved_with_the_folder(run, rules):
 
 
 def test_rules_where_they_would_do_nothing_are_refused(run, rules):
-    code, _, err = run("lower", "ports/zaya", "--rules", rules)
+    code, _, err = run("lower", Path(__file__).parents[2] / "generated_models" / "llama2", "--rules", rules)
     assert code == 2 and "--rules is for --by-rule" in err
 
 

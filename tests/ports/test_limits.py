@@ -1,5 +1,5 @@
-"""What transformers' own tests find missing in a port is what the README says is missing: each limit shown on a port,
-and the record of those tests (`python tests/ports/transformers_tests.py FOLDER --record`) explained by them."""
+"""What transformers' own tests find missing in a port is what the page `limits` says is missing: each limit shown on
+a port, and the record of those tests (`python tests/ports/transformers_tests.py FOLDER --record`) explained by them."""
 
 import fnmatch
 import json
@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicCache, StaticCache
 from transformers.generation import CompileConfig
 
 from porter.runtime import StaticKVCache, load_model_class
+from tests.pages.blocks import prose
 from tests.ports.transformers_tests import LIMITS, MODELS, RECORD, explaining, judge, lay_out, stale
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,12 +66,12 @@ def test_attention_is_the_one_op(port):
     assert not type(port)._can_set_attn_implementation()
 
 
-def test_each_limit_is_in_the_readme_and_shown_here():
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+def test_each_limit_is_in_the_page_and_shown_here():
+    page = prose(ROOT / "porter" / "pages" / "limits.md")
     assert len({limit["limit"] for limit in TABLE}) == len(TABLE) > 0
     for limit in TABLE:
-        assert set(limit) == {"limit", "readme", "asserted by", "errors", "tests"}
-        assert limit["readme"] and limit["readme"] in readme
+        assert set(limit) == {"limit", "page", "asserted by", "errors", "tests"}
+        assert limit["page"] and limit["page"] in page
         assert callable(globals()[limit["asserted by"]]) and limit["asserted by"].startswith("test_")
         assert limit["errors"] and all(limit["errors"])
         assert limit["tests"] and all(pattern.startswith("test_") for pattern in limit["tests"])

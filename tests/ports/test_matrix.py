@@ -25,6 +25,8 @@ from porter.matrix.row import LEVELS, Row, is_wrong, row_data, worse
 from porter.matrix.run import run
 from porter.rulebook import load_rules
 from porter.shipped import shipped
+from tests.pages.blocks import prose
+from tests.pages.tables import LOWERED
 
 ROOT = Path(__file__).resolve().parents[2]
 CENSUS = json.loads((ROOT / "tests" / "ports" / "census.json").read_text())
@@ -35,12 +37,6 @@ FINE = {  # outcomes of a whole file; a port that keeps its source's cache is no
     "lowering": ("converts",),
     "graph": ("equal", "not executed"),
 }
-SHOWN = (  # of the README's table
-    *("llama", "qwen2", "mistral", "qwen3", "gemma3", "phi3", "olmo3", "gpt2", "bloom"),
-    *("mixtral", "qwen3_moe", "glm4_moe", "gpt_oss", "deepseek_v3"),
-)
-
-
 def recorded() -> dict[str, Row]:
     rows = read_record(ROOT / "tests" / "ports" / "matrix.json")
     assert not isinstance(rows, Refused), rows
@@ -133,30 +129,41 @@ def test_what_is_recorded_of_a_whole_file_is_good(row):
         assert all(each["source"] is None or each["port"] < each["source"] for each in kernels)
 
 
-def test_the_readme_says_what_the_matrix_found():
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"Of the {len(ROWS)} modeling files" in readme and f"all {len(CONVERTED)} compute" in readme
-    assert f"{len(CONVERTED)} are converted and {len(ROWS) - len(CONVERTED)} refused" in readme
+@pytest.mark.parametrize("page", ["README.md", "porter/pages/models.md"])
+def test_a_page_says_what_the_matrix_found(page):
+    said = prose(ROOT / page)
+    assert f"Of the {len(ROWS)} modeling files" in said and f"all {len(CONVERTED)} compute" in said
+    assert f"{len(CONVERTED)} are converted and {len(ROWS) - len(CONVERTED)} refused" in said
     assert max(row.parity["logits"] for row in CONVERTED if row.parity) <= 1e-6
-    assert "within 1e-6 of their scale" in readme
-    assert f"{len(WHOLE)} of them are whole" in readme
+    assert "within 1e-6 of their scale" in said
+    assert f"{len(WHOLE)} of them are whole" in said
 
 
-def test_the_readme_says_what_was_lowered():
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+def test_the_page_in_chinese_says_what_the_matrix_found():
+    said = prose(ROOT / "porter/pages/zh.md")
+    refused = len(ROWS) - len(CONVERTED)
+    assert f"{len(ROWS)} 个" in said and f"{len(CONVERTED)} 个已转换，{refused} 个被拒绝" in said
+    assert f"{len(CONVERTED)} 个 port" in said and f"其中 {len(WHOLE)} 个是完整的" in said and "1e-6" in said
+
+
+def test_the_pages_say_what_was_lowered():
+    models = prose(ROOT / "porter/pages/models.md")
     lowered = {row.model: row.lowering for row in WHOLE if row.lowering and row.capture and row.variants}
-    assert f"{len(lowered)} of these are also recorded with every check of `verify`" in readme
+    assert f"{len(lowered)} of these are also recorded with every check of `verify`" in models
     own = sorted(model for model in lowered if ROWS[model].capture["outcome"] == "not applicable")
-    assert f"{len(lowered) - len(own)} in one graph each for prefill and decode" in readme
-    assert not own or f"{len(own)} keep their source's cache: {', '.join(own)}" in readme
+    assert f"{len(lowered) - len(own)} in one graph each for prefill and decode" in models
+    assert not own or f"{len(own)} keep their source's cache: {', '.join(own)}" in models
     both = [found["kernels"] for found in lowered.values() if both_lower(found)]
     for phase in ("prefill", "decode"):
         before, after = (round(median(kernels[phase][side] for kernels in both)) for side in ("source", "port"))
-        assert f"{phase} {before} -> {after}" in readme, f"{phase} {before} -> {after}"
-    assert f"in the median of the {len(both)} whose source lowers too" in readme
-    for model in SHOWN:
+        assert f"{phase} {before} -> {after}" in models, f"{phase} {before} -> {after}"
+    assert f"in the median of the {len(both)} whose source lowers too" in models
+    readme = prose(ROOT / "README.md")
+    for model in LOWERED:
+        done = sum(sum(kind.values()) for kind in ROWS[model].sites.values())
         cells = " | ".join(counted(lowered[model], phase) for phase in ("prefill", "decode"))
-        assert f"| {model} | {cells} |" in readme, f"| {model} | {cells} |"
+        assert f"| {model} | {done} of {done} | {cells} |" in readme, f"| {model} | {cells} |"
+        assert f"| {model} | whole | {done} of {done} | {cells} |" in models, f"| {model} | {cells} |"
 
 
 def both_lower(lowering: dict[str, Any]) -> bool:

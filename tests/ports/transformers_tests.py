@@ -5,9 +5,9 @@ FOLDER holds the test files of a transformers checkout of the installed release,
 none of which is kept here; they import `parameterized`, which is to be installed or on PYTHONPATH. Each of the models
 is ported into a temporary folder, and its tests (`ModelTesterMixin`, `GenerationTesterMixin` and the rest) run twice,
 each time in a process of their own: on the source, and with the port's classes in place of the source's. What fails or
-is skipped on the port alone must be explained by a limit in `transformers_limits.json`, which names the README's line
-on it. Exit code 1: something is unexplained, or an explanation explains nothing any more. `--record` writes what came
-of it to `transformers_tests.json`.
+is skipped on the port alone must be explained by a limit in `transformers_limits.json`, which names the line of the
+page `limits` on it. Exit code 1: something is unexplained, or an explanation explains nothing any more. `--record`
+writes what came of it to `transformers_tests.json`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The record of other releases, what the README says of it, and how a release is put in front of an environment."""
+"""The record of other releases, its table on the page `versions`, and how a release is put before an environment."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import pytest
 from packaging.requirements import Requirement
 
 from porter.release import TRANSFORMERS, WINDOWS, is_within, release_of
-from porter.release.tested import RECORD, tested_stacks
+from porter.release.tested import RECORD
+from porter.release.tested import tested_stacks as recorded_stacks
+from porter.report.blocks import plain
 from porter.report.stack import of_tested
 from tests.releases import environment, run
 from tests.releases.environment import lacking, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = tested_stacks()
+ROWS = recorded_stacks()
 PORTS = {path.parent.name for path in (ROOT / "generated_models").glob("*/port.json")}
 
 
@@ -34,13 +36,14 @@ def test_both_ends_of_the_window_and_what_is_installed_are_recorded():
     assert {first, last, release_of(importlib.metadata.version("transformers"))} <= set(known)
 
 
-def test_the_readme_has_the_table():
-    lines = [" ".join(line.split()) for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
+def test_the_page_has_the_table():
+    page = (ROOT / "porter" / "pages" / "versions.md").read_text(encoding="utf-8")
+    lines = [" ".join(line.split()) for line in page.splitlines()]
     for row in ROWS:
         library = "{converted} of {files}, {whole}".format(**row.library) if row.library else "-"
         cells = (row.torch, row.transformers, f"{row.whole} of {len(row.ports)}", str(row.passed), library)
         assert f"| {' | '.join(cells)} |" in lines
-    assert len(of_tested(ROWS).splitlines()) == 1 + len(ROWS)
+    assert len(plain([of_tested(ROWS)]).splitlines()) == 1 + len(ROWS)
 
 
 def distribution(folder, name, version, *requires):
