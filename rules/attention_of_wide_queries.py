@@ -64,8 +64,12 @@ def not_product_in_16_bits(self, query, key, value, mask):
 
 
 def _turned(draw):
-    """Queries, keys and values (2, 7, 4, 16) as such a model has them: turned in fp32, and the keys then cast."""
-    q, k, v = (draw.normal(2, 7, 4, 16) for _ in range(3))
+    """Queries, keys and values (2, 7, 4, 16) as such a model has them: turned in fp32, and the keys then cast.
+
+    The queries are large enough for scores of several units, as trained heads have: what rounding them does to small
+    scores drowns in the roundings of the probabilities.
+    """
+    q, k, v = draw.normal(2, 7, 4, 16, scale=8.0), draw.normal(2, 7, 4, 16), draw.normal(2, 7, 4, 16)
     turn = torch.tensor(0.7071, dtype=torch.float32)
     return q.to(torch.float32) * turn, (k.to(torch.float32) * turn).to(v.dtype), v
 

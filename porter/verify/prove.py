@@ -12,7 +12,7 @@ calls none of them proves nothing.
 A verdict needs no proof: what is shown is that its near misses do not match. One that says a fused form is not exact
 brings that form as `proof_after`, and passes where it is not: where it breaks the error rule.
 
-Error rule: see `porter.verify.rounding`. A rule without a proof, or without `not_*` cases, is `unproved`: not passed.
+Error rule: see `porter.verify.error_rule`. A rule without a proof, or without `not_*` cases, is `unproved`: not passed.
 """
 
 from __future__ import annotations
