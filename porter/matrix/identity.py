@@ -7,7 +7,7 @@ for all that made it: rules that leave it as it was leave what was found by runn
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,10 @@ _ROOMS = {
     "lowering": (*_RUNNING, "lowering"),
     "graph": (*_RUNNING, "lowering", "graph"),
 }
-_PROOFS = ("prove.py", "error_rule.py")  # of rules: no level runs them
+_NOT_RUN = {  # by room: what no level runs
+    "verify": ("prove.py", "error_rule.py"),  # proofs of rules
+    "release": ("*.json",),  # records of what was run: nothing that ports or runs reads them
+}
 TEXT = "text"  # where an identity has the name of a port's own text
 _PACKAGES = ("torch", "transformers")
 
@@ -79,14 +82,15 @@ def _of(package: Path, names: Iterable[str]) -> Iterable[str]:
     for name in names:
         place = package / name
         if place.is_dir():
-            yield from _of_folder(place, without=_PROOFS if name == "verify" else ())
+            yield from _of_folder(place, without=_NOT_RUN.get(name, ()))
         else:
             yield place.read_text(encoding="utf-8")
 
 
-def _of_folder(folder: Path, without: Container[str] = ()) -> Iterable[str]:
+def _of_folder(folder: Path, without: Iterable[str] = ()) -> Iterable[str]:
+    """A line for each file; `without`: patterns of names that are left out."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts and path.name not in without:
+        if path.is_file() and "__pycache__" not in path.parts and not any(map(path.match, without)):
             yield f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
