@@ -71,7 +71,7 @@ def _wheel(calls: Sequence[Call], asked: Asked) -> Iterator[Probe]:
         return  # an NPU's process has it loaded, and runs the ops themselves
     work = partial(by_the_wheel, calls, asked.sides)
     yield Probe("wheel: calls", WHEEL, "every op call: schema, shapes, dtypes", work, slow=True)
-    graph = partial(graph_by_the_wheel, asked.port.directory)
+    graph = partial(graph_by_the_wheel, asked.port)
     yield Probe("wheel: graph", WHEEL, "prefill and decode through TorchAir", graph, slow=True)
 
 

@@ -8,7 +8,6 @@ meta tensors of the recorded sizes; strides are not kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,21 +15,29 @@ import torch
 from porter.accept.calls import Call, TensorOf
 from porter.accept.probe import AGREES, DIFFERS, NOT_RUN, NOTED, Say
 from porter.accept.sides import Sides, by_name, overload
+from porter.accept.steps import GROWS
 from porter.diagnostics import Refused
 from porter.lowering.conformance import schemas
+from porter.lowering.count import Unconverted
 from porter.lowering.lower import lower
 from porter.lowering.process import ask
+from porter.runtime import NpuPreTrainedModel
+from porter.verify.port import Port
 
 
 def by_the_wheel(calls: Sequence[Call], sides: Sides, say: Say) -> None:
     """Say an entry for each op's schema and for each call; one alone where there is no wheel."""
     asked = [call for call in calls if call.op.startswith("npu::")]
-    job = {"ops": sorted({call.name for call in asked}), "calls": [_plain(call) for call in asked], "directory": None}
+    if not asked:
+        say({"call": "every op", "outcome": NOT_RUN, "detail": "the port calls no op of torch_npu"})
+        return
+    ops = sorted({call.name for call in asked})
+    job = {"ops": ops, "calls": [_plain(call) for call in asked], "directory": None}
     theirs = ask("conformance", job, lambda *step: None)
     if isinstance(theirs, Refused):
         say({"call": "every op", "outcome": NOT_RUN, "detail": theirs.diagnostics[0].message})
         return
-    for name, wanted in schemas(job["ops"]).items():
+    for name, wanted in schemas(ops).items():
         found = theirs["schemas"][name]
         detail = "" if found == wanted else f"porter's is `{wanted}`, torch_npu's is `{found}`"
         say({"call": f"{name}: schema", "outcome": NOTED if detail else AGREES, "detail": detail})
@@ -39,15 +46,23 @@ def by_the_wheel(calls: Sequence[Call], sides: Sides, say: Say) -> None:
         say({**said, "configuration": call.of, **_judged(found, _own(call, sides))})
 
 
-def graph_by_the_wheel(directory: Path, say: Say) -> None:
+def graph_by_the_wheel(port: Port, say: Say) -> None:
     """Say whether TorchAir converts the port's prefill and decode, at the small sizes of `porter lower`."""
-    found = lower(directory, edited=True, trust_remote_code=True)  # asked before
+    if not issubclass(port.load_class(), NpuPreTrainedModel):
+        say({"call": "graph", "outcome": NOT_RUN, "detail": GROWS})
+        return
+    found = lower(port.directory, edited=True, trust_remote_code=True)  # whoever opened the port has consented
     if isinstance(found, Refused):
         say({"call": "graph", "outcome": NOT_RUN, "detail": found.diagnostics[0].message})
         return
     for step in found.port:
-        detail = f"{step.kernels} kernels a layer" if step.unconverted is None else step.unconverted.reason
+        detail = f"{step.kernels} kernels a layer" if step.unconverted is None else _why(step.unconverted)
         say({"call": step.name, "outcome": AGREES if step.converts else DIFFERS, "detail": detail})
+
+
+def _why(found: Unconverted) -> str:
+    place = "" if found.place is None else f" ({found.place.line})"
+    return ": ".join(filter(None, (found.op, found.reason))) + place
 
 
 def _judged(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, str]:
