@@ -19,7 +19,6 @@ from tests.graph.test_controls import (
 )
 from tests.lowering.conftest import LLAMA
 
-
 A_DROPPED_SCALE = pytest.param(said("FusedInferAttentionScore", scale=None), id="a dropped scale")
 
 
