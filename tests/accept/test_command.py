@@ -58,7 +58,7 @@ def test_a_rehearsal_fills_every_line_of_the_record(name, own_port, tiny_json, t
         write_checkpoint(source, tiny_config(source.config_class), tmp_path / "checkpoint", torch.bfloat16)
         words += ["--model-path", tmp_path / "checkpoint", "--tp", "2"]
     html = tmp_path / "page.html"
-    no_wheel = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PIP_NO_INDEX": "1"}
+    no_wheel = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
     code, out, err = accept(folder, *words, "--html", html, **({} if whole else no_wheel))
     assert code == 0, out + err
     (record,) = json.loads((folder / "accept.json").read_text())["records"]
