@@ -22,13 +22,14 @@ from porter.accept.configuration import Sizes, small
 from porter.accept.layers import small_by_layer
 from porter.accept.model import HALVES, in_float32, in_halves
 from porter.accept.ops import probe_op
-from porter.accept.probe import MODEL, OPS, TIMES, Probe
+from porter.accept.probe import MODEL, OPS, TIMES, WHEEL, Probe
 from porter.accept.ranks import over_ranks
 from porter.accept.report_probes import At
 from porter.accept.reports import report_probes, warnings
 from porter.accept.sides import Sides
 from porter.accept.steps import compiled_steps
 from porter.accept.times import times
+from porter.accept.wheel import by_the_wheel, graph_by_the_wheel
 from porter.npu.chip import A2
 from porter.parallel.divide import CannotShard
 from porter.runner.backends import choose_backend
@@ -61,7 +62,17 @@ def plan(asked: Asked) -> tuple[Probe, ...]:
     calls = recorded(asked)
     backend = choose_backend(asked.backend, asked.sides.device)
     at = At(asked.sides, backend)
-    return (*_ops(calls, asked.sides), *report_probes(calls, model_file(asked.port), at), *_model(asked, at))
+    of_ops = (*_ops(calls, asked.sides), *_wheel(calls, asked))
+    return (*of_ops, *report_probes(calls, model_file(asked.port), at), *_model(asked, at))
+
+
+def _wheel(calls: Sequence[Call], asked: Asked) -> Iterator[Probe]:
+    if asked.sides.device.type != "cpu":
+        return  # an NPU's process has it loaded, and runs the ops themselves
+    work = partial(by_the_wheel, calls, asked.sides)
+    yield Probe("wheel: calls", WHEEL, "every op call: schema, shapes, dtypes", work, slow=True)
+    graph = partial(graph_by_the_wheel, asked.port)
+    yield Probe("wheel: graph", WHEEL, "prefill and decode through TorchAir", graph, slow=True)
 
 
 def model_file(port: Port) -> Path:

@@ -10,10 +10,11 @@ from typing import Any
 AGREES, DIFFERS, NOTED, NOT_RUN, LOST = "agrees", "differs", "noted", "not run", "lost"
 
 Say = Callable[[dict[str, Any]], None]
-STACK, OPS, REPORTS, MODEL, TIMES = "stack", "ops", "reports", "model", "times"
+STACK, OPS, WHEEL, REPORTS, MODEL, TIMES = "stack", "ops", "wheel", "reports", "model", "times"
 PARTS = {
     STACK: "What is there",
     OPS: "Every op of the port, on the device beside porter's kernel on the host",
+    WHEEL: "With the real torch_npu, where there is no device: what it takes and gives, no kernel run",
     REPORTS: "What people saw on devices",
     MODEL: "The port on the device beside its source",
     TIMES: "Times",

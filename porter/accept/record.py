@@ -24,7 +24,7 @@ from porter.emit.swap import replace_file
 
 SCHEMA = 1
 COMPUTING = ("npu", "runtime")  # what a port's figures hang on, besides its own text
-_PROBING = ("accept", "verify", "bench", "runner", "parallel", "lowering/steps.py")
+_PROBING = ("accept", "verify", "bench", "runner", "parallel", "lowering")
 
 
 def read_records(folder: Path) -> list[dict[str, Any]] | Refused:

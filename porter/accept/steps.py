@@ -22,6 +22,7 @@ from porter.runtime import NpuPreTrainedModel, StaticKVCache, position_ids_from_
 from porter.verify.port import Port
 
 ROWS, PROMPT, TOKENS, SLOTS = 4, 9, 8, 32
+GROWS = "the port keeps its source's KV cache, which grows: its steps are not compiled"
 
 
 def compiled_steps(port: Port, at: At, say: Say) -> None:
@@ -29,8 +30,7 @@ def compiled_steps(port: Port, at: At, say: Say) -> None:
     dtype = torch.bfloat16 if at.sides.device.type == "npu" else torch.float32
     with small_model(port) as small:
         if not issubclass(small.port_class, NpuPreTrainedModel):
-            reason = "the port keeps its source's KV cache, which grows: its steps are not compiled"
-            say({"call": "compiled steps", "outcome": NOT_RUN, "detail": reason})
+            say({"call": "compiled steps", "outcome": NOT_RUN, "detail": GROWS})
             return
         ids, mask = tokens_of(small)
         truth = truth_of_tokens(small, ids, mask)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 @click.option("--baseline", is_flag=True, help="The source model too, side by side.")
 @click.option("--by-rule", is_flag=True, help="What each rule contributes: without one rule at a time.")
 @click.option("--execute", is_flag=True, help="The graphs executed on the CPU too, beside the source.")
+@click.option(
+    "--dtype", type=click.Choice(("float32", "bfloat16", "float16")), default="float32", show_default=True,
+    help="With --execute: what the graphs are made and executed in.",
+)  # fmt: skip
 @click.option("--dump", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the GE graphs.")
 @predict_options
 @rules_option
@@ -39,6 +43,7 @@ def lower(
     baseline: bool,
     by_rule: bool,
     execute: bool,
+    dtype: str,
     dump: Path | None,
     predict: bool,
     folders: tuple[Path, ...],
@@ -58,9 +63,12 @@ def lower(
       porter lower generated_models/llama2 --baseline
       porter lower generated_models/llama2 --by-rule --json
       porter lower generated_models/llama2 --execute
+      porter lower generated_models/llama2 --execute --dtype bfloat16
       porter lower generated_models/llama2 --predict --config llama-2-70b --tp 8 --batch 4
     """
     check_usage(predict, sizes, {"baseline": baseline, "execute": execute, "dump": dump})
+    if dtype != "float32" and not execute:
+        raise click.UsageError("--dtype is for --execute: give both")
     if by_rule and (baseline or dump or execute):
         raise click.UsageError("--by-rule makes a table of its own: leave out --baseline, --execute and --dump")
     if folders and not by_rule:
@@ -81,14 +89,14 @@ def lower(
     if by_rule:
         return _by_rule(directory, soc, folders, trust_remote_code, as_json)
     changed = say_if_edited(directory) if edited else ()
-    return _lower(directory, soc, baseline, execute, dump, may_be, changed, verbose, as_json)
+    return _lower(directory, soc, baseline, dtype if execute else None, dump, may_be, changed, verbose, as_json)
 
 
 def _lower(
     directory: Path,
     soc: str,
     baseline: bool,
-    execute: bool,
+    dtype: str | None,
     dump: Path | None,
     may_be: dict[str, Any],
     changed: Sequence[str],
@@ -111,7 +119,7 @@ def _lower(
             message = f"cannot write `{dump}`: {error.strerror or error}"
             return refuse(Refused((Diagnostic("P074", message, help="give --dump another file"),)), as_json=as_json)
         say(f"wrote {dump}")
-    executed = _executed(directory, soc, may_be) if execute and found.converts else None
+    executed = _executed(directory, soc, dtype, may_be) if dtype and found.converts else None
     if isinstance(executed, Refused):
         return refuse(executed, as_json=as_json)
     data = {**lowering_data(found), "edited": list(changed)}
@@ -125,11 +133,13 @@ def _lower(
     )
 
 
-def _executed(directory: Path, soc: str, may_be: dict[str, Any]) -> Execution | Refused:
+def _executed(directory: Path, soc: str, dtype: str, may_be: dict[str, Any]) -> Execution | Refused:
+    import torch
+
     from porter.graph.execute import execute
 
     with steps(f"executing the graphs of {directory}") as progress:
-        return execute(directory, soc=soc, progress=progress, **may_be)
+        return execute(directory, soc=soc, dtype=getattr(torch, dtype), progress=progress, **may_be)
 
 
 def _by_rule(directory: Path, soc: str, folders: tuple[Path, ...], trusted: bool, as_json: bool) -> int:

@@ -33,13 +33,14 @@ def compared(source: Any, lent: Held, graphs: Mapping[str, Graph], steps: int) -
         output = source(**arguments(source, ids, start, past, mask_to(start + ids.shape[1])))
         past = returned_cache(output)
         real = mask_to(start + ids.shape[1])[:, start:].bool()
-        truth, logits = output.logits[real], _by_graph(graphs[phase], lent, kept[phase], ids, start)[real]
+        logits = by_graph(graphs[phase], lent, kept[phase], lent.step(ids, start))[real]
+        truth = output.logits[real]
         chosen = output.logits[:, -1:].argmax(-1)
         yield phase, relative(logits, truth), int((logits.argmax(-1) != truth.argmax(-1)).sum())
         start, ids = PROMPT + index, chosen
 
 
-def _by_graph(graph: Graph, lent: Held, kept: dict[str, torch.Tensor], ids: torch.Tensor, start: int) -> torch.Tensor:
-    given = lent.step(ids, start)
+def by_graph(graph: Graph, lent: Held, kept: dict[str, torch.Tensor], given: dict[str, Any]) -> torch.Tensor:
+    """The logits of one step, whose arguments are `given`."""
     named = lent.tensors(given) | kept
     return run(graph, [named[name] for name in graph.inputs])

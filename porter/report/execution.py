@@ -18,10 +18,12 @@ def of_execution(found: Execution) -> Report:
     ]
     header = ("graph executed on the CPU", "steps", "GE nodes", "logits differ by", "tokens that differ")
     parts: list[Block] = [tabulated(header, rows, right=(1, 2, 3, 4))] if rows else []
+    if found.rule is not None:
+        parts.append(f"{found.rule.figure:.3f} {found.rule.unit}: {found.rule.detail}")
     if found.stop is not None:
         parts.append(Words(_stopped(found.stop), "bad"))
     elif found.agrees:
-        parts.append("the graphs compute what the source computes, in float32")
+        parts.append(f"the graphs compute what the source computes, in {found.dtype}")
     else:
         parts.append(Words("the graphs DO NOT compute what the source computes", "bad"))
     return parts

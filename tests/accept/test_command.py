@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import porter.cli
 from porter.accept.probe import AGREES, NOT_RUN, NOTED, PARTS, STACK
 from porter.accept.record import write_record
 from porter.accept.reports import REPORTED
+from porter.diagnostics import Refused
+from porter.lowering.installation import find_or_install
 from porter.report.acceptance_page import page
 from porter.report.kernel import NOT_RUN as NO_KERNEL
 from porter.report.kernel import kernel_claim
@@ -28,12 +31,18 @@ from tests.accept.test_run import record_of
 ROOT = Path(__file__).parents[2]
 
 
-def accept(folder, *words):
+def accept(folder, *words, **environment):
     """The command in a process of its own, which forks: (exit code, stdout, stderr)."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     command = [sys.executable, "-m", "porter", "accept", str(folder), "--device", "cpu", "--backend", "eager"]
     done = subprocess.run([*command, *map(str, words)], capture_output=True, text=True, env=environment)
     return done.returncode, done.stdout, done.stderr
+
+
+def is_there(is_installed):
+    """Whether torch_npu is to be had: where it may be installed, or is in this environment."""
+    own = importlib.machinery.PathFinder.find_spec("torch_npu")
+    return own is not None or (is_installed and not isinstance(find_or_install(lambda *step: None), Refused))
 
 
 def refused(capfd, *words):
@@ -49,7 +58,8 @@ def test_a_rehearsal_fills_every_line_of_the_record(name, own_port, tiny_json, t
         write_checkpoint(source, tiny_config(source.config_class), tmp_path / "checkpoint", torch.bfloat16)
         words += ["--model-path", tmp_path / "checkpoint", "--tp", "2"]
     html = tmp_path / "page.html"
-    code, out, err = accept(folder, *words, "--html", html)
+    no_wheel = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+    code, out, err = accept(folder, *words, "--html", html, **({} if whole else no_wheel))
     assert code == 0, out + err
     (record,) = json.loads((folder / "accept.json").read_text())["records"]
     probes = record["probes"]
@@ -69,6 +79,10 @@ def test_a_rehearsal_fills_every_line_of_the_record(name, own_port, tiny_json, t
         assert any("forbidden" in entry and entry["contract"] for entry in entries)
         assert [entry["outcome"] for entry in entries if entry["call" if "call" in entry else "forbidden"] == "schema"]
     assert {f"report: {report.name}" for report in REPORTED} <= probes.keys()
+
+    wheel = [probes[key] for key in ("wheel: calls", "wheel: graph")]
+    assert [probe["outcome"] for probe in wheel] == [AGREES if is_there(whole) else NOT_RUN] * 2
+    assert all(probe["detail"] for probe in wheel if probe["outcome"] == NOT_RUN), "it says why"
 
     agree = {"model: float32", "model: 16 bits", "model: layers, bfloat16", "model: layers, float16", "model: compiled"}
     agree |= {"model: ranks", "checkpoint: by layer"} if whole else set()

@@ -30,6 +30,8 @@ EXECUTES = {
     "lower": ("lower",),
     "lower the source too": ("lower", "--baseline"),
     "lower by rule": ("lower", "--by-rule"),
+    "lower and execute": ("lower", "--execute", "--dtype", "bfloat16"),
+    "accept": ("accept", "--device", "cpu"),
     "bench": ("bench", "--quick"),
 }
 LIBRARY = Path(__file__).parents[2] / "generated_models" / "llama2"

@@ -17,6 +17,7 @@ from porter.lowering.count import OnceAStep, Phase, Place, Unconverted
 from porter.lowering.lower import Attempt, Lowering
 from porter.report.schema import schema_of, schemas
 from porter.runner.answers import Answer, Answers
+from porter.verify.finding import Measured
 from tests.cli.conftest import ROOT
 
 LLAMA = "transformers.models.llama"
@@ -131,6 +132,12 @@ RAN = Execution(
     ran=(Ran("prefill", 1, 1e-7, 0, {"MatMul": 8}), Ran("decode", 32, float("nan"), 1, {"MatMul": 8})),
     stop=Stop("decode", "no kernel", Place("m.py:3", "y")),
 )
+RAN_IN_HALF = Execution(
+    *("llama2", "Ascend910B3", "2.13.0", "stand-in"),
+    ran=(Ran("prefill", 1, 0.009, 0, {"MatMul": 8}, None), Ran("decode", 32, 0.014, 0, {"MatMul": 8}, None)),
+    dtype="bfloat16",
+    rule=Measured(0.92, 1.0, "of the error it may have", "rms 1.9 ulp"),
+)
 RULES = (
     Contribution("", (), {"kernels_a_layer": 13, "kernels_once_a_step": 11}, {"unconverted": "aten.histc"}),
     Contribution("swiglu", ("merge_qkv",), refused="nothing is left"),
@@ -144,6 +151,9 @@ def test_lowering(document, monkeypatch):
     assert document("lower", PORT)["port"][0]["kernels_a_layer"] == 4
     executed = document("lower", PORT, "--baseline", "--execute", code=1)["execution"]
     assert [step["error"] for step in executed["ran"]] == [1e-7, None], "what is no number is null"
+    monkeypatch.setattr("porter.graph.execute.execute", lambda *_, **__: RAN_IN_HALF)
+    executed = document("lower", PORT, "--execute", "--dtype", "bfloat16")["execution"]
+    assert executed["rule"]["figure"] == 0.92 and [step["limit"] for step in executed["ran"]] == [None, None]
     assert len(document("lower", PORT, "--by-rule")["rules"]) == 2
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from porter.diagnostics import Refused
-from porter.graph.execute import ask_for_graphs, ran
+from porter.graph.asked import ask_for_graphs
+from porter.graph.execute import ran, ran_in
 from porter.graph.values import Graph, graph_of
 from porter.lowering.lower import SOC, file_of
 from porter.verify.pair import load, write_checkpoint
@@ -26,26 +27,34 @@ class Lowered:
     port: Any
     graphs: dict[str, Graph]
     file: str
+    folder: Path
+
+    def ran_in(self, graphs: dict[str, Graph] | None = None, steps: int = 2) -> Any:
+        with quiet(), torch.no_grad():
+            return ran_in(self.source, self.port, graphs or self.graphs, self.file, self.folder, steps=steps)
 
     def ran(self, graphs: dict[str, Graph] | None = None, steps: int = 2) -> Any:
         with quiet(), torch.no_grad():
             return ran(self.source, self.port, graphs or self.graphs, self.file, steps=steps)
 
 
-def lowered(directory: Path, folder: Path, *, unchecked: bool = False) -> Lowered | str:
+def lowered(
+    directory: Path, folder: Path, *, unchecked: bool = False, dtype: torch.dtype = torch.float32
+) -> Lowered | str:
     """Or why it does not convert. `unchecked`: nodes may say something else than their call."""
     need_wheel()
     port = open_to_compare(directory, edited=True)
     assert not isinstance(port, Refused), port
     with quiet():
         source_class = port.load_source_class()
-        write_checkpoint(source_class, tiny_config(source_class.config_class), folder)
-        answer = ask_for_graphs(port, folder, SOC, lambda *step: None, unchecked=unchecked)
+        write_checkpoint(source_class, tiny_config(source_class.config_class), folder, dtype)
+        answer = ask_for_graphs(directory, folder, SOC, lambda *step: None, dtype=dtype, unchecked=unchecked)
         assert not isinstance(answer, Refused), answer
         if answer["failure"]:
             return answer["failure"]["reason"]
-        source, model = (load(kind, folder) for kind in (source_class, port.load_class()))
-    return Lowered(source, model, {name: graph_of(graph) for name, graph in answer["graphs"].items()}, file_of(port))
+        source, model = (load(kind, folder, dtype) for kind in (source_class, port.load_class()))
+    graphs = {name: graph_of(graph) for name, graph in answer["graphs"].items()}
+    return Lowered(source, model, graphs, file_of(port), folder)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 import porter.cli
 from porter.diagnostics import Diagnostic, Refused
@@ -11,6 +12,7 @@ from porter.graph.execute import Execution, Ran, Stop
 from porter.lowering import lower as lowering
 from porter.lowering.count import OnceAStep, Phase, Place, Unconverted
 from porter.lowering.lower import Lowering
+from porter.verify.finding import Measured
 from tests.lowering.conftest import LLAMA
 
 STEP = Phase("decode", None, 9, ({"MatMul": 2},), (OnceAStep(Place("modeling_llama.py:1", "x"), {"Cast": 1}),))
@@ -22,6 +24,8 @@ RAN = (Ran("prefill", 1, 5e-7, 0, {"MatMul": 9}), Ran("decode", 32, 9e-7, 0, {"M
 MADE_WITH = ("llama2", "Ascend910B3", "2.13.0", "stand-in")
 WRONG = (RAN[0], Ran("decode", 32, 0.3, 5, {"MatMul": 8}))
 NO_KERNEL = Stop("decode", "no kernel for `SwiGlu3`", Place("modeling_llama.py:7", "y = x"))
+
+IN_HALF = (Ran("prefill", 1, 0.009, 0, {"MatMul": 9}, None), Ran("decode", 32, 0.014, 0, {"MatMul": 8}, None))
 
 
 @pytest.fixture
@@ -111,6 +115,21 @@ def test_executes_the_graphs(run, monkeypatch, found, expected, told):
     assert document["execution"]["kernels_run"] is False
 
 
+@pytest.mark.parametrize(
+    ("figure", "expected", "last"),
+    [(0.92, 0, "the graphs compute what the source computes, in bfloat16"), (1.2, 1, "the graphs DO NOT compute")],
+)
+def test_executes_the_graphs_in_16_bits_by_the_error_rule(run, monkeypatch, figure, expected, last):
+    asked = []
+    rule = Measured(figure, 1.0, "of the error it may have", "rms 1.9 ulp, the source's 2.0")
+    found = Execution(*MADE_WITH, IN_HALF, None, "bfloat16", rule)
+    monkeypatch.setattr(executing, "execute", lambda *args, **options: asked.append(options["dtype"]) or found)
+    code, out, _ = run("lower", LLAMA, "--execute", "--dtype", "bfloat16")
+    assert (code, asked) == (expected, [torch.bfloat16])
+    assert f"{figure:.3f} of the error it may have: rms 1.9 ulp, the source's 2.0" in out and last in out
+    assert not Execution(*MADE_WITH, IN_HALF, None, "bfloat16").agrees, "nothing was measured by the rule"
+
+
 def test_what_does_not_convert_is_not_executed(run, monkeypatch):
     monkeypatch.setattr(executing, "execute", None)
     found = Lowering("llama2", "Ascend910B3", "2.13.0", "stand-in", (STOPPED,))
@@ -130,6 +149,8 @@ def test_a_refusal_to_execute_is_one_message(run, monkeypatch):
     [
         ("lower", LLAMA, "--by-rule", "--baseline"),
         ("lower", LLAMA, "--by-rule", "--execute"),
+        ("lower", LLAMA, "--dtype", "bfloat16"),
+        ("lower", LLAMA, "--execute", "--dtype", "int8"),
         ("lower",),
         ("verify", LLAMA, "--level", "contract"),
         ("verify", LLAMA, "--config", "llama-2-7b"),
