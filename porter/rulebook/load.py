@@ -246,7 +246,8 @@ def _load_edits(
     silent = [p for each in loaded for p in each.patterns if p.after is None]
     if silent and any(pattern.after for each in loaded for pattern in each.patterns):
         name = silent[0].name
-        return broken(files.get(name, tree), functions[name], f"`{name}` has no `after`, and others of the rule have one")
+        message = f"`{name}` has no `after`, and others of the rule have one"
+        return broken(files.get(name, tree), functions[name], message)
     return tuple(loaded)
 
 
