@@ -71,9 +71,11 @@ def test_other_experts_are_left_and_their_routers_with_them(model, experts):
     assert all(site.status == "left" and site.reason for site in sites)
 
 
-def test_gelu_is_not_what_the_kernel_computes():
+def test_gelu_is_computed_by_another_kernel_than_silu():
     (experts,) = [site for site in inspect(source_of("gemma4")).sites if site.kind == "experts"]
-    assert experts.status == "left" and "'gelu_pytorch_tanh' by default, the rule needs 'silu'" in experts.reason
+    assert experts.status == "ported" and experts.rules == ("experts_gelu",)
+    code = port_of("gemma4").code
+    assert "npu_geglu(gate_up, -1, self.approximate, True)[0]" in code and "npu_swiglu" not in code
 
 
 def test_what_sends_calls_past_a_forward_goes_with_it():
