@@ -9,7 +9,6 @@ Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it. A l
           model: in BSND, as long as the cache, they are not what the source hands out, and asking for them is an error.
 """
 
-import torch
 from transformers.cache_utils import KVSharingDict
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward

@@ -17,11 +17,11 @@ from tests.engine.sources import port_of
 
 LAYERS = ["sliding_attention", "full_attention"]
 FIVE = [*LAYERS, "sliding_attention", *LAYERS]
-SHARED = dict(num_hidden_layers=5, layer_types=FIVE, num_kv_shared_layers=2)
+SHARED = {"num_hidden_layers": 5, "layer_types": FIVE, "num_kv_shared_layers": 2}
 SHAPES = {
     "nothing shared": {},
     "two of five layers share": SHARED,
-    "more share than write": dict(num_hidden_layers=6, layer_types=LAYERS * 3, num_kv_shared_layers=4),
+    "more share than write": {"num_hidden_layers": 6, "layer_types": LAYERS * 3, "num_kv_shared_layers": 4},
     "wider heads in full layers": dict(SHARED, head_dim=16, global_head_dim=64),
     "one key head": dict(SHARED, num_key_value_heads=1),
     "as many key heads as heads": dict(SHARED, num_key_value_heads=4),
@@ -40,7 +40,7 @@ OF_ITS_OWN = {
     "no experts": dict(SHARED, enable_moe_block=False),
     "experts gated by erf": dict(SHARED, hidden_activation="gelu"),
     "wide where shared": dict(SHARED, enable_moe_block=False, use_double_wide_mlp=True),
-    "no inputs of layers": dict(hidden_size_per_layer_input=0),
+    "no inputs of layers": {"hidden_size_per_layer_input": 0},
 }
 CASES = [("gemma4", shape) for shape in (*SHAPES, *OF_ITS_OWN)] + [("gemma4_unified", shape) for shape in SHAPES]
 
