@@ -3,19 +3,15 @@
 Why:      scores are squeezed by `tanh` before the softmax. Neither `npu_fused_infer_attention_score` nor its second
           version has an argument for that, nor has any other op of torch_npu, and scores cannot be had from outside.
 Numerics: the source's own.
-Contract: none. The attention, its cache and its masks stay the source's.
+Contract: none. The products stay the source's; their cache and masks are those of `attention_capped_over_slots`.
 """
 
-from transformers.cache_utils import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from porter.rule import Edit, Rule
 
 rule = Rule(
-    edits=(
-        Edit("kernel", site="attention.forward", unit="statements", answers=("kernel",)),
-        Edit("cache", site="model.forward", unit="statements"),
-    ),
+    edits=(Edit("kernel", site="attention.forward", unit="statements", answers=("kernel",)),),
 )
 
 
@@ -24,12 +20,6 @@ def before_kernel(self, default, cap):
     interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, default)
     ...
     output, weights = interface(self, ..., softcap=cap)
-
-
-def before_cache(self, use_cache, cache):
-    """the cache is that of its attention, which stays as it is: no op computes a soft cap"""
-    if use_cache and cache is None:
-        cache = DynamicCache(config=self.config)
 
 
 def not_kernel_without_a_cap(self, query, key, value, mask, default, **kwargs):

@@ -3,21 +3,21 @@
 Why:      the kernel takes one dtype of 16 bits. The source turns its heads in fp32, casts the keys alone, for the
           cache, and multiplies the queries as they are: rounding them first is an error more than the source's.
 Numerics: the source's own.
-Contract: none. The attention, its cache and its masks stay the source's.
+Contract: none. The products stay the source's; their cache and masks are those of
+          `attention_of_wide_queries_over_slots`.
 """
 
 import torch
 from torch import nn
-from transformers.cache_utils import DynamicCache
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
+from rules.shared.wide_product import before_product
 
 rule = Rule(
     edits=(
         Edit("kernel", site="attention.forward", unit="statements", answers=("kernel",)),
         Edit("product", site="attention._attn", unit="function"),
-        Edit("cache", site="model.forward", unit="statements"),
     ),
 )
 
@@ -29,27 +29,6 @@ def before_kernel(self, k, q, v, mask, cache, like):
     if cache is not None:
         key, value = cache.update(key.to(like.dtype), v, self.layer_idx)
     attended, weights = self._attn(query, key, value, mask)
-
-
-def before_product(self, query, key, value, mask):
-    """queries in fp32, which no kernel takes; rounded before they are multiplied they are not the source's"""
-    query = query.to(torch.float32)
-    key = key.to(torch.float32)
-    scores = torch.matmul(query, key.transpose(-1, -2))
-    if mask is not None:
-        scores = scores + mask
-    scores = scores / self.scale_attn
-    scores = nn.Softmax(dim=-1)(scores)
-    scores = scores.to(value.dtype)
-    scores = self.attn_dropout(scores)
-    output = torch.matmul(scores, value)
-    return output, scores
-
-
-def before_cache(self, use_cache, cache):
-    """the cache is that of its attention, which stays as it is"""
-    if use_cache and cache is None:
-        cache = DynamicCache(config=self.config)
 
 
 def not_product_in_16_bits(self, query, key, value, mask):
@@ -64,8 +43,12 @@ def not_product_in_16_bits(self, query, key, value, mask):
 
 
 def _turned(draw):
-    """Queries, keys and values (2, 7, 4, 16) as such a model has them: turned in fp32, and the keys then cast."""
-    q, k, v = (draw.normal(2, 7, 4, 16) for _ in range(3))
+    """Queries, keys and values (2, 7, 4, 16) as such a model has them: turned in fp32, and the keys then cast.
+
+    The queries are large enough for scores of several units, as trained heads have: what rounding them does to small
+    scores drowns in the roundings of the probabilities.
+    """
+    q, k, v = draw.normal(2, 7, 4, 16, scale=8.0), draw.normal(2, 7, 4, 16), draw.normal(2, 7, 4, 16)
     turn = torch.tensor(0.7071, dtype=torch.float32)
     return q.to(torch.float32) * turn, (k.to(torch.float32) * turn).to(v.dtype), v
 

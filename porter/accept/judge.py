@@ -2,9 +2,9 @@
 
 Contract: the truth is the host's kernel on the same values widened to float32, the widest that kernels take; where they
 are float32 already it is the host's result itself, and the rule's floor for float32 is the limit. The device's result
-may be as far from the truth as the host's worst element is, or by the floor (`porter.verify.rounding`). Integers, bools
-and shapes must be the same. What the host leaves undefined (NaN) is not compared. `differing`: the share of elements
-that are not the host's to the bit, which breaks no rule: another order of summing, or another place of rounding.
+may be as wrong as the host's, by the rule of `porter.verify.error_rule`. Integers, bools and shapes must be the same.
+What the host leaves undefined (NaN) is not compared. `differing`: the share of elements that are not the host's to the
+bit, which breaks no rule: another order of summing, or another place of rounding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 from porter.accept.probe import AGREES, DIFFERS, NOTED
 from porter.accept.sides import Sides
 from porter.npu import ContractError
-from porter.verify.rounding import Figures, Incomparable, compare, leaves
+from porter.verify.error_rule import Figures, Incomparable, compare, leaves
 
 
 def judged(op: str, values: Mapping[str, Any], sides: Sides, positional: int = 0) -> dict[str, Any]:

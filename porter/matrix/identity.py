@@ -28,6 +28,10 @@ _ROOMS = {
     "lowering": (*_RUNNING, "lowering"),
     "graph": (*_RUNNING, "lowering", "graph"),
 }
+_NOT_RUN = {  # by room: what no level runs
+    "verify": ("prove.py", "error_rule.py"),  # proofs of rules
+    "release": ("*.json",),  # records of what was run: nothing that ports or runs reads them
+}
 TEXT = "text"  # where an identity has the name of a port's own text
 _PACKAGES = ("torch", "transformers")
 
@@ -77,12 +81,16 @@ def identities_of(package: Path, rules: Path, templates: Path) -> Identities:
 def _of(package: Path, names: Iterable[str]) -> Iterable[str]:
     for name in names:
         place = package / name
-        yield from _of_folder(place) if place.is_dir() else (place.read_text(encoding="utf-8"),)
+        if place.is_dir():
+            yield from _of_folder(place, without=_NOT_RUN.get(name, ()))
+        else:
+            yield place.read_text(encoding="utf-8")
 
 
-def _of_folder(folder: Path) -> Iterable[str]:
+def _of_folder(folder: Path, without: Iterable[str] = ()) -> Iterable[str]:
+    """A line for each file; `without`: patterns of names that are left out."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and "__pycache__" not in path.parts and not any(map(path.match, without)):
             yield f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 

@@ -21,7 +21,7 @@ class Tried:
     transformers: str
     short: bool  # whether the short suite passed
     ports: dict[str, dict[str, Any]]
-    library: dict[str, int] | None = None  # modeling files with a causal language model: all, converted, whole
+    library: dict[str, int] | None = None  # causal language models: all files, converted, whole, and by how many rules
 
     @property
     def whole(self) -> int:

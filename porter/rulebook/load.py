@@ -235,7 +235,8 @@ def _load_edits(
             found = [] if fault else _spelled(Pattern(name, before, after, file, frozenset(), arguments, varying))
             fault = fault or next(filter(None, (fault_of_pair(edit, p) or fault_of_calls(p) for p in found)), None)
             if fault:
-                return broken(file, after or before, fault)
+                named = (after or before).name.value
+                return broken(files.get(named, tree), functions[named], fault)
             patterns += found
         fault = fault_of_names(edit, patterns)
         if fault:
@@ -244,7 +245,8 @@ def _load_edits(
         loaded.append(LoadedEdit(edit, tuple(patterns), words))
     silent = [p for each in loaded for p in each.patterns if p.after is None]
     if silent and any(pattern.after for each in loaded for pattern in each.patterns):
-        return broken(tree, silent[0].before, f"`{silent[0].name}` has no `after`, and others of the rule have one")
+        name = silent[0].name
+        return broken(files.get(name, tree), functions[name], f"`{name}` has no `after`, and others of the rule have one")
     return tuple(loaded)
 
 

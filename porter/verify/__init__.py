@@ -1,6 +1,6 @@
 """Proofs that need no NPU: rules by draws, ports by parity with their source. Each claim carries its figure.
 
-    draw, rounding, executable, prove   a rule's `after` computes its `before`
+    draw, error_rule, executable, prove  a rule's `after` computes its `before`
     tiny, port, pair, parity, brief     a port computes its source
 
 That the kernels themselves compute the same on a device is another claim; nothing here makes it.

@@ -12,7 +12,7 @@ calls none of them proves nothing.
 A verdict needs no proof: what is shown is that its near misses do not match. One that says a fused form is not exact
 brings that form as `proof_after`, and passes where it is not: where it breaks the error rule.
 
-Error rule: see `porter.verify.rounding`. A rule without a proof, or without `not_*` cases, is `unproved`: not passed.
+Error rule: see `porter.verify.error_rule`. A rule without a proof, or without `not_*` cases, is `unproved`: not passed.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from porter.shipped import shipped
 from porter.tree import Function
 from porter.tree.functions import body_of
 from porter.verify.draw import Draw
+from porter.verify.error_rule import Figures, compare
 from porter.verify.executable import Executable, call, execute
 from porter.verify.float64 import InFloat64
 from porter.verify.identities import faults_of
-from porter.verify.rounding import Figures, compare
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 Progress = Callable[[str, int, int], None]  # what, done, of how many

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from porter.convert import convert
+from porter.convert import Inspection, convert, inspect
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
 from porter.rewrite import Ported
@@ -17,6 +17,7 @@ from porter.rulebook import LoadedRule, load_rule
 from porter.source import Source, load_source
 
 TRANSFORMERS = "transformers.models."
+FAMILY = ("llama", "mistral", "qwen2", "qwen3", "granite", "seed_oss")  # dense ones, of Llama's kind
 Pair = tuple[str, str]  # what the source says, what it says instead
 
 
@@ -65,6 +66,12 @@ def free_standing(text: str) -> Source:
 def accepted(outcome: Ported | Refused) -> Ported:
     assert isinstance(outcome, Ported), "\n".join(render(d) for d in outcome.diagnostics)
     return outcome
+
+
+def inspected(model: str) -> Inspection:
+    seen = inspect(source_of(model))
+    assert not isinstance(seen, Refused)
+    return seen
 
 
 def rules_of(ported: Ported) -> set[str]:

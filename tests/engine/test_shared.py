@@ -141,6 +141,31 @@ def test_a_broken_shared_file_is_one_message_in_that_file(tmp_path, shared, line
     assert diagnostic.span.path.endswith("own_rules/shared/turns.py") and diagnostic.span.line == line, shown
 
 
+SHARED_BEFORE = SHARED_TEXT + "\n\ndef before_step(x):\n{reason}    z = step(x)\n"
+TWO = 'Rule(edits=(Edit("turn", site="function", unit="statements"), Edit("step", site="*", unit="statements")))'
+TAKES_BEFORE = "from rules.shared.turns import before_step\n\n\n"
+
+
+@pytest.mark.parametrize(
+    ("reason", "own", "place", "says"),
+    [
+        ('    """as it is"""\n', "", ("shared/turns.py", 15), "`before_step` has no `after`, and others"),
+        ("", "", ("shared/turns.py", 15), "no `after_step`, and no docstring"),
+        ("", "\n\ndef after_step(x):\n    y = step(x)\n", ("trial.py", 18), "assigns z"),
+    ],
+    ids=["a reason beside others' code", "no reason", "another local in the rule's own after"],
+)
+def test_what_is_wrong_with_a_shared_before_has_the_place_where_it_stands(tmp_path, reason, own, place, says):
+    folder = folder_of(tmp_path, "", SHARED_BEFORE.format(reason=reason))
+    turn = FUSED.replace("def before(", "def before_turn(").replace("def after(", "def after_turn(")
+    write_rule(folder, TAKES_BEFORE + turn + own, declaration=TWO)
+    refused = load_rules(folder)
+    assert isinstance(refused, Refused)
+    (diagnostic,) = refused.diagnostics
+    assert says in render(diagnostic), render(diagnostic)
+    assert (diagnostic.span.path, diagnostic.span.line) == (f"own_rules/{place[0]}", place[1])
+
+
 def test_a_rule_is_another_when_a_file_it_takes_from_is(tmp_path):
     functions = TAKES.replace(", not_negative", "") + FUSED
     first = loaded(folder_of(tmp_path, functions)).sha256

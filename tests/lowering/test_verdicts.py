@@ -13,8 +13,8 @@ from porter.npu import torch_npu
 from porter.rulebook import load_rules
 from porter.shipped import shipped
 from porter.verify.draw import Draw
+from porter.verify.error_rule import compare
 from porter.verify.float64 import InFloat64
-from porter.verify.rounding import compare
 from tests.npu.test_conformance import call, t
 
 SIXTEEN = [torch.bfloat16, torch.float16]

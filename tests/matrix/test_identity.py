@@ -42,6 +42,9 @@ def test_a_copy_has_the_identities_of_what_it_was_made_from(copy):
         ("porter/npu/norm.py", RUN),
         ("porter/runtime/cache.py", RUN),
         ("porter/verify/tiny.json", RUN),
+        ("porter/verify/prove.py", set()),
+        ("porter/release/tested.json", set()),
+        *((f"porter/release/{name}.py", {"port", *RUN}) for name in ("__init__", "tested", "window", "words")),
         ("porter/lowering/count.py", {"lowering", "graph"}),
         ("porter/graph/run.py", {"graph"}),
         ("porter/matrix/findings.py", {"port", *RUN}),
@@ -58,6 +61,16 @@ def test_what_a_change_of_a_file_changes(copy, file, changed):
     found = {level for level in RUN if after.running[level] != before.running[level]}
     found |= {"port"} if after.porting != before.porting else set()
     assert found == changed
+
+
+def test_a_new_record_changes_nothing_and_new_code_does(copy):
+    before, folder = of(copy), copy / "porter" / "release"
+    (folder / "other.json").write_text("{}")
+    assert of(copy) == before
+    (folder / "other.py").write_text("")
+    assert of(copy).porting != before.porting and of(copy).running["parity"] != before.running["parity"]
+    for name in ("other.json", "other.py"):
+        (folder / name).unlink()
 
 
 def test_sources_and_ports_of_other_text_are_others():

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 from porter.npu import ContractError, attention_product, attention_step, implemented, scatter, torch_npu
 from porter.npu.scatter import write_runs_at_once
 from tests.error_rule import no_further
-from tests.npu.test_attention import brute, roundings
+from tests.npu.brute import brute, roundings
 from tests.npu.test_schema import OPCHECKS, OPTIONS
 
 

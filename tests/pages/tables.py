@@ -75,7 +75,8 @@ def every_model() -> Iterator[Row]:
 def releases() -> Iterator[Row]:
     for row in tested_stacks():
         library = "{converted} of {files}, {whole}".format(**row.library) if row.library else "-"
-        yield row.torch, row.transformers, f"{row.whole} of {len(row.ports)}", str(row.passed), library
+        rules = str(row.library["rules"]) if row.library else "-"
+        yield row.torch, row.transformers, f"{row.whole} of {len(row.ports)}", str(row.passed), library, rules
 
 
 def dtypes_of_chips() -> Iterator[Row]:
@@ -100,7 +101,7 @@ TABLES = (
     Table(PAGES / "models.md", "| model | outcome | sites | prefill | decode |", every_model),
     Table(
         PAGES / "versions.md",
-        "| torch | transformers | ports whole | checks passed | files converted, whole |",
+        "| torch | transformers | ports whole | checks passed | files converted, whole | by rules |",
         releases,
     ),
     Table(PAGES / "ops.md", f"| op | {' | '.join(CHIPS)} |", dtypes_of_chips),

@@ -20,7 +20,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from porter.diagnostics import Refused
 from porter.emit.account import account
+from porter.rulebook import load_rules
+from porter.shipped import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "porter" / "release" / "tested.json"
@@ -53,17 +56,24 @@ class Stack:
             return found
 
     def library(self) -> dict[str, int]:
-        """How many modeling files with a causal language model there are, are converted, and are whole."""
+        """Files with a causal language model: how many there are, are converted, are whole, and by how many rules."""
         with tempfile.TemporaryDirectory() as place:
             rows = Path(place) / "rows.json"
             words = ["-m", "porter", "matrix", "--level", "port", "--json", str(rows)]
             self.call(*words, stdout=subprocess.DEVNULL)  # 1 where a file is wrong: its row says so
-            return counted(json.loads(rows.read_text())["rows"])
+            return {**counted(json.loads(rows.read_text())["rows"]), "rules": shipped_rules()}
 
 
 def counted(rows: list[dict[str, Any]]) -> dict[str, int]:
     outcomes = Counter(row["outcome"] for row in rows)
     return {"files": len(rows), "converted": outcomes["converted"], "whole": sum(row["whole"] for row in rows)}
+
+
+def shipped_rules() -> int:
+    """A count of the library says no more than the rules of its day."""
+    rules = load_rules(shipped("rules"))
+    assert not isinstance(rules, Refused), rules
+    return len(rules)
 
 
 def write(row: dict[str, Any]) -> None:

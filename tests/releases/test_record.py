@@ -41,7 +41,8 @@ def test_the_page_has_the_table():
     lines = [" ".join(line.split()) for line in page.splitlines()]
     for row in ROWS:
         library = "{converted} of {files}, {whole}".format(**row.library) if row.library else "-"
-        cells = (row.torch, row.transformers, f"{row.whole} of {len(row.ports)}", str(row.passed), library)
+        rules = str(row.library["rules"]) if row.library else "-"
+        cells = (row.torch, row.transformers, f"{row.whole} of {len(row.ports)}", str(row.passed), library, rules)
         assert f"| {' | '.join(cells)} |" in lines
     assert len(plain([of_tested(ROWS)]).splitlines()) == 1 + len(ROWS)
 

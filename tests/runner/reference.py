@@ -7,7 +7,13 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from tests.error_rule import model_roundings, surely_chosen
 
+LENGTHS = {"input_max_len": 40, "max_new_tokens": 8}
+MODES = ("eager", "dynamo")
 PROMPTS = ["def parse(text):", "Where", "return the tree, and the positions of its nodes"]
+
+
+def tokens(answers):
+    return [answer.token_ids for answer in answers]
 
 
 @functools.cache

@@ -1,8 +1,6 @@
 """Scripts as users of the hand ports have them, with the import alone changed, answer as the source does."""
 
 import logging
-import shutil
-import types
 
 import pytest
 import torch
@@ -10,10 +8,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from porter.runner import CannotRun, LlmModelRunner
 from porter.runner.ranks import Place
-from tests.runner.reference import PROMPTS, source_rows
-
-LENGTHS = {"input_max_len": 40, "max_new_tokens": 8}
-MODES = ("eager", "dynamo")
+from tests.runner.reference import LENGTHS, MODES, PROMPTS, source_rows, tokens
 
 PLAIN = """
 import os
@@ -32,10 +27,6 @@ if __name__ == "__main__":
         logging.info("rank %d of %d on %s", local_rank, model_runner.world_size, model_runner.device)
     result = model_runner.execute_model(prompts, **config)
 """
-
-
-def tokens(answers):
-    return [answer.token_ids for answer in answers]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -108,80 +99,6 @@ def test_a_name_close_to_a_setting_is_a_mistake_in_every_runner(runner):
         runner(chat_template="plain")
 
 
-def params_of(change):
-    """A runner whose `_generate_params` is changed by `change(inputs, max_new_tokens, of_the_runner)`."""
-
-    class Changed(LlmModelRunner):
-        def _generate_params(self, inputs, max_new_tokens):
-            return change(inputs, max_new_tokens, lambda: super(Changed, self)._generate_params(inputs, max_new_tokens))
-
-    return Changed
-
-
-def said_anew(inputs, max_new_tokens, of_the_runner):
-    return {
-        "input_ids": inputs["input_ids"],
-        "attention_mask": inputs.attention_mask,
-        "max_new_tokens": max_new_tokens,
-        "do_sample": False,
-        "use_cache": True,
-    }
-
-
-CHANGES = {
-    "said anew": (said_anew, 8),
-    "fewer": (lambda inputs, steps, of_the_runner: {**of_the_runner(), "max_new_tokens": 3}, 3),
-    "more": (lambda inputs, steps, of_the_runner: {**of_the_runner(), "max_new_tokens": 60}, 60),
-    "a length": (lambda inputs, steps, of: {**inputs, "max_length": inputs["input_ids"].shape[1] + 5}, 5),
-}
-
-
-@pytest.mark.parametrize("padding", [False, True])
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("change", CHANGES)
-def test_parameters_of_a_user_count(runner, checkpoint, mode, change, padding):
-    said, steps = CHANGES[change]
-    made = runner(kind=params_of(said), backend="eager", input_padding=padding, **LENGTHS)
-    made.execute_mode = mode
-    assert tokens(made.execute_model(PROMPTS)) == source_rows(checkpoint, PROMPTS, steps)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_stops_and_processors_of_a_user_count(runner, checkpoint, mode):
-    whole = source_rows(checkpoint, PROMPTS, 8)
-    banned = torch.tensor([whole[0][0]])
-
-    def ban(ids, scores):
-        return scores.index_fill(1, banned, float("-inf"))
-
-    asked = {"eos_token_id": whole[1][3], "logits_processor": [ban], "do_sample": False}
-    made = runner(kind=params_of(lambda inputs, steps, of: {**of(), **asked}), backend="eager", **LENGTHS)
-    made.execute_mode = mode
-    assert tokens(made.execute_model(PROMPTS)) == [
-        row[: row.index(whole[1][3]) + 1] if whole[1][3] in row else row
-        for row in source_rows(checkpoint, PROMPTS, 8, logits_processor=[ban], eos_token_id=[])
-    ]
-
-
-REFUSED = [
-    ({"num_beams": 2}, MODES, "num_beams=2"),
-    ({"past_key_values": torch.nn.Module()}, MODES, "gives past_key_values, which the runner makes itself"),
-    ({"custom_generate": print}, MODES, "gives custom_generate"),
-    ({"input_ids": None}, MODES, "no input_ids"),
-    ({"position_ids": torch.zeros(1, 2)}, ["dynamo"], "gives position_ids too"),
-    ({"assistant_model": torch.nn.Module()}, MODES, "not with assistant_model"),
-]
-
-
-@pytest.mark.parametrize(("extra", "mode", "said"), [(e, m, s) for e, modes, s in REFUSED for m in modes])
-def test_parameters_that_would_not_be_followed_are_refused(runner, extra, mode, said):
-    made = runner(kind=params_of(lambda inputs, steps, of: {**of(), **extra}), backend="eager", **LENGTHS)
-    made.execute_mode = mode
-    with pytest.raises(CannotRun, match=said) as refused:
-        made.execute_model(PROMPTS, warm_up=False)
-    assert refused.value.diagnostic.code == "P089"
-
-
 class OwnLoop(LlmModelRunner):
     """Tokenizes, generates and decodes by itself."""
 
@@ -239,72 +156,6 @@ def test_a_model_that_a_user_loads_is_run_as_it_is(runner, checkpoint):
         runner(kind=Forgets).execute_model(PROMPTS)
 
 
-def test_what_is_set_before_loading_has_its_effect(models_folder, checkpoint, tmp_path):
-    made = LlmModelRunner("llama2", tmp_path / "elsewhere", models=models_folder, **LENGTHS)
-    with pytest.raises(CannotRun, match="no checkpoint folder"):
-        made.execute_model(PROMPTS)
-    made.model_path = checkpoint
-    found = made.model_class
-    made.model_class = LlamaForCausalLM
-    made.model_name = "llama2"
-    assert made.model_class is found
-    with pytest.raises(CannotRun, match="no model 'llama'"):
-        made.model_name = "llama"
-    with pytest.raises(CannotRun, match="registered are none"):
-        made.execute_model(PROMPTS, models=tmp_path)
-    assert made.model_name == "llama2" and made.model_class is found
-    shutil.copytree(models_folder, tmp_path / "models")
-    made.model_generate(PROMPTS[:1], models=tmp_path / "models")
-    assert type(made.model) is made.model_class is not found
-    made = LlmModelRunner("llama2", checkpoint, models=models_folder, **LENGTHS)
-    assert tokens(made.execute_model(PROMPTS)) == source_rows(checkpoint, PROMPTS, 8)
-
-
-def test_what_was_read_of_a_checkpoint_is_not_kept_for_another(runner, checkpoint, tmp_path):
-    made = runner(model_path=shutil.copytree(checkpoint, tmp_path / "first"), adapter=tmp_path / "none", **LENGTHS)
-    with pytest.raises(CannotRun, match="is no adapter"):  # behind the tokenizer
-        made.execute_model(PROMPTS)
-    assert made.tokenizer is not None
-    made.model_path = shutil.copytree(checkpoint, tmp_path / "second", ignore=shutil.ignore_patterns("token*"))
-    with pytest.raises(CannotRun, match="has no tokenizer"):
-        made.execute_model(PROMPTS, adapter=None)
-
-
-def test_attributes_are_read_and_set_by_the_names_scripts_know(runner, checkpoint, monkeypatch):
-    made = runner(model_path=str(checkpoint), **LENGTHS)
-    assert (made.model_name, made.model_path) == ("llama2", str(checkpoint))
-    assert (made.local_rank, made.world_size, made.is_logging) == (0, 1, True)
-    assert made.model is made.tokenizer is made.dtype is None and not made.input_padding
-    made.dtype, made.input_padding, made.device = torch.bfloat16, True, "cpu"
-    made.local_rank = made.world_size - 1
-    made.execute_model(PROMPTS[:1], max_new_tokens=2)
-    assert made.dtype == made.model.dtype == torch.bfloat16 and made._kept.cache.max_cache_len == 42
-    for name, value, said in [
-        ("world_size", 8, "world_size is 1, as the launcher has it"),
-        ("local_rank", 1, "local_rank is 0"),
-        ("dtype", torch.float16, "another dtype"),
-        ("device", "cuda:7", "`cuda:7` is not there"),
-        ("execute_mode", "graph", "eager or dynamo"),
-        ("device", "meta", "no device `meta`"),
-        ("model_name", "mistral", "the model is loaded: make a new runner for another model_name"),
-        ("model_path", "elsewhere", "another model_path"),
-        ("model_class", LlamaForCausalLM, "another model_class"),
-    ]:
-        before = getattr(made, name)
-        with pytest.raises(ValueError, match=said):
-            setattr(made, name, value)
-        assert getattr(made, name) == before
-        setattr(made, name, before)
-    monkeypatch.setattr("porter.runner.attributes.choose_device", torch.device)  # as if there were others
-    for device in ("cuda", torch.device("cuda:1")):
-        with pytest.raises(ValueError, match="the model is loaded: make a new runner for another device"):
-            made.device = device
-    made.device = "cpu"
-    assert made.device == made.model.device == torch.device("cpu")
-    assert LlmModelRunner("llama2", checkpoint).dtype is None
-    assert made.tokenizer.padding_side == "left" and made.tokenizer.pad_token is not None
-
-
 def test_steps_may_be_called_one_by_one(runner, checkpoint, caplog):
     made = runner(**LENGTHS)
     made.init_model()
@@ -313,22 +164,6 @@ def test_steps_may_be_called_one_by_one(runner, checkpoint, caplog):
         answers = made.model_generate(PROMPTS, decode_out=True, **LENGTHS)
     assert tokens(answers) == source_rows(checkpoint, PROMPTS, 8) and PROMPTS[1] + answers.texts[1] in caplog.messages
     assert tokens(runner(**LENGTHS).model_generate(PROMPTS)) == tokens(answers)
-
-
-def test_npu_settings_are_set_where_there_is_an_npu(monkeypatch):
-    LlmModelRunner.set_npu_config(jit_compile=False)  # static, and nothing here
-    with pytest.raises(TypeError, match="no NPU setting 'jit'"):
-        LlmModelRunner.set_npu_config(jit=True)
-    done = []
-    npu = types.SimpleNamespace(
-        is_available=lambda: True,
-        device_count=lambda: 1,
-        set_compile_mode=lambda **mode: done.append(mode),
-        set_option=done.append,
-    )
-    monkeypatch.setattr(torch, "npu", npu, raising=False)
-    LlmModelRunner.set_npu_config(jit_compile=True)
-    assert done == [{"jit_compile": True}, {"NPU_FUZZY_COMPILE_BLACKLIST": "ReduceProd"}]
 
 
 def test_another_injection_policy_than_the_registry_s_is_refused_on_several_ranks(runner):

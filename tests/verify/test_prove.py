@@ -7,9 +7,10 @@ import torch
 
 from porter.diagnostics import Refused
 from porter.verify.draw import Draw
+from porter.verify.error_rule import MANY, Figures
 from porter.verify.float64 import InFloat64
 from porter.verify.prove import prove
-from porter.verify.rounding import Figures, ulp
+from porter.verify.rounding import ulp
 
 HEAD = '"""A rule.\n\nWhy: a test.\n"""\nimport torch\nfrom porter.rule import Edit, Rule\n'
 
@@ -286,6 +287,45 @@ def test_the_limit_is_the_sources_worst_error_or_one_ulp():
     exact = Figures()
     exact.add(truth.bfloat16(), torch.tensor([1.0078125, 100.0]).bfloat16(), truth)
     assert exact.passed and exact.of_limit == 1.0
+
+
+def summed(order, dtype, seed):
+    """Rows of products summed by halves, left or right first, in roundings to the dtype; and the truth."""
+    x = torch.randn(16, 64, 64, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    parts = x if order == "left" else x.flip(-1)
+    total = parts[..., 0]
+    for number in range(1, 8):
+        total = total + parts[..., number]
+    rest = parts[..., 8:].double().sum(-1)
+    return (total.double() + rest).to(dtype), x.double().sum(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_of_two_results_that_err_alike_neither_fails_by_its_worst_element(dtype):
+    worse = 0
+    for seed in range(60):
+        (left, truth), (right, _) = summed("left", dtype, seed), summed("right", dtype, seed)
+        worse += bool((right.double() - truth).abs().max() > (left.double() - truth).abs().max())
+        figures = Figures()
+        figures.add(left, right, truth)
+        assert figures.passed, (seed, figures.of_limit)
+    assert 10 < worse < 50  # which of the two has the worst element is chance
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("fault", ["one element", "all twice as far", "a bias of three ulp"])
+def test_what_errs_more_than_its_source_fails(dtype, fault):
+    source, truth = summed("left", dtype, 1)
+    errors = source.double() - truth
+    wrong = truth + 2 * errors
+    if fault == "one element":
+        wrong = truth + errors
+        wrong[3, 5] = truth[3, 5] + 2.1 * errors.abs().max()
+    elif fault == "a bias of three ulp":
+        wrong = truth + 3 * ulp(truth.square().mean().sqrt(), dtype)
+    figures = Figures()
+    figures.add(source, wrong, truth)
+    assert not figures.passed and source.numel() >= MANY
 
 
 VERDICT = """
