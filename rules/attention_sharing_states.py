@@ -37,7 +37,7 @@ rule = Rule(
             "kernel",
             site="attention.forward",
             unit="statements",
-            answers=("kernel", "qkv"),
+            answers=("kernel",),
             private=("query", "key", "value"),
         ),
         Edit("init", site="attention.__init__", unit="statements"),

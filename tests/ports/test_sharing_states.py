@@ -42,13 +42,14 @@ OF_ITS_OWN = {
     "wide where shared": dict(SHARED, enable_moe_block=False, use_double_wide_mlp=True),
     "no inputs of layers": {"hidden_size_per_layer_input": 0},
 }
+PORTED = ("gemma4", "gemma4_unified")
 CASES = [("gemma4", shape) for shape in (*SHAPES, *OF_ITS_OWN)] + [("gemma4_unified", shape) for shape in SHAPES]
 
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory):
     made = {}
-    for model in ("gemma4", "gemma4_unified"):
+    for model in PORTED:
         folder = tmp_path_factory.mktemp(model)
         emit(port_of(model), folder / "port")
         made[model] = open_to_compare(folder / "port")
@@ -117,12 +118,20 @@ def test_each_layer_is_one_kernel(pair):
     assert ops.calls.get("npu_grouped_matmul", 0) == 2 * moe and ops.calls.get("npu_moe_gating_top_k", 0) == moe
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("model", ["gemma4", "gemma4_unified"])
-def test_no_further_from_the_truth_than_the_source(ports, tmp_path, model, dtype):
+PRECISE = [
+    *((model, "two of five layers share", dtype) for model in PORTED for dtype in (torch.bfloat16, torch.float16)),
+    ("gemma4_unified", "nothing shared", torch.bfloat16),
+    ("gemma4_unified", "biases", torch.bfloat16),
+    ("gemma4_unified", "as many key heads as heads", torch.bfloat16),
+    ("gemma4_unified", "one key head", torch.float16),
+]
+
+
+@pytest.mark.parametrize("model, shape, dtype", PRECISE, ids=str)
+def test_no_further_from_the_truth_than_the_source(ports, tmp_path, model, shape, dtype):
     """Without experts: whose choice is not continuous is not measured so."""
-    shape = dict(SHARED, enable_moe_block=False) if model == "gemma4" else SHARED
-    measured = precision(pair_of(ports[model], tmp_path, **shape), dtype)
+    own = {"enable_moe_block": False} if model == "gemma4" else {}
+    measured = precision(pair_of(ports[model], tmp_path, **SHAPES[shape], **own), dtype)
     assert measured.figure <= measured.limit, measured
 
 
