@@ -115,8 +115,8 @@ UNSOUND = {
         (RETURNED, f"        self.last = router_indices\n{RETURNED}"),
         ("`router_indices` is used here, and the rewrite makes another kind of value of it",),
     ),
-    "the router gives the probabilities": (
-        (RETURNED, "        return router_probs, router_scores, router_indices\n"),
+    "the router keeps the probabilities": (
+        (RETURNED, f"        self.last = router_probs\n{RETURNED}"),
         ("`router_probs` is used here",),
     ),
     "experts limit what they compute": (
@@ -132,6 +132,13 @@ UNSOUND = {
         ("`Qwen3MoeDecoderLayer` holds it, and is none of experts, moe",),
     ),
 }  # fmt: skip
+
+
+def test_probabilities_that_a_router_gives_out_come_from_the_op_that_writes_them():
+    given = (RETURNED, "        return router_probs, router_scores, router_indices\n")
+    ported = port(varied(given, model="qwen3_moe"), "qwen3_moe")
+    assert "router_indices, router_probs = torch_npu.npu_moe_gating_top_k(" in ported.code
+    assert "out_flag=True" in ported.code and "npu_moe_gating_top_k_softmax" not in ported.code
 
 
 @pytest.mark.parametrize("case", UNSOUND)
