@@ -32,6 +32,16 @@ def after(q, k, cos, sin, unsqueeze_dim):
     return torch_npu.npu_rotary_mul(q, cos, sin), torch_npu.npu_rotary_mul(k, cos, sin)
 
 
+def before__one(x, cos, sin, unsqueeze_dim):
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    return (x * cos) + (rotate_half(x) * sin)
+
+
+def after__one(x, cos, sin, unsqueeze_dim):
+    return torch_npu.npu_rotary_mul(x, cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim))
+
+
 def before__partial(q, k, cos, sin, unsqueeze_dim):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = sin.unsqueeze(unsqueeze_dim)
@@ -97,6 +107,21 @@ def not_negative_angle(q, k, cos, sin, unsqueeze_dim):
     return q_embed, k_embed
 
 
+def not_one_by_the_negative_angle(x, cos, sin, unsqueeze_dim):
+    """The rotation by the negative angle."""
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    return (x * cos) - (rotate_half(x) * sin)
+
+
+def not_one_in_part(x, cos, sin, unsqueeze_dim):
+    """What does not turn is joined again: the op turns all it is given."""
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    turned, kept = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    return torch.cat([(turned * cos) + (rotate_half(turned) * sin), kept], dim=-1)
+
+
 def not_partial_at_the_end(q, k, cos, sin, unsqueeze_dim):
     """The last channels turn, and the first ones stay."""
     cos = cos.unsqueeze(unsqueeze_dim)
@@ -113,6 +138,13 @@ def proof(draw):
     angle = draw.uniform(2, 7, 32)
     cos, sin = torch.cat((angle.cos(), angle.cos()), -1), torch.cat((angle.sin(), angle.sin()), -1)
     return dict(q=draw.normal(2, 7, 4, 64), k=draw.normal(2, 7, 2, 64), cos=cos, sin=sin, unsqueeze_dim=2)
+
+
+def proof__one(draw):
+    """Heads before and behind positions."""
+    both, unsqueeze_dim = proof(draw), draw.choice((1, 2))
+    x = both["q"] if unsqueeze_dim == 2 else both["q"].transpose(1, 2).contiguous()
+    return dict(x=x, cos=both["cos"], sin=both["sin"], unsqueeze_dim=unsqueeze_dim)
 
 
 def proof__partial(draw):

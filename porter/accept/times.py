@@ -16,6 +16,7 @@ from porter.accept.judge import first_line
 from porter.accept.probe import NOT_RUN, NOTED, Say
 from porter.accept.report_probes import At
 from porter.bench.generation import MODES, SMALL, Shape, compare
+from porter.parallel.by_layer import each_layer
 from porter.verify.port import Port
 
 _ROUNDS = {"cpu": 1}
@@ -57,8 +58,8 @@ def _shapes(device: torch.device, sizes: Sizes, memory: int | None) -> tuple[Sha
 
 
 def _of(sizes: Sizes, memory: int | None) -> Shape | None:
-    """The widths of the configuration, where it has them by these names."""
-    config = sizes.config.get_text_config(decoder=True)
+    """The widths of the configuration, of its first layer where they differ, where it has them by these names."""
+    config = each_layer(sizes.config.get_text_config(decoder=True))[0]
     names = ("hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers")
     found = [getattr(config, name, None) for name in names]
     if not all(isinstance(value, int) for value in found) or memory is None:

@@ -24,6 +24,7 @@ from transformers import LogitsProcessorList, StaticCache
 from porter.bench.bandwidth import bytes_of_a_step, copy_bandwidth
 from porter.bench.timing import Ratio, Times, in_turns
 from porter.diagnostics import Refused
+from porter.parallel.by_layer import in_layers
 from porter.runner.backends import Backend, choose_backend
 from porter.runner.clock import StepClock
 from porter.runner.devices import choose_device
@@ -226,7 +227,7 @@ def _models(port: Port, shape: Shape, device: torch.device) -> tuple[Any, Any]:
         "max_position_embeddings": 2048,
     }
     there: dict[str, Any] = {name: value for name, value in wanted.items() if name in fields}
-    config = {name: value for name, value in there.items() if getattr(base, name, None) is not None}
+    config = {name: value for name, value in there.items() if any(size is not None for size in in_layers(base, name))}
     torch.manual_seed(0)
     with device:  # where the weights are drawn: a large model is never on the host
         source, ported = (

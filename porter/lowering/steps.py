@@ -15,6 +15,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 
 from porter.lowering.named import arguments
+from porter.parallel.by_layer import in_layers
 from porter.runtime import NpuPreTrainedModel, StaticKVCache, tabulate_rotary
 from porter.verify.tiny import tiny_config
 
@@ -31,7 +32,7 @@ _SIZES = {
     "qk_nope_head_dim": 128,
     "qk_rope_head_dim": 64,
     "v_head_dim": 128,
-    "vocab_size": 512,
+    **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), 512),
 }
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers")
 
@@ -52,7 +53,7 @@ def configuration(config_class: Any, layers: int) -> Any:
     fields = inspect.signature(config_class.__init__).parameters
     base = tiny_config(config_class)
     overrides: dict[str, Any] = {
-        name: size for name, size in _SIZES.items() if name in fields and getattr(base, name, None)
+        name: size for name, size in _SIZES.items() if name in fields and any(in_layers(base, name))
     }
     if getattr(base, "kv_lora_rank", None):  # all heads have keys of their own, expanded out of one latent
         overrides |= {"num_key_value_heads": overrides["num_attention_heads"], "head_dim": _SIZES["qk_rope_head_dim"]}
@@ -60,7 +61,7 @@ def configuration(config_class: Any, layers: int) -> Any:
     overrides |= {name: layers for name in _LAYERS if name in fields}
     total = getattr(base, "num_hidden_layers", None)
     for name in fields:  # `layer_types`, `mlp_layer_types`, ...: lists with an entry for each layer
-        kinds = getattr(base, name, None)
+        kinds = in_layers(base, name)[0]
         if "layer" in name and isinstance(kinds, (list, tuple)) and len(kinds) == total:
             overrides[name] = [kinds[index % len(kinds)] for index in range(layers)]
     return tiny_config(config_class, **overrides)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from porter.parallel.by_layer import in_layers
+
 _HEADS = ("num_attention_heads", "num_key_value_heads")
 _WIDTHS = ("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size")
 FUSED_RANKS = (1, 2, 4, 8)  # cards the documentation of npu_mm_all_reduce_base allows
@@ -30,9 +32,8 @@ def check_divides(config: Any, world_size: int, *, fused_all_reduce: bool = Fals
     if world_size < 1:
         raise CannotShard(f"tensor parallelism needs at least one rank, not {world_size}")
     text = config.get_text_config(decoder=True)
-    layers = text.per_layer_config if getattr(text, "is_heterogeneous", False) else [text]
     for name in (*_HEADS, *_WIDTHS):
-        for value in (getattr(layer, name, None) for layer in layers):
+        for value in in_layers(text, name):
             sizes = value if isinstance(value, (list, tuple)) else [value]  # some models have one a layer
             for size in sizes:
                 if isinstance(size, int) and size % world_size:
@@ -46,5 +47,7 @@ def kv_heads_of_rank(config: Any, world_size: int) -> int:
     """KV heads that each of `world_size` ranks holds: what its KV cache is allocated for."""
     check_divides(config, world_size)
     text = config.get_text_config(decoder=True)
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    heads, *others = {found or text.num_attention_heads for found in in_layers(text, "num_key_value_heads")}
+    if others:
+        raise CannotShard(f"the layers have {sorted((heads, *others))} KV heads: a rank holds no one number of them")
     return heads // world_size

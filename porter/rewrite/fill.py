@@ -97,7 +97,11 @@ class Filler:
             elif isinstance(item, cst.SimpleStatementLine) and is_gap(item.body[0]):
                 filled += [self._line(node) for node in self._rest()]
             else:
-                filled.append(self._fill(item, parent))
+                line = self._fill(item, parent)
+                if not (isinstance(parent, cst.IndentedBlock) and _is_idle(line)):
+                    filled.append(line)
+        if not filled and isinstance(parent, cst.IndentedBlock):  # all of it idle: a block holds a statement
+            filled.append(self._fill(items[0], parent))
         return filled
 
     def _line(self, statement: Node) -> cst.BaseStatement:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from porter.parallel.by_layer import each_layer
 from porter.runner.refusal import CannotRun
 from porter.runner.settings import Settings
 
@@ -102,8 +103,15 @@ def _numbers_a_token(config: Any) -> int:
     latent, rope = getattr(text, "kv_lora_rank", None), getattr(text, "qk_rope_head_dim", None)
     if latent and rope:  # one latent for all heads, and one part that turns
         return (getattr(text, "num_hidden_layers", None) or 0) * (latent + rope)
-    heads = getattr(text, "num_key_value_heads", None) or getattr(text, "num_attention_heads", None) or 0
-    head_dim = getattr(text, "head_dim", None)
+    count = getattr(text, "num_hidden_layers", None) or 0
+    shared = getattr(text, "num_kv_shared_layers", None) or 0  # the last ones, which read what others have written
+    return sum(_numbers_of(layer) for layer in each_layer(text)[: max(0, count - shared)])
+
+
+def _numbers_of(layer: Any) -> int:
+    """The same of a layer, or of the configuration of all."""
+    heads = getattr(layer, "num_key_value_heads", None) or getattr(layer, "num_attention_heads", None) or 0
+    head_dim = getattr(layer, "head_dim", None)
     if not head_dim and heads:
-        head_dim = text.hidden_size // text.num_attention_heads
-    return 2 * (getattr(text, "num_hidden_layers", None) or 0) * heads * (head_dim or 0)
+        head_dim = layer.hidden_size // layer.num_attention_heads
+    return 2 * heads * (head_dim or 0)

@@ -71,9 +71,11 @@ def test_other_experts_are_left_and_their_routers_with_them(model, experts):
     assert all(site.status == "left" and site.reason for site in sites)
 
 
-def test_gelu_is_not_what_the_kernel_computes():
+def test_gelu_is_computed_by_another_kernel_than_silu():
     (experts,) = [site for site in inspect(source_of("gemma4")).sites if site.kind == "experts"]
-    assert experts.status == "left" and "'gelu_pytorch_tanh' by default, the rule needs 'silu'" in experts.reason
+    assert experts.status == "ported" and experts.rules == ("experts_gelu",)
+    code = port_of("gemma4").code
+    assert "npu_geglu(gate_up, -1, self.approximate, True)[0]" in code and "npu_swiglu" not in code
 
 
 def test_what_sends_calls_past_a_forward_goes_with_it():
@@ -113,8 +115,8 @@ UNSOUND = {
         (RETURNED, f"        self.last = router_indices\n{RETURNED}"),
         ("`router_indices` is used here, and the rewrite makes another kind of value of it",),
     ),
-    "the router gives the probabilities": (
-        (RETURNED, "        return router_probs, router_scores, router_indices\n"),
+    "the router keeps the probabilities": (
+        (RETURNED, f"        self.last = router_probs\n{RETURNED}"),
         ("`router_probs` is used here",),
     ),
     "experts limit what they compute": (
@@ -130,6 +132,13 @@ UNSOUND = {
         ("`Qwen3MoeDecoderLayer` holds it, and is none of experts, moe",),
     ),
 }  # fmt: skip
+
+
+def test_probabilities_that_a_router_gives_out_come_from_the_op_that_writes_them():
+    given = (RETURNED, "        return router_probs, router_scores, router_indices\n")
+    ported = port(varied(given, model="qwen3_moe"), "qwen3_moe")
+    assert "router_indices, router_probs = torch_npu.npu_moe_gating_top_k(" in ported.code
+    assert "out_flag=True" in ported.code and "npu_moe_gating_top_k_softmax" not in ported.code
 
 
 @pytest.mark.parametrize("case", UNSOUND)
