@@ -1,13 +1,16 @@
 """Prefill and decode, the two steps that are compiled, each as one graph.
 
 Contract: for one shape of cache there is one decode graph, and one prefill graph: of one prompt length with padding,
-of every length without. A step checks on the host that the cache has room for it, then runs without asking the device.
+of every length without. Where an op takes the number of tokens as a constant, as `npu_moe_init_routing_v2` does, there
+is a prefill graph for each length instead. A step checks on the host that the cache has room for it, then runs without
+asking the device.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +19,17 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 import porter
 from porter.runner.backends import Backend, compile_step
+from porter.runner.unsaid import unsaid
 from porter.runtime import StaticKVCache, tabulate_rotary
 from porter.runtime.cache_name import cache_name
+
+logger = logging.getLogger(__name__)
+
+_EACH = "its prefill is compiled once for each length of prompts; input_padding=True makes them one"
 
 
 class Steps(nn.Module):
@@ -32,6 +41,7 @@ class Steps(nn.Module):
         keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.cache_name = cache_name(model)
         self.options = {"logits_to_keep": 1} if keeps else {}
+        self.of_any_length = True  # until a prefill was compiled that is of one
         self.eval()
 
     def prefill(self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
@@ -64,20 +74,30 @@ class CompiledSteps:
         self, steps: Steps, backend: Backend, *, any_length: bool = False, cache_folder: Path | None = None
     ) -> None:
         self.any_length = any_length
-        self._prefill = compile_step(
-            _own_code(steps, Steps.prefill), backend, dynamic=any_length, cache_folder=cache_folder
-        )
-        self._decode = compile_step(_own_code(steps, Steps.decode), backend, dynamic=False, cache_folder=cache_folder)
+        self._steps, self._backend, self._cache_folder = steps, backend, cache_folder
+        self._prefills: dict[int | None, Any] = {}  # by prompt length; None: of every length
+        self._prefill_of(None)
+        self._decode = self._compiled(Steps.decode, cache_folder)
 
     def prefill(
         self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: StaticKVCache
     ) -> torch.Tensor:
         """As `Steps.prefill`. Raises CacheFull before anything is written."""
-        cache.reserve(input_ids.shape[1])
-        if self.any_length:
-            for tensor in (input_ids, positions):
+        length = input_ids.shape[1]
+        cache.reserve(length)
+        if not self.any_length:
+            return self._prefill_of(None)(input_ids, mask, positions, cache)
+        if self._steps.of_any_length:
+            marked = input_ids.clone(), positions.clone()
+            for tensor in marked:
                 torch._dynamo.mark_dynamic(tensor, 1)
-        return self._prefill(input_ids, mask, positions, cache)
+            try:
+                with unsaid("torch._guards", ""):  # what it logs it raises as well
+                    return self._prefill_of(None)(marked[0], mask, marked[1], cache)
+            except ConstraintViolationError:  # before anything ran
+                self._steps.of_any_length = False
+                logger.warning("an op of this model takes the number of tokens as a constant: %s", _EACH)
+        return self._prefill_of(length)(input_ids, mask, positions, cache)
 
     def decode(
         self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: StaticKVCache
@@ -85,6 +105,18 @@ class CompiledSteps:
         """As `Steps.decode`. Raises CacheFull before anything is written."""
         cache.reserve(1)
         return self._decode(input_ids, mask, positions, cache)
+
+    def _prefill_of(self, length: int | None) -> Any:
+        if length not in self._prefills:
+            folder = self._cache_folder
+            if folder is not None and length is not None:  # a graph from the disk is not checked
+                folder = folder / f"of-{length}-tokens"
+            any_length = self.any_length and length is None
+            self._prefills[length] = self._compiled(Steps.prefill, folder, any_length=any_length)
+        return self._prefills[length]
+
+    def _compiled(self, function: Callable[..., Any], folder: Path | None, *, any_length: bool = False) -> Any:
+        return compile_step(_own_code(self._steps, function), self._backend, dynamic=any_length, cache_folder=folder)
 
 
 class GraphPool:

@@ -134,8 +134,8 @@ def test_a_page_says_what_the_matrix_found(page):
     said = prose(ROOT / page)
     assert f"Of the {len(ROWS)} modeling files" in said and f"all {len(CONVERTED)} compute" in said
     assert f"{len(CONVERTED)} are converted and {len(ROWS) - len(CONVERTED)} refused" in said
-    assert max(row.parity["logits"] for row in CONVERTED if row.parity) <= 1e-6
-    assert "within 1e-6 of their scale" in said
+    assert max(row.parity["logits"] for row in CONVERTED if row.parity) <= 2e-6
+    assert "within 2e-6 of their scale" in said
     assert f"{len(WHOLE)} of them are whole" in said
 
 
@@ -143,7 +143,7 @@ def test_the_page_in_chinese_says_what_the_matrix_found():
     said = prose(ROOT / "porter/pages/zh.md")
     refused = len(ROWS) - len(CONVERTED)
     assert f"{len(ROWS)} 个" in said and f"{len(CONVERTED)} 个已转换，{refused} 个被拒绝" in said
-    assert f"{len(CONVERTED)} 个 port" in said and f"其中 {len(WHOLE)} 个是完整的" in said and "1e-6" in said
+    assert f"{len(CONVERTED)} 个 port" in said and f"其中 {len(WHOLE)} 个是完整的" in said and "2e-6" in said
 
 
 def test_the_pages_say_what_was_lowered():
