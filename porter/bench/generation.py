@@ -107,7 +107,7 @@ class SourceSteps(CompiledSteps):
     """The steps of a source model, whose static cache counts no reservations."""
 
     def prefill(self, input_ids: Any, mask: Any, positions: Any, cache: Any) -> torch.Tensor:
-        return self._prefill(input_ids, mask, positions, cache)
+        return self._prefill_of(None)(input_ids, mask, positions, cache)
 
     def decode(self, input_ids: Any, mask: Any, positions: Any, cache: Any) -> torch.Tensor:
         return self._decode(input_ids, mask, positions, cache)
