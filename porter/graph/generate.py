@@ -24,9 +24,7 @@ def compared(source: Any, lent: Held, graphs: Mapping[str, Graph], steps: int) -
     """(phase, largest error of the logits as a share of their scale, tokens that differ), prefill and then `steps` of
     decode. CannotCompute where a graph is not computed here."""
     past, start = None, 0
-    kept = {
-        phase: {name: tensor_of(value) for name, value in graph.constants.items()} for phase, graph in graphs.items()
-    }
+    kept = kept_by(graphs)
     ids = prompt(source.config.get_text_config(decoder=True).vocab_size)
     for index in range(steps + 1):
         phase = "decode" if index else "prefill"
@@ -38,6 +36,13 @@ def compared(source: Any, lent: Held, graphs: Mapping[str, Graph], steps: int) -
         chosen = output.logits[:, -1:].argmax(-1)
         yield phase, relative(logits, truth), int((logits.argmax(-1) != truth.argmax(-1)).sum())
         start, ids = PROMPT + index, chosen
+
+
+def kept_by(graphs: Mapping[str, Graph]) -> dict[str, dict[str, torch.Tensor]]:
+    """Phase -> the constants of its graph, by their names."""
+    return {
+        phase: {name: tensor_of(value) for name, value in graph.constants.items()} for phase, graph in graphs.items()
+    }
 
 
 def by_graph(graph: Graph, lent: Held, kept: dict[str, torch.Tensor], given: dict[str, Any]) -> torch.Tensor:

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from porter.graph.generate import by_graph
-from porter.graph.types import tensor_of
+from porter.graph.generate import by_graph, kept_by
 from porter.graph.values import Graph
 from porter.lowering.named import BATCH, PADDING, PROMPT, SLOTS, Held, arguments, held, mask_to, prompt
 from porter.runtime.cache_name import returned_cache
@@ -27,7 +26,7 @@ from porter.verify.rounding import ulp
 
 def by_the_rule(source: Any, model: Any, graphs: Mapping[str, Graph], dtype: torch.dtype, folder: Path) -> Measured:
     """The graphs' error as a share of the error they may have. CannotCompute where one is not computed here."""
-    kept = _kept(graphs)
+    kept = kept_by(graphs)
 
     class ByGraphs:
         """What `precision` takes for a port: the graphs, fed with the weights of a port."""
@@ -66,7 +65,7 @@ def compared_in(
     source: Any, model: Any, graphs: Mapping[str, Graph], steps: int, dtype: torch.dtype, folder: Path
 ) -> Iterator[tuple[str, float, int]]:
     """As `generate.compared`, of models in `dtype`; the truth, whose tokens go in, is loaded here."""
-    truth_model, lent, kept = load(type(source), folder), held(model), _kept(graphs)
+    truth_model, lent, kept = load(type(source), folder), held(model), kept_by(graphs)
     pasts: dict[Any, Any] = {truth_model: None, source: None}
     ids, start = prompt(source.config.get_text_config(decoder=True).vocab_size), 0
     for index in range(steps + 1):
@@ -89,9 +88,3 @@ def tokens_that_differ(logits: torch.Tensor, truth: torch.Tensor, source: torch.
     chosen = truth.gather(-1, logits.argmax(-1, keepdim=True))[..., 0]
     wrong = ~(truth.amax(-1) - chosen <= 2 * error)
     return int((wrong | ~logits.isfinite().all(-1)).sum())
-
-
-def _kept(graphs: Mapping[str, Graph]) -> dict[str, dict[str, torch.Tensor]]:
-    return {
-        phase: {name: tensor_of(value) for name, value in graph.constants.items()} for phase, graph in graphs.items()
-    }

@@ -88,16 +88,16 @@ class CompiledSteps:
         if not self.any_length:
             return self._prefill_of(None)(input_ids, mask, positions, cache)
         if self._steps.of_any_length:
-            marked = input_ids.clone(), positions.clone()
-            for tensor in marked:
+            for tensor in (input_ids, positions):
                 torch._dynamo.mark_dynamic(tensor, 1)
             try:
                 with unsaid("torch._guards", ""):  # what it logs it raises as well
-                    return self._prefill_of(None)(marked[0], mask, marked[1], cache)
+                    return self._prefill_of(None)(input_ids, mask, positions, cache)
             except ConstraintViolationError:  # before anything ran
                 self._steps.of_any_length = False
                 logger.warning("an op of this model takes the number of tokens as a constant: %s", _EACH)
-        return self._prefill_of(length)(input_ids, mask, positions, cache)
+        # a mark stays on its tensor, which a caller may give again; a copy has none
+        return self._prefill_of(length)(input_ids.clone(), mask, positions.clone(), cache)
 
     def decode(
         self, input_ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: StaticKVCache
