@@ -2,7 +2,7 @@
 
 Contract: the model is built on the meta device at a configuration, as one rank of `tp` holds it, and asked for prefills
 and decode steps in a static cache, with and without left padding, of one token, in the middle and into the last slot.
-What it then calls are the calls that a device gets in eager mode; a compiled decode, which knows no lengths, is added.
+What it then calls are the calls that a device gets in eager mode; a compiled decode without lengths is added.
 A step that does not fit into the memory it may take is made smaller, and says so. Nothing is computed.
 """
 
@@ -232,7 +232,7 @@ def _recorded(model: Any, situation: Situation) -> list[Call]:
 
 
 def _as_compiled(call: Call) -> Iterator[Call]:
-    """Attention of one token as a compiled step calls it: the mask says all, there are no lengths."""
+    """Attention of one token as a step compiled by npugraph_ex calls it: the mask says all, there are no lengths."""
     arguments = call.arguments
     has_both = arguments.get("atten_mask") is not None and arguments.get("actual_seq_lengths_kv") is not None
     if call.name == ATTENTION and has_both:

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from porter.diagnostics import Refused, refused
+from porter.diagnostics import Refused
 from porter.lowering.steps import configuration
-from porter.verify.contract import shipped_configs
+from porter.verify.contract import read_configuration, shipped_configs
 
 _LAYERS = 2
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -46,16 +46,10 @@ def small(config_class: Any) -> Sizes:
 
 
 def _read(path: Path, name: str, config_class: Any) -> Sizes | Refused:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError("it holds no JSON object")
-        found = data.get("model_type", config_class.model_type)
-        if found != config_class.model_type:
-            raise ValueError(f"it is of model type {found}, the port of {config_class.model_type}")
-        said = data.get("dtype") or data.get("torch_dtype")
-        dtypes = (_DTYPES[said],) if said in _DTYPES else tuple(_DTYPES.values())
-        return Sizes(name, config_class.from_dict(data), dtypes)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        message = f"`{path}` is no configuration for this port"
-        return refused("P116", message, "give the config.json of a checkpoint", str(error))
+    read = read_configuration(path, config_class)
+    if isinstance(read, Refused):
+        return read
+    config, data = read
+    said = data.get("dtype") or data.get("torch_dtype")
+    dtypes = (_DTYPES[said],) if said in _DTYPES else tuple(_DTYPES.values())
+    return Sizes(name, config, dtypes)

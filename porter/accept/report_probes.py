@@ -35,7 +35,7 @@ class At:
 
 
 def mask_of_one_row(at: At, say: Say) -> None:
-    """A mask alone, the lengths alone, and both; in eager and in a graph, where a port has the mask alone."""
+    """A mask alone, the lengths alone, and both; in eager and in a graph, where npugraph_ex leaves the mask alone."""
     for keys in (256, 512, 513, 1024, 2048):
         values = _attention(keys=keys)
         mask = torch.rand((2, 1, 1, keys), generator=_seeded()) < 0.5

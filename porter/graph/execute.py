@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from porter.diagnostics import Refused
-from porter.graph.asked import ask_for_graphs
 from porter.graph.call import CannotCompute
 from porter.graph.generate import compared
 from porter.graph.halves import by_the_rule, compared_in
@@ -27,6 +26,7 @@ from porter.lowering.count import Place, place_of, unconverted
 from porter.lowering.installation import Progress
 from porter.lowering.lower import SOC, file_of
 from porter.lowering.named import STEPS, held
+from porter.lowering.process import ask
 from porter.npu import CHIPS, chip, current_chip
 from porter.runtime import NpuPreTrainedModel
 from porter.verify.finding import Measured
@@ -107,7 +107,8 @@ def execute(
             return Execution(port.name, soc, "", "", (), Stop("prefill", _NO_CACHE), called)
         config = tiny_config(source_class.config_class, port.origin.configuration())
         write_checkpoint(source_class, config, Path(name), dtype)
-        answer = ask_for_graphs(directory, Path(name), soc, progress or (lambda *step: None), dtype=dtype)
+        job = {**graphs_job(directory, Path(name), dtype), "soc": soc}
+        answer = ask("graphs", job, progress or (lambda *step: None))
         if isinstance(answer, Refused):
             return answer
         made_with = (port.name, soc, answer["torch_npu"], answer["cann"])
@@ -120,6 +121,17 @@ def execute(
             return Execution(*made_with, *ran(source, model, graphs, file_of(port), soc=soc))
         phases, stop, rule = ran_in(source, model, graphs, file_of(port), Path(name), soc=soc)
         return Execution(*made_with, phases, stop, called, rule)
+
+
+def graphs_job(directory: Path, checkpoint: Path, dtype: torch.dtype, *, unchecked: bool = False) -> dict[str, Any]:
+    """What to ask the lowering's process for: the graphs of a port with the weights of a checkpoint."""
+    called = str(dtype).removeprefix("torch.")
+    return {
+        "directory": str(directory.resolve()),
+        "checkpoint": str(checkpoint),
+        "dtype": called,
+        "unchecked": unchecked,
+    }
 
 
 def ran(

@@ -48,20 +48,11 @@ def contributions(
 
     book: the rules to make it again by; without them those that come with porter.
     """
-    account = read_account(directory)
-    if isinstance(account, Refused):
-        return account
-    # it is converted again: its own files are not run
-    port = open_to_compare(directory, edited=True, trust_remote_code=trust_remote_code)
-    if isinstance(port, Refused):
-        return port
-    spec = port.origin.spec
-    source = spec if isinstance(spec, Refused) else load_source(spec)
-    if isinstance(source, Refused):
-        return source
-    used = tuple(rule["rule"] for rule in account["rules"])
+    opened = open_to_remake(directory, trust_remote_code=trust_remote_code)
+    if isinstance(opened, Refused):
+        return opened
     with tempfile.TemporaryDirectory(prefix="porter-by-rule-") as name:
-        made = [_convert(source, account, Path(name), without, used, book) for without in ("", *(rules or used))]
+        made = opened.without_each(rules, book, Path(name))
         traces = [trace for _, there in made if there for trace in traces_of(there, "port", None, "growing", (1, 2))]
         answer = ask("lower", {"soc": soc, "traces": traces, "text": False}, progress or (lambda *step: None))
         if isinstance(answer, Refused):
@@ -70,28 +61,52 @@ def contributions(
         return tuple(_counted(entry, there, results) for entry, there in made)
 
 
-def _convert(
-    source: Source,
-    account: dict[str, Any],
-    root: Path,
-    without: str,
-    used: tuple[str, ...],
-    book: tuple[LoadedRule, ...] | None,
-) -> tuple[Contribution, Port | None]:
-    options = account.get("options") or {}
-    dropped = (*options.get("without", ()), *((without,) if without else ()))
-    keep, unproved = tuple(options.get("keep", ())), bool(options.get("unproved"))
-    ported = convert(source, name=account["name"], keep=keep, without=dropped, rules=book, unproved=unproved)
-    folder = root / (without or "all")
-    written = ported if isinstance(ported, Refused) else emit(ported, folder / account["name"])
-    if isinstance(ported, Refused) or isinstance(written, Refused):
-        fault = ported if isinstance(ported, Refused) else written
-        assert isinstance(fault, Refused)
-        return Contribution(without, refused=fault.diagnostics[0].message), None
-    port = open_port(folder / account["name"], trust_remote_code=True)  # as the port that it is made again from
-    assert not isinstance(port, Refused), port
-    left = {rule for rule, _ in ported.rules}
-    return Contribution(without, tuple(rule for rule in used if rule not in left and rule != without)), port
+@dataclass(frozen=True)
+class Remake:
+    """A port whose source and account are there, so that it can be made again with fewer rules."""
+
+    port: Port
+    source: Source
+    account: dict[str, Any]
+
+    def without_each(
+        self, rules: tuple[str, ...], book: tuple[LoadedRule, ...] | None, root: Path
+    ) -> list[tuple[Contribution, Port | None]]:
+        """With all rules, then without each of `rules`, or of those it was made with; below `root`. None: there is no
+        port without this rule."""
+        used = tuple(rule["rule"] for rule in self.account["rules"])
+        return [self._without(each, used, book, root) for each in ("", *(rules or used))]
+
+    def _without(
+        self, without: str, used: tuple[str, ...], book: tuple[LoadedRule, ...] | None, root: Path
+    ) -> tuple[Contribution, Port | None]:
+        name, options = self.account["name"], self.account.get("options") or {}
+        dropped = (*options.get("without", ()), *((without,) if without else ()))
+        keep, unproved = tuple(options.get("keep", ())), bool(options.get("unproved"))
+        ported = convert(self.source, name=name, keep=keep, without=dropped, rules=book, unproved=unproved)
+        folder = root / (without or "all")
+        written = ported if isinstance(ported, Refused) else emit(ported, folder / name)
+        if isinstance(ported, Refused) or isinstance(written, Refused):
+            fault = ported if isinstance(ported, Refused) else written
+            assert isinstance(fault, Refused)
+            return Contribution(without, refused=fault.diagnostics[0].message), None
+        port = open_port(folder / name, trust_remote_code=True)  # as the port that it is made again from
+        assert not isinstance(port, Refused), port
+        left = {rule for rule, _ in ported.rules}
+        return Contribution(without, tuple(rule for rule in used if rule not in left and rule != without)), port
+
+
+def open_to_remake(directory: Path, *, trust_remote_code: bool = False) -> Remake | Refused:
+    """Refused as `open_to_compare` is, and where the account or the source is gone. Its own files are not run."""
+    account = read_account(directory)
+    if isinstance(account, Refused):
+        return account
+    port = open_to_compare(directory, edited=True, trust_remote_code=trust_remote_code)
+    if isinstance(port, Refused):
+        return port
+    spec = port.origin.spec
+    source = spec if isinstance(spec, Refused) else load_source(spec)
+    return source if isinstance(source, Refused) else Remake(port, source, account)
 
 
 def _counted(entry: Contribution, port: Port | None, results: list[Any]) -> Contribution:

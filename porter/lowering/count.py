@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+Node = dict[str, Any]  # of a GE graph: type, folded, the op it was made of, frames
+_FUSED, _PRODUCTS = ("npu.", "air."), ("MatMul", "BatchMatMul")
 VIEWS = frozenset(
     {"Data", "RefData", "Const", "ConstPlaceHolder", "Reshape", "Unsqueeze", "Squeeze", "Identity", "NetOutput"}
 )
@@ -37,11 +39,15 @@ class Unconverted:
 
 
 @dataclass(frozen=True)
-class OnceAStep:
-    """Kernels that a line of the model's file costs once a step."""
+class Line:
+    """Kernels that a line of the model's file costs."""
 
     place: Place
     kernels: dict[str, int]
+
+    @property
+    def count(self) -> int:
+        return sum(self.kernels.values())
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,10 @@ class Phase:
     unconverted: Unconverted | None = None
     nodes: int = 0  # GE nodes of a layer
     layers: tuple[dict[str, int], ...] = ()  # kernels by type
-    once: tuple[OnceAStep, ...] = ()
+    once: tuple[Line, ...] = ()  # a step
+    attention: int = 0  # fused attention kernels of all layers
+    with_lengths: int = 0  # those of them that are told how much of the KV cache to read
+    beside: tuple[Line, ...] = ()  # of the costliest layer: what is neither a fused op's nor a product
 
     @property
     def converts(self) -> bool:
@@ -65,26 +74,58 @@ class Phase:
 
     @property
     def once_a_step(self) -> int:
-        return sum(sum(entry.kernels.values()) for entry in self.once)
+        return sum(line.count for line in self.once)
+
+    @property
+    def implied(self) -> int:
+        """Kernels of that layer that are fused ops' or products."""
+        return self.kernels - sum(line.count for line in self.beside)
 
 
-def is_kernel(node: dict[str, Any]) -> bool:
+def is_kernel(node: Node) -> bool:
     return node["type"] not in VIEWS and not node["folded"]
 
 
-def phase(name: str, graphs: list[list[dict[str, Any]]], file: str) -> Phase:
+def phase(name: str, graphs: list[list[Node]], file: str) -> Phase:
     """From the nodes of one, two and, to be sure, three layers; `file` is the model's own, whose lines are named."""
     kernels = [Counter(node["type"] for node in graph if is_kernel(node)) for graph in graphs]
     added = [_difference(more, less) for less, more in pairwise(kernels)]
     layers = tuple(layer for index, layer in enumerate(added) if layer not in added[:index])
-    by_place = [_by_place(graph, file) for graph in graphs[:2]]
-    once = []
-    for place, there in by_place[0].items():
-        a_layer = _difference(by_place[1].get(place, Counter()), there)
+    attention = [node["op"] for node in graphs[-1] if node["type"] == "FusedInferAttentionScore"]
+    costliest = max(range(len(added)), key=lambda index: sum(added[index].values()))
+    return Phase(
+        name,
+        None,
+        len(graphs[1]) - len(graphs[0]),
+        layers,
+        _once(graphs[0], graphs[1], file),
+        len(attention),
+        sum(op.startswith("air.") for op in attention),
+        _beside(graphs[costliest], graphs[costliest + 1], file),
+    )
+
+
+def _once(less: list[Node], more: list[Node], file: str) -> tuple[Line, ...]:
+    """What a graph has that another one of one layer more has not more of."""
+    found = []
+    by_place = _by_place(more, file)
+    for place, there in _by_place(less, file).items():
+        a_layer = _difference(by_place.get(place, Counter()), there)
         left = {kind: count - a_layer.get(kind, 0) for kind, count in there.items() if count > a_layer.get(kind, 0)}
         if left:
-            once.append(OnceAStep(place, left))
-    return Phase(name, None, len(graphs[1]) - len(graphs[0]), layers, tuple(once))
+            found.append(Line(place, left))
+    return tuple(found)
+
+
+def _beside(less: list[Node], more: list[Node], file: str) -> tuple[Line, ...]:
+    """What one layer more adds beside the nodes of fused ops and products."""
+    known, there = (_by_place([node for node in graph if not _is_implied(node)], file) for graph in (less, more))
+    added = {place: _difference(kernels, known.get(place, Counter())) for place, kernels in there.items()}
+    return tuple(Line(place, kernels) for place, kernels in added.items() if any(kernels.values()))
+
+
+def _is_implied(node: Node) -> bool:
+    return node["op"].startswith(_FUSED) or node["type"].startswith(_PRODUCTS)
 
 
 def unconverted(failure: dict[str, Any], file: str) -> Unconverted:
@@ -96,7 +137,7 @@ def _difference(more: Counter[str], less: Counter[str]) -> dict[str, int]:
     return {kind: more[kind] - less[kind] for kind in more if more[kind] != less[kind]}
 
 
-def _by_place(graph: list[dict[str, Any]], file: str) -> dict[Place, Counter[str]]:
+def _by_place(graph: list[Node], file: str) -> dict[Place, Counter[str]]:
     places: dict[Place, Counter[str]] = {}
     for node in graph:
         if is_kernel(node):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from torchair.ge._ge_graph import torch_type_to_ge_proto_type
 
 from porter.lowering.named import PROMPT, held, prompt
 from porter.lowering.record import Recorder
-from porter.verify.pair import load
 
 Graph = dict[str, Any]
 
@@ -93,9 +91,8 @@ class Handing(Recorder):
         raise CannotHand("the graph does not return the logits")
 
 
-def hand_over(model_class: Any, checkpoint: Path, phase: str, recorder: Handing) -> Graph:
-    """The graph of one step of a port with the weights of a checkpoint. Raises what capture or a converter raises."""
-    model = load(model_class, checkpoint)
+def hand_over(model: Any, phase: str, recorder: Handing) -> Graph:
+    """The graph of one step of a port's model. Raises what capture or a converter raises."""
     torch._dynamo.reset()
     with torch.no_grad():
         there = held(model)

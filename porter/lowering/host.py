@@ -11,6 +11,8 @@ import ctypes
 import sys
 from typing import Any
 
+_kept: list[Any] = []  # kernels live as long as their library
+
 
 def load(host: dict[str, Any], soc: str) -> None:
     """Import torch_npu from `host["folders"]` on `host["libraries"]` (none of them: with CANN itself)."""
@@ -26,3 +28,25 @@ def load(host: dict[str, Any], soc: str) -> None:
         compat_ir.is_cann_compat = lambda *args, **kwargs: ""  # its way to say yes
     torch_npu.npu.get_device_name = lambda *args, **kwargs: soc
     import porter.npu  # noqa: F401  puts CPU kernels under the wheel's schemas
+
+    _kept.append(_with_kernel_of_lengths())
+
+
+def _with_kernel_of_lengths() -> Any:
+    """The library that holds a CPU kernel for TorchAir's attention with a tensor of lengths: its own one raises."""
+    import torch
+
+    from porter.runner.lengths import attention_with_lengths
+
+    op = attention_with_lengths()
+    library = torch.library.Library(op.namespace, "IMPL")
+    library.impl(op.name().partition("::")[2], _attention_of_lengths, "CPU")
+    return library
+
+
+def _attention_of_lengths(*args: Any, actual_seq_lengths_kv: Any = None, **options: Any) -> Any:
+    """npu_fused_infer_attention_score of a tensor of lengths, which a graph that runs on the CPU may look at."""
+    from porter.npu.attention import npu_fused_infer_attention_score
+
+    lengths = None if actual_seq_lengths_kv is None else actual_seq_lengths_kv.tolist()
+    return npu_fused_infer_attention_score(*args, actual_seq_lengths_kv=lengths, **options)

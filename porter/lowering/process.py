@@ -17,12 +17,19 @@ from typing import Any
 
 import porter
 from porter.diagnostics import Diagnostic, Refused
-from porter.lowering.installation import Installation, Progress, find_or_install
+from porter.lowering.installation import Progress, find_or_install
 from porter.lowering.stand_ins import cann_is_installed, find_or_build
 
 
-def ask(task: str, job: dict[str, Any], progress: Progress, cache: Path | None = None) -> dict[str, Any] | Refused:
-    """What `worker` answers to a task; the answer also says which torch_npu and whether CANN is a stand-in.
+def ask(
+    task: str,
+    job: dict[str, Any],
+    progress: Progress,
+    cache: Path | None = None,
+    *,
+    worker: str = "porter.lowering.worker",
+) -> dict[str, Any] | Refused:
+    """What the module `worker` answers to a task; the answer also says which torch_npu and whether CANN is a stand-in.
 
     Refused as `installation` and `stand_ins` are, before the process is started.
     """
@@ -34,21 +41,18 @@ def ask(task: str, job: dict[str, Any], progress: Progress, cache: Path | None =
     if isinstance(libraries, Refused):
         return libraries
     host = {"folders": [str(folder) for folder in wheel.folders], "libraries": [str(path) for path in libraries]}
-    answer = _run({"task": task, "host": host, **job}, progress)
-    return answer if isinstance(answer, Refused) else {**answer, **_made_with(wheel, stands_in)}
+    answer = _run(worker, {"task": task, "host": host, **job}, progress)
+    made_with = {"torch_npu": wheel.version, "cann": "stand-in" if stands_in else "installed"}
+    return answer if isinstance(answer, Refused) else {**answer, **made_with}
 
 
-def _made_with(wheel: Installation, stands_in: bool) -> dict[str, Any]:
-    return {"torch_npu": wheel.version, "cann": "stand-in" if stands_in else "installed"}
-
-
-def _run(job: dict[str, Any], progress: Progress) -> dict[str, Any] | Refused:
+def _run(module: str, job: dict[str, Any], progress: Progress) -> dict[str, Any] | Refused:
     ours, theirs = os.pipe()
     answer = None
     with tempfile.TemporaryDirectory(prefix="porter-lowering-") as name, open(Path(name) / "log", "w+") as log:
         # the log takes what torch_npu prints, which is no part of any answer
         worker = subprocess.Popen(
-            [sys.executable, "-m", "porter.lowering.worker", str(theirs)],
+            [sys.executable, "-m", module, str(theirs)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

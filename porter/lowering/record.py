@@ -19,6 +19,7 @@ from torchair.configs.compiler_config import CompilerConfig
 from porter.lowering import made
 from porter.lowering.arrived import lost
 from porter.npu.on_npu import graph_decompositions
+from porter.runner.lengths import pass_lengths
 
 _VIEWS = ("Reshape", "Unsqueeze", "Squeeze", "Identity")
 _FRAME = re.compile(r'File "(?P<file>.+)", line (?P<line>\d+), in ')
@@ -41,6 +42,7 @@ class Recorder:
     def backend(self) -> Any:
         config = CompilerConfig()
         config.debug.run_eagerly = True
+        config.post_grad_custom_pre_pass = pass_lengths
         return torchair.get_npu_backend(compiler_config=config, custom_decompositions=graph_decompositions())
 
     @contextmanager
@@ -97,7 +99,7 @@ class Recorder:
 
     def compare(self, target: Any, args: Any, ops: Any, origin: Any) -> None:
         """Raise where the nodes of an npu op do not say what its call says."""
-        if getattr(target, "namespace", "") != "npu":
+        if not _is_npu_op(target):
             return
         passed, named, *_ = args
         fault = lost(made.arguments(target, passed, named), [made.node(op) for op in ops])
@@ -124,7 +126,7 @@ class Recorder:
         """Whether the converter of an npu op made a node of constants alone, as for the lists of tensors that
         npu_grouped_matmul is called without."""
         target = getattr(self._origins.get(op.name), "target", None)
-        return getattr(target, "namespace", "") == "npu" and _of_constants(op, by_name)
+        return _is_npu_op(target) and _of_constants(op, by_name)
 
     def _turns_a_weight(self, op: Any, by_name: dict[str, Any]) -> bool:
         """Whether a node turns nothing but a parameter: the engine does that once, when parameters are frozen."""
@@ -133,6 +135,11 @@ class Recorder:
         while op.type in ("Transpose", *_VIEWS) and op.input:
             op = by_name[op.input[0].rpartition(":")[0]]
         return op.name in self._weights
+
+
+def _is_npu_op(target: Any) -> bool:
+    """Of torch_npu, or one of TorchAir's own that takes tensors where torch_npu's takes numbers."""
+    return getattr(target, "namespace", "") in ("npu", "air")
 
 
 def _of_constants(op: Any, by_name: dict[str, Any]) -> bool:

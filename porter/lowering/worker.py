@@ -1,7 +1,8 @@
 """The process that loads torch_npu: one task from stdin, progress and the answer to the pipe it is given.
 
-Contract: started by `process` only, as `python -m porter.lowering.worker FD`. A task is a JSON document with `task` and
-its arguments; each line on the pipe is ["progress", [...]] or ["answer", {...}].
+Contract: started by `process` only, as `python -m porter.lowering.worker FD`, or as another module that serves tasks of
+its own. A task is a JSON document with `task` and its arguments; each line on the pipe is ["progress", [...]] or
+["answer", {...}].
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from porter.lowering.host import load
+from porter.lowering import host
 
 Tell = Callable[[str, Any], None]
+Task = Callable[[dict[str, Any], Tell], dict[str, Any]]
 
 
-def main() -> None:
+def serve(tasks: Mapping[str, Task]) -> None:
     channel = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
 
     def tell(kind: str, value: Any) -> None:
@@ -26,8 +28,8 @@ def main() -> None:
         channel.flush()
 
     job = json.load(sys.stdin)
-    load(job["host"], job.get("soc", "Ascend910B3"))
-    tell("answer", TASKS[job["task"]](job, tell))
+    host.load(job["host"], job.get("soc", "Ascend910B3"))
+    tell("answer", tasks[job["task"]](job, tell))
     channel.close()
     os._exit(0)  # at exit torch_npu would finalize a device it never had
 
@@ -86,15 +88,16 @@ def _failed(reason: str, unconverted: dict[str, Any] | None = None) -> dict[str,
 
 
 def graphs(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """The GE graphs of a port's prefill and decode with the weights of a checkpoint, whole; or what did not convert.
-
-    `unchecked`: also where a node does not say what its call says.
+    """The GE graphs of a port's prefill and decode in `dtype` with the weights of a checkpoint, whole; or what did not
+    convert. `unchecked`: also where a node does not say what its call says.
     """
+    import torch
     from transformers.utils import logging
 
     from porter.diagnostics import Refused
     from porter.lowering.handed import Handing, hand_over
     from porter.lowering.steps import PHASES
+    from porter.verify.pair import load
     from porter.verify.port import open_port
 
     logging.set_verbosity_error()
@@ -105,7 +108,8 @@ def graphs(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         tell("progress", [phase, index, len(PHASES)])
         recorder = Handing(checked=not job["unchecked"])
         try:
-            made[phase] = hand_over(port.load_class(), Path(job["checkpoint"]), phase, recorder)
+            model = load(port.load_class(), Path(job["checkpoint"]), getattr(torch, job["dtype"]))
+            made[phase] = hand_over(model, phase, recorder)
         except Exception as error:  # a model's code and a converter may raise anything
             cause = getattr(error, "inner_exception", error)  # of a backend's failure
             failed = _failed(f"{type(cause).__name__}: {cause}", recorder.unconverted)
@@ -125,11 +129,11 @@ def conformance(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
-TASKS: dict[str, Callable[[dict[str, Any], Tell], dict[str, Any]]] = {
+TASKS: dict[str, Task] = {
     "lower": lower,
     "graphs": graphs,
     "conformance": conformance,
 }
 
 if __name__ == "__main__":
-    main()
+    serve(TASKS)

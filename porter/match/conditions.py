@@ -11,7 +11,7 @@ from porter.anatomy import ConfigDefaults
 from porter.match.bindings import Match
 from porter.match.settings import Setting, settings_of
 from porter.match.subject import Place, Subject
-from porter.rule import NOT_CAUSAL, Edit
+from porter.rule import NOT_CAUSAL
 from porter.rulebook import LoadedEdit, LoadedRule
 from porter.tree import Node, Tree
 from porter.tree.functions import parameter_names
@@ -79,7 +79,7 @@ def _asked_for(node: cst.Call) -> tuple[str | None, Node | None]:
     return (text_of_constant(name), otherwise) if dotted(holder) in _CONFIGURATIONS else (None, None)
 
 
-def exchanged_parameter(edit: Edit, match: Match, tree: Tree) -> Node | None:
+def exchanged_parameter(match: Match, tree: Tree) -> Node | None:
     """What a metavariable that must be a parameter stands for, where that is something else."""
     names = parameter_names(match.function)
     for bound in (match.bindings.metas.get(name) for name in match.pattern.arguments):

@@ -49,7 +49,7 @@ def _may(rule: LoadedRule, loaded: LoadedEdit, place: Place, match: Match, subje
     if fault is not None:
         subject.fail(rule, place.site, fault.reason, fault.node, guarded=True)
         return False
-    exchanged = exchanged_parameter(loaded.edit, match, subject.tree)
+    exchanged = exchanged_parameter(match, subject.tree)
     if exchanged is not None:
         reason = f"`{subject.tree.code(exchanged)}` is not the function's parameter as it came in"
         subject.fail(rule, place.site, reason, exchanged)

@@ -3,7 +3,8 @@
     library             which models there are
     row                 what is known of one, and whether that is worse than what was known
     identity            what a level's result hangs on: while that stays, the result does
-    findings            what each level finds of one model
+    task                one model's task
+    findings, graphs    what each level finds of one model
     levels              one model, level by level
     processes           each model in a process of its own, with limits
     record              the rows on disk

@@ -4,8 +4,6 @@
     parity    the brief comparison with its source
     variants  every check of `porter verify`
     capture   one graph each for prefill and decode
-    lowering  kernels a layer, the source's and the port's
-    graph     the port's GE graphs, executed on the CPU beside its source
 
 Contract: the port lies in the folder of its task. Raises NoAnswer where a level cannot be asked, and what models raise.
 """
@@ -13,50 +11,20 @@ Contract: the port lies in the folder of its task. Raises NoAnswer where a level
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from porter.convert import convert
-from porter.diagnostics import Diagnostic, Refused
+from porter.diagnostics import Refused
 from porter.emit import emit
 from porter.matrix.identity import TEXT, identities, text_of
-from porter.matrix.library import model_of
-from porter.matrix.row import WHOLE, Row
+from porter.matrix.row import WHOLE
+from porter.matrix.task import Found, Task, no_answer
 from porter.plan import SiteReport
-from porter.rulebook import LoadedRule
 from porter.source import load_source
 
 if TYPE_CHECKING:  # it comes with torch, which converting does without
     from porter.verify.finding import Check
-
-Found = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One model: up to which level, of files that are not whole too if `everything`, and what is known of it."""
-
-    module: str
-    folder: Path
-    level: str
-    everything: bool
-    rules: tuple[LoadedRule, ...]
-    known: Row | None = None
-
-    @property
-    def model(self) -> str:
-        return model_of(self.module)
-
-    @property
-    def port(self) -> Path:
-        """The folder of the port."""
-        return self.folder / self.model
-
-
-class NoAnswer(Exception):
-    """A level that could not be asked; the text says why."""
 
 
 def port(task: Task) -> Found:
@@ -102,7 +70,7 @@ def parity(task: Task) -> Found:
     opened = open_to_compare(task.port)
     compared = opened if isinstance(opened, Refused) else compare(opened)
     if isinstance(compared, Refused):
-        raise _no_answer(compared)
+        raise no_answer(compared)
     return {
         "outcome": "equal" if compared.equal else "different",
         "logits": float(f"{compared.figure:.1e}"),
@@ -116,7 +84,7 @@ def variants(task: Task) -> Found:
 
     checks = verify(task.port)
     if isinstance(checks, Refused):
-        raise _no_answer(checks)
+        raise no_answer(checks)
     asked = [check for check in checks if check.passed or check.failed]
     failed = _failed(checks)
     return {
@@ -132,7 +100,7 @@ def capture(task: Task) -> Found:
 
     checks = captured(task.port)
     if isinstance(checks, Refused):
-        raise _no_answer(checks)
+        raise no_answer(checks)
     failed = _failed(checks)
     passed = any(check.passed for check in checks)
     figures: Counter[str] = Counter()  # the largest of both modes
@@ -143,63 +111,9 @@ def capture(task: Task) -> Found:
     return {"outcome": outcome, **figures, **_detail(failed if failed or passed else [checks[0].detail])}
 
 
-def lowering(task: Task) -> Found:
-    from porter.lowering.lower import PHASES, lower
-
-    lowered = lower(task.port, baseline=True, attempts=False)
-    if isinstance(lowered, Refused):
-        raise _no_answer(lowered)
-    steps = {(side, step.name): step for side in ("source", "port") for step in getattr(lowered, side)}
-    kernels: dict[str, dict[str, int | None]] = {name: {} for name in PHASES}
-    stopped = {}
-    for (side, phase), step in steps.items():
-        kernels[phase][side] = step.kernels if step.converts else None
-        if step.unconverted is not None:
-            stopped[f"{side} {phase}"] = step.unconverted.op or step.unconverted.reason
-    return {
-        "outcome": "converts" if lowered.converts else "does not convert",
-        "kernels": kernels,
-        "unconverted": stopped,
-        "torch_npu": lowered.torch_npu,
-    }
-
-
-def graph(task: Task) -> Found:
-    from porter.graph.execute import execute
-
-    executed = execute(task.port)
-    if isinstance(executed, Refused):
-        raise _no_answer(executed)
-    stop = executed.stop
-    if stop is not None:
-        where = "" if stop.place is None else f" ({stop.place.line})"
-        return {"outcome": "not executed", "detail": f"{stop.phase}: {stop.reason}{where}"}
-    return {
-        "outcome": "equal" if executed.agrees else "different",
-        "logits": float(f"{max(step.error for step in executed.ran):.1e}"),
-        "tokens": f"{sum(step.differ for step in executed.ran)} differ",
-        "torch_npu": executed.torch_npu,
-    }
-
-
-FIND: dict[str, Callable[[Task], Found]] = {
-    "port": port,
-    "parity": parity,
-    "variants": variants,
-    "capture": capture,
-    "lowering": lowering,
-    "graph": graph,
-}
-
-
 def _failed(checks: Iterable[Check]) -> list[str]:
     return [f"{check.variant}: {check.name}: {check.detail or check.figure}" for check in checks if check.failed]
 
 
 def _detail(lines: list[str]) -> Found:
     return {"detail": "; ".join(lines)} if lines else {}
-
-
-def _no_answer(refused: Refused) -> NoAnswer:
-    first: Diagnostic = refused.diagnostics[0]
-    return NoAnswer("; ".join((first.message, *first.notes)))

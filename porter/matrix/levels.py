@@ -14,12 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from porter.matrix.findings import FIND, NoAnswer, Task
+from porter.matrix import findings, graphs
 from porter.matrix.identity import TEXT, identities
 from porter.matrix.row import LEVELS, Row
+from porter.matrix.task import Found, NoAnswer, Task
 from porter.rulebook import LoadedRule
 from porter.source import Source
 
+FIND: dict[str, Callable[[Task], Found]] = {
+    "port": findings.port,
+    "parity": findings.parity,
+    "variants": findings.variants,
+    "capture": findings.capture,
+    "lowering": graphs.lowering,
+    "graph": graphs.graph,
+}
 _OF_WHOLE_FILES = ("variants", "capture", "lowering", "graph")
 
 

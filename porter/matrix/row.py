@@ -128,3 +128,7 @@ def _worse_level(level: str, now: dict[str, Any], then: dict[str, Any]) -> Itera
         fewer, more = kernels.get("port"), now.get("kernels", {}).get(phase, {}).get("port")
         if fewer is not None and more is not None and more > fewer:
             yield f"{level}: {phase} had {fewer} kernels a layer, has {more}"
+    for phase, lengths in then.get("lengths", {}).items():
+        told, attention = now.get("lengths", {}).get(phase, lengths).values()
+        if lengths["told"] == lengths["attention"] and told < attention:
+            yield f"{level}: {phase} told every attention how much of the cache to read, tells {told} of {attention}"

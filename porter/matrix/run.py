@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from porter.diagnostics import Refused
-from porter.matrix.findings import Task
 from porter.matrix.identity import identities
 from porter.matrix.levels import climb, is_known, preload
 from porter.matrix.library import model_of
 from porter.matrix.processes import Ended, Limits, Said, run_each
 from porter.matrix.row import Row
+from porter.matrix.task import Task
 from porter.rulebook import LoadedRule
 from porter.source import load_source
 

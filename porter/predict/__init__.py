@@ -1,7 +1,7 @@
 """How long a port's steps would take on a chip that is not here: an estimate, kernel by kernel.
 
     chips, workload       what is published of a chip; sequences, tokens and cards, in their ranges
-    process, worker       a process of its own that loads torch_npu and lowers models at their real sizes
+    asked, worker         the process of `lowering`, with models at their real sizes to lower
     real, described       what runs there: models on the meta device, their first layers; graphs as plain data
     layers                which layers stand for all, and what all cost by these
     kernels               nodes -> bytes, multiply-adds and sums over ranks of each kernel (`tensors`, `products`)

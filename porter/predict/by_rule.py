@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from porter.diagnostics import Refused
-from porter.emit.account import read_account
-from porter.lowering.contribution import Contribution, _convert
+from porter.lowering.contribution import Contribution, open_to_remake
 from porter.lowering.installation import Progress
+from porter.predict.asked import ask
 from porter.predict.chips import Chip
 from porter.predict.predict import asked_of, checked_configuration
-from porter.predict.process import ask
 from porter.predict.steps import steps_of
 from porter.predict.workload import Workload
 from porter.rulebook import LoadedRule
-from porter.source import load_source
-from porter.verify.port import open_to_compare
 
 
 @dataclass(frozen=True)
@@ -63,23 +60,15 @@ def by_rule(
 
     Refused as `predict` is, but for what does not lower, which stands in its row; and where its source is gone.
     """
-    account = read_account(directory)
-    if isinstance(account, Refused):
-        return account
-    port = open_to_compare(directory, edited=True, trust_remote_code=trust_remote_code)  # its own files are not run
-    if isinstance(port, Refused):
-        return port
-    spec = port.origin.spec
-    source = spec if isinstance(spec, Refused) else load_source(spec)
-    if isinstance(source, Refused):
-        return source
+    opened = open_to_remake(directory, trust_remote_code=trust_remote_code)
+    if isinstance(opened, Refused):
+        return opened
     tell = progress or (lambda *step: None)
-    config = checked_configuration(port, workload, chip, config_json, tell)
+    config = checked_configuration(opened.port, workload, chip, config_json, tell)
     if isinstance(config, Refused):
         return config
-    used = tuple(rule["rule"] for rule in account["rules"])
     with tempfile.TemporaryDirectory(prefix="porter-by-rule-") as name:
-        made = [_convert(source, account, Path(name), without, used, book) for without in ("", *(rules or used))]
+        made = opened.without_each(rules, book, Path(name))
         ports = [there for _, there in made if there is not None]
         asked = [asked_of(there, workload, config) | {"called": _called(entry)} for entry, there in made if there]
         asked.append(asked_of(ports[0], workload, config, "source"))
@@ -89,7 +78,7 @@ def by_rule(
     *of_ports, of_source = answers
     left = iter(of_ports)
     rows = tuple(_worth(entry, next(left) if there else None, workload, chip) for entry, there in made)
-    return ByRule(port.name, chip, workload, rows, _worth(Contribution(""), of_source, workload, chip))
+    return ByRule(opened.port.name, chip, workload, rows, _worth(Contribution(""), of_source, workload, chip))
 
 
 def _called(entry: Contribution) -> str:

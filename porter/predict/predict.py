@@ -18,9 +18,9 @@ from typing import Any
 
 from porter.diagnostics import Refused, refused
 from porter.lowering.installation import Progress
+from porter.predict.asked import ask
 from porter.predict.chips import Chip
 from porter.predict.layers import of_all_layers
-from porter.predict.process import ask
 from porter.predict.steps import Step, steps_of
 from porter.predict.workload import DTYPES, Workload, check_workload, dtype_of
 from porter.verify.contract import contract

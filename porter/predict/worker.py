@@ -1,35 +1,27 @@
-"""The process that loads torch_npu and lowers models at their real sizes, on the meta device: nothing is allocated.
+"""The process that lowers models at their real sizes, on the meta device: nothing is allocated.
 
-Contract: started by `process` only, as `python -m porter.predict.worker TASK ANSWER FD`: files of JSON, and the pipe
-that progress goes to. What a model's code or a converter raises is an answer.
+Contract: started by `lowering.process` only, and speaks as `lowering.worker` does. What a model's code or a converter
+raises is an answer.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from porter.lowering.host import load
+from porter.lowering.worker import Tell, serve
 
 
-def main() -> None:
-    task, answer, channel = Path(sys.argv[1]), Path(sys.argv[2]), os.fdopen(int(sys.argv[3]), "w", encoding="utf-8")
-    job = json.loads(task.read_text(encoding="utf-8"))
-    load(job["host"], job["soc"])
+def lower(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """An answer for each model that is asked for."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     made = []
     for index, asked in enumerate(job["asked"]):
-        channel.write(json.dumps([asked["called"], index, len(job["asked"])]) + "\n")
-        channel.flush()
+        tell("progress", [asked["called"], index, len(job["asked"])])
         made.append(_answer(asked))
-    answer.write_text(json.dumps(made), encoding="utf-8")
-    channel.close()
-    os._exit(0)  # at exit torch_npu would finalize a device it never had
+    return {"made": made}
 
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
@@ -52,4 +44,4 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    serve({"at real size": lower})

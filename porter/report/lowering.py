@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from porter.report.kernel import NOT_RUN
 if TYPE_CHECKING:
     from porter.graph.execute import Execution
     from porter.lowering.contribution import Contribution
-    from porter.lowering.count import OnceAStep, Phase, Unconverted
+    from porter.lowering.count import Line, Phase, Unconverted
     from porter.lowering.lower import Lowering
 
 
@@ -29,7 +29,8 @@ def of_lowering(
     columns |= {f"source {step.name}": step for step in found.source}
     parts.append(_counts(columns, verbose))
     if verbose:
-        parts += [_once(name, step) for name, step in columns.items() if step.once]
+        parts += [_lines(name, "beside ops, a layer", step.beside) for name, step in columns.items() if step.beside]
+        parts += [_lines(name, "once a step", step.once) for name, step in columns.items() if step.once]
     if execution is not None:
         parts += of_execution(execution)
     return [*parts, *_stops(found, columns), kernel]
@@ -58,6 +59,8 @@ def _counts(columns: dict[str, Phase], verbose: bool) -> Table:
         ("GE nodes a layer", *(str(step.nodes) if step.converts else "-" for step in steps)),
         ("kernels a layer", *(_kernels(step) for step in steps)),
         *((f"  {kind}", *(str(_in_a_layer(step, kind) or "-") for step in steps)) for kind in ranked),
+        ("  fused ops, products", *(str(step.implied) if step.converts else "-" for step in steps)),
+        ("attention told lengths", *(_told_lengths(step) for step in steps)),
         ("kernels once a step", *(str(step.once_a_step) if step.converts else "-" for step in steps)),
     ]
     return tabulated(("", *columns), rows, right=range(1, len(columns) + 1))
@@ -71,6 +74,10 @@ def _kernels(step: Phase) -> str:
     if not step.converts:
         return "-"
     return " or ".join(str(sum(layer.values())) for layer in step.layers)
+
+
+def _told_lengths(step: Phase) -> str:
+    return f"{step.with_lengths} of {step.attention}" if step.attention else "-"
 
 
 def _stopped(name: str, stop: Unconverted) -> str:
@@ -87,14 +94,14 @@ def _cause(stop: Unconverted) -> str:
     return f"{cause}\n    {stop.place.line}: {stop.place.code}{through}"
 
 
-def _once(name: str, step: Phase) -> Table:
+def _lines(name: str, what: str, lines: Sequence[Line]) -> Table:
     rows = [
-        (str(sum(entry.kernels.values())), entry.place.line, _kinds(entry), entry.place.code) for entry in step.once
+        (str(entry.count), entry.place.line, _kinds(entry), entry.place.code) for entry in lines
     ]
-    return tabulated((name, "line", "once a step", ""), rows)
+    return tabulated((name, "line", what, ""), rows)
 
 
-def _kinds(entry: OnceAStep) -> str:
+def _kinds(entry: Line) -> str:
     return ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in entry.kernels.items())
 
 
@@ -114,6 +121,7 @@ def lowering_data(found: Lowering) -> dict[str, Any]:
 def phase_data(step: Phase) -> dict[str, Any]:
     data = asdict(step)
     data["kernels_a_layer"], data["kernels_once_a_step"] = step.kernels, step.once_a_step
+    data["implied"] = step.implied
     return data
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from porter.diagnostics import nearest
+from porter.runner.lengths import pass_lengths
 from porter.runner.refusal import CannotRun
 
 ON_NPU = ("max-autotune", "npugraph_ex")
@@ -98,6 +99,9 @@ def _compile_with_torchair(step: types.MethodType, mode: str, dynamic: bool, cac
     config.mode = mode
     where = config if mode == "npugraph_ex" else config.experimental_config
     where.frozen_parameter = True
+    if mode == "max-autotune":
+        config.post_grad_custom_pre_pass = pass_lengths
+        where.tiling_schedule_optimize = True  # the lengths lie on the device: so is what is planned by them
     options = {"custom_decompositions": graph_decompositions()}
     if cache_folder is not None:
         folder = str(cache_folder)

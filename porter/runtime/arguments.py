@@ -35,7 +35,7 @@ def prepare_kv_cache(
 
     Raises TypeError for another kind of cache (its tensors are BNSD), in `kwargs` too, or for masks by layer type
     (their polarity is not the NPU's), and ValueError where attention weights are asked for, in the call or in the
-    config: the fused kernel never materialises them; and for what changes attention, `is_causal=False` or a bias.
+    config: a port's attention gives none; and for what changes attention, `is_causal=False` or a bias.
     """
     if isinstance(attention_mask, dict):
         raise TypeError("attention_mask is a dict: a port makes its masks itself, from the 2-D or 4-D mask you pass")
@@ -53,7 +53,8 @@ def prepare_kv_cache(
 def actual_seq_lengths(past_key_values: StaticKVCache | None, layer_idx: int, **kwargs: Any) -> list[int] | None:
     """KV length of each sequence after layer `layer_idx` was updated: what the fused attention reads up to.
 
-    None without a cache, and while compiling: there the lengths are not known to the host and the mask says it all.
+    None without a cache, and while compiling: there the lengths are not known to the host. The mask says it all, and a
+    graph of mode max-autotune is given them as a tensor (`porter.runner.lengths`).
     `kwargs` are what else the attention was called with: errors as of `prepare_kv_cache`.
     """
     _refuse(kwargs)
@@ -67,8 +68,8 @@ def _refuse(kwargs: dict[str, Any]) -> None:
     """Caches under another name, attention weights, and what the source's attention would compute beside."""
     if kwargs.get("output_attentions"):
         raise OtherComputation(
-            "output_attentions=True: npu_fused_infer_attention_score never materialises the attention weights. Leave "
-            "it out, or ask the source model for them"
+            "output_attentions=True: a port's attention gives no weights out. Leave it out, or ask the source model "
+            "for them"
         )
     if kwargs.get("is_causal") is False:
         raise OtherComputation("is_causal=False: a port's masks are causal. Leave it out, or ask the source model")

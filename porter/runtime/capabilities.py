@@ -14,8 +14,6 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-_KERNEL = "npu_fused_infer_attention_score"
-
 
 class InferenceOnly(PreTrainedModel):
     """No gradients, and no tensor parallelism by transformers' plans: they name projections that a port has merged."""
@@ -60,8 +58,8 @@ class OneAttention(InferenceOnly):
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
         """ValueError: so are `generate_batch`, and `generate(cache_implementation="paged")`, which end here."""
         raise ValueError(
-            f"continuous batching keeps a paged cache, which {_KERNEL} does not read as a port calls it: use "
-            "generate(), or the source model"
+            "continuous batching keeps a paged cache, which a port's attention does not read: use generate(), or the "
+            "source model"
         )
 
     generate_batch = continuous_batching_context_manager = init_continuous_batching
@@ -71,11 +69,11 @@ def _check_attention(asked: Any, beside_sdpa: bool) -> None:
     """A source that has its eager attention alone is asked for that by default."""
     if asked not in (None, "sdpa", "eager"):
         raise ValueError(
-            f"attn_implementation={asked!r}: a port computes attention with {_KERNEL} and no other way. Leave it out, "
-            "or use the source model"
+            f"attn_implementation={asked!r}: a port computes attention in the one way that its file shows. Leave it "
+            "out, or use the source model"
         )
     if asked == "eager" and beside_sdpa:
         logger.warning_once(
-            f"attn_implementation='eager' changes nothing: a port computes attention with {_KERNEL}, which gives the "
-            "same states and no attention weights"
+            "attn_implementation='eager' changes nothing: a port computes attention in the one way that its file "
+            "shows, which gives the same states and no attention weights"
         )

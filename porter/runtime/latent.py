@@ -65,10 +65,10 @@ def absorbed_attention(
     filled = _filled(q_pass.flatten(1, 2), rows.shape[1]).transpose(0, 1)
     absorbed = torch.bmm(filled, rows).transpose(0, 1).unsqueeze(1)  # (B, 1, N, C)
     sizes = latent.shape[-1], rope.shape[-1]
-    attend = (
-        _in_one_kernel if atten_mask is None and sizes == (_LATENT, _ROPE) and len(rows) in _HEADS else _written_out
-    )
-    attended = attend(absorbed, q_rot, latent, rope, atten_mask, actual_seq_lengths_kv, scale)
+    if atten_mask is None and sizes == (_LATENT, _ROPE) and len(rows) in _HEADS:
+        attended = _in_one_kernel(absorbed, q_rot, latent, rope, actual_seq_lengths_kv, scale)
+    else:
+        attended = _written_out(absorbed, q_rot, latent, rope, atten_mask, actual_seq_lengths_kv, scale)
     values = torch.bmm(attended.flatten(1, 2).transpose(0, 1), rows.transpose(1, 2))  # (N, B, D + D of the values)
     return values[..., q_pass.shape[-1] :].transpose(0, 1).unsqueeze(1)
 
@@ -78,7 +78,6 @@ def _in_one_kernel(
     query_rope: torch.Tensor,
     latent: torch.Tensor,
     rope: torch.Tensor,
-    atten_mask: None,
     actual_seq_lengths_kv: Sequence[int] | None,
     scale: float,
 ) -> torch.Tensor:

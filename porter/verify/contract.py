@@ -69,9 +69,10 @@ def contract(
         help = f"name one that begins with {', '.join(_CHIPS)}"
         return Refused((Diagnostic("P117", f"porter knows no limits of a chip `{soc}`", help=help),))
     model_class = port.load_class()
-    config = _read(config_json, model_class.config_class)
-    if isinstance(config, Refused):
-        return config
+    read = read_configuration(config_json, model_class.config_class)
+    if isinstance(read, Refused):
+        return read
+    config, _ = read
     tell = progress or (lambda what, done, total: None)
     with quiet(), chip(stands_for):
         tell("tensor parallelism", 0, 2)
@@ -83,15 +84,16 @@ def contract(
     return tuple(checks)
 
 
-def _read(config_json: Path, config_class: Any) -> Any | Refused:
+def read_configuration(config_json: Path, config_class: Any) -> tuple[Any, dict[str, Any]] | Refused:
+    """The configuration of a file, and what the file says. P116 where it is none of this class."""
     try:
         data = json.loads(config_json.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise ValueError("it holds no JSON object")
-        found = data.pop("model_type", config_class.model_type)
+        found = data.get("model_type", config_class.model_type)
         if found != config_class.model_type:
             raise ValueError(f"it is of model type {found}, the port of {config_class.model_type}")
-        return config_class.from_dict(data)
+        return config_class.from_dict({name: value for name, value in data.items() if name != "model_type"}), data
     except (OSError, ValueError, TypeError, KeyError) as error:
         message = f"`{config_json}` is no configuration for this port"
         help = "give the config.json of a checkpoint"

@@ -11,8 +11,7 @@ The source's own eager attention against its sdpa comes out at 0.99 to 1.07, so 
 equal work may fail here; that is then to be looked at, not waved through.
 
 A port of equal error would come out above 1 in every second run, by chance. So what is not below 1 with 16 prompts is
-measured with 64, and fails where its error is shown to be larger: where the figure is above 1 by more than 2.33
-standard errors of it over the prompts, 1 % of a one-sided test.
+measured with 64, and fails where its error is shown to be larger than chance makes it (`share`).
 """
 
 from __future__ import annotations
@@ -26,10 +25,9 @@ import torch
 from porter.runtime.cache_name import returned_cache, with_cache
 from porter.verify.finding import Measured
 from porter.verify.pair import Pair, load, write_checkpoint
-from porter.verify.rounding import ulp
+from porter.verify.share import share_of
 
 FEW, MANY = 16, 64  # prompts
-_ONE_PERCENT = 2.33  # standard errors
 
 
 def precision(pair: Pair, dtype: torch.dtype) -> Measured:
@@ -43,26 +41,14 @@ def precision(pair: Pair, dtype: torch.dtype) -> Measured:
         truth = _logits(truth_model, pair, prompts)
         errors = [_logits(model, pair, prompts) - truth for model in models]
         source, port = (error.square().mean(dim=(1, 2, 3)).double() for error in errors)  # by prompt
-        one = float(ulp(truth.square().mean().sqrt(), dtype))
-        may = source if float(source.mean()) >= one**2 else torch.full_like(source, one**2)
-        figure = float((port.mean() / may.mean()).sqrt())
-        if figure <= 1:
+        share = share_of(port, source, truth, dtype)
+        if share.figure <= 1:
             break
-    chance = _standard_error(port, may) if figure > 1 else 0.0
-    worst = [float(error.abs().max()) / one for error in errors]
-    rms = [float(each.mean().sqrt()) / one for each in (port, source)]
-    detail = f"rms {rms[0]:.3f} ulp, the source's {rms[1]:.3f}; worst {worst[1]:.1f} and {worst[0]:.1f}"
-    if chance:
-        detail += f"; {figure:.4f} with a standard error of {chance:.4f} over {MANY} prompts"
-        figure = max(1.0, figure - _ONE_PERCENT * chance)
-    return Measured(figure, 1.0, "of the error it may have", detail)
-
-
-def _standard_error(port: torch.Tensor, may: torch.Tensor) -> float:
-    """Of the root of the ratio of two means over the same prompts, by the delta method."""
-    ratio = port.mean() / may.mean()
-    spread = (port - ratio * may).std() / len(port) ** 0.5
-    return float(spread / may.mean() / (2 * ratio.sqrt()))
+    worst = [float(error.abs().max()) / share.one_ulp for error in errors]
+    detail = f"rms {share.port:.3f} ulp, the source's {share.source:.3f}; worst {worst[1]:.1f} and {worst[0]:.1f}"
+    if share.figure > 1:
+        detail += f"; {share.figure:.4f} with a standard error of {share.chance:.4f} over {MANY} prompts"
+    return Measured(share.shown, 1.0, "of the error it may have", detail)
 
 
 def _logits(model: Any, pair: Pair, prompts: int) -> torch.Tensor:

@@ -286,5 +286,5 @@ def matches(rule: LoadedRule, pattern: Pattern, edit: Edit, negative: Pattern) -
     Sites, givens and guards do not.
     """
     found = PatternMatcher(rule, pattern, negative.file).find(negative.before, edit.unit)
-    hits = (Hit(edit, negative.name, None, m) for m in found if exchanged_parameter(edit, m, negative.file) is None)
+    hits = (Hit(edit, negative.name, None, m) for m in found if exchanged_parameter(m, negative.file) is None)
     return any(used_by_what_stays(hit, negative.file) is None for hit in hits)

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from porter.parallel.by_layer import in_layers
 from porter.verify.shrunk import shrunk
 
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
@@ -112,7 +113,7 @@ def _heads(fields: Any, base: Any) -> tuple[Variant, ...]:
         missing = "the configuration does not group heads"
         kinds = tuple(Variant(name, reason=missing) for name in ("plain heads", "one kv head"))
     else:
-        other = heads if base.num_key_value_heads != heads else heads // 2
+        other = heads if any(of_layer != heads for of_layer in in_layers(base, "num_key_value_heads")) else heads // 2
         named = "plain heads" if other == heads else "grouped heads"
         kinds = (
             Variant(named, {"num_key_value_heads": other}),

@@ -13,7 +13,7 @@ import porter.cli
 from porter.cli.talk import print_json
 from porter.graph.execute import Execution, Ran, Stop
 from porter.lowering.contribution import Contribution
-from porter.lowering.count import OnceAStep, Phase, Place, Unconverted
+from porter.lowering.count import Line, Phase, Place, Unconverted
 from porter.lowering.lower import Attempt, Lowering
 from porter.report.schema import schema_of, schemas
 from porter.runner.answers import Answer, Answers
@@ -123,7 +123,7 @@ def test_a_new_rule(document, tmp_path, monkeypatch):
 
 LOWERED = Lowering(
     *("llama2", "Ascend910B3", "2.13.0", "stand-in"),
-    port=(Phase("prefill", None, 9, ({"MatMul": 4},), (OnceAStep(Place("m.py:1", "x"), {"Gather": 1}),)),),
+    port=(Phase("prefill", None, 9, ({"MatMul": 4},), (Line(Place("m.py:1", "x"), {"Gather": 1}),)),),
     source=(Phase("prefill", Unconverted("aten.histc", "none", Place("m.py:2"))), Phase("decode")),
     attempts=(Attempt("eager", "prefill", None), Attempt("sdpa", "decode", Unconverted("", "capture failed", None))),
 )

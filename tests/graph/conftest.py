@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from porter.diagnostics import Refused
-from porter.graph.asked import ask_for_graphs
-from porter.graph.execute import ran, ran_in
+from porter.graph.execute import graphs_job, ran, ran_in
 from porter.graph.values import Graph, graph_of
 from porter.lowering.lower import SOC, file_of
+from porter.lowering.process import ask
 from porter.verify.pair import load, write_checkpoint
 from porter.verify.parity import quiet
 from porter.verify.port import open_to_compare
@@ -48,7 +48,8 @@ def lowered(
     with quiet():
         source_class = port.load_source_class()
         write_checkpoint(source_class, tiny_config(source_class.config_class), folder, dtype)
-        answer = ask_for_graphs(directory, folder, SOC, lambda *step: None, dtype=dtype, unchecked=unchecked)
+        job = {**graphs_job(directory, folder, dtype, unchecked=unchecked), "soc": SOC}
+        answer = ask("graphs", job, lambda *step: None)
         assert not isinstance(answer, Refused), answer
         if answer["failure"]:
             return answer["failure"]["reason"]

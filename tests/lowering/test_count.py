@@ -7,13 +7,13 @@ from porter.lowering.count import Phase, Place, phase, unconverted
 FILE = "/ports/modeling_toy.py"
 
 
-def node(kind, line=None, folded=False, deeper=None):
+def node(kind, line=None, folded=False, deeper=None, op=""):
     frames = [["/library/wrapper.py", 1]]
     if line is not None:
         frames.append([FILE, line])
     if deeper is not None:
         frames.append(["/runtime/masks.py", deeper])
-    return {"type": kind, "folded": folded, "op": "", "frames": frames}
+    return {"type": kind, "folded": folded, "op": op, "frames": frames}
 
 
 def graph(layers, extra=()):
@@ -53,6 +53,30 @@ def test_layers_that_differ_are_both_kept():
     found = phase("decode", [graph(1), graph(2), [*graph(3), *wide]], FILE)
     assert [Counter(layer) for layer in found.layers] == [{"MatMul": 1}, {"MatMul": 1, "Cast": 2}]
     assert found.kernels == 3
+
+
+def test_what_is_no_fused_op_and_no_product_is_named_by_the_line_that_asks_for_it():
+    asked = [node("SwiGlu", 21, op="npu.npu_swiglu.default"), node("Cast", 24), node("Cast", 24), node("SplitV", 25)]
+    found = phase("decode", [graph(count, asked) for count in (1, 2, 3)], FILE)
+    assert (found.kernels, found.implied) == (5, 2)
+    assert [(line.place.line, line.kernels) for line in found.beside] == [
+        ("modeling_toy.py:24", {"Cast": 2}),
+        ("modeling_toy.py:25", {"SplitV": 1}),
+    ]
+
+
+def test_of_layers_that_differ_the_costliest_says_what_stands_beside_its_ops():
+    wide = [node("Cast", 23)] * 2
+    found = phase("decode", [graph(1), graph(2), [*graph(3), *wide]], FILE)
+    assert [line.kernels for line in found.beside] == [{"Cast": 2}] and found.implied == 1
+
+
+def test_an_attention_is_told_lengths_where_its_op_takes_a_tensor():
+    kind = "FusedInferAttentionScore"
+    told, not_told = (node(kind, 22, op=f"{space}.npu_fused_infer_attention_score.default") for space in ("air", "npu"))
+    found = phase("decode", [graph(1), graph(2), [*graph(3), told, told, not_told]], FILE)
+    assert (found.attention, found.with_lengths) == (3, 2)
+    assert found.implied == found.kernels == 4
 
 
 def test_two_graphs_are_enough_for_one_figure():

@@ -46,6 +46,15 @@ def test_a_layer_is_thirteen_kernels_in_prefill_and_in_decode(llama):
         assert step.kernels == 13
 
 
+def test_every_attention_is_told_lengths_by_what_the_step_computes_anyway(llama):
+    for step in llama.port:
+        assert step.with_lengths == step.attention == 3
+        assert [line.kernels for line in step.beside] == [{"SplitV": 1}] and step.implied == 12
+    assert llama.text.count('name: "actual_seq_lengths_kv"') == 4
+    for step in llama.source:
+        assert step.attention == 0
+
+
 def test_outside_the_layers_a_line_is_named_for_every_kernel(llama):
     for step in llama.port:
         assert step.once_a_step <= {"prefill": 13, "decode": 11}[step.name]
@@ -67,7 +76,7 @@ def test_the_report_claims_no_kernel(llama):
     text = plain(of_lowering(llama, verbose=True))
     assert text.startswith(f"llama2: lowers through TorchAir (torch_npu {TORCH}, CANN stand-in, Ascend910B3)")
     assert text.endswith("kernel: not run")
-    assert "kernels a layer                       13           13              67             63" in text
+    assert "kernels a layer 13 13 67 63" in " ".join(text.split())
     data = json.loads(json.dumps(lowering_data(llama)))
     assert data["kernels_run"] is False
     assert [step["kernels_a_layer"] for step in data["port"]] == [13, 13]

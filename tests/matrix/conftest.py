@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from porter.diagnostics import Refused
-from porter.matrix.findings import FIND
+from porter.matrix.levels import FIND
 from porter.matrix.row import Row
 from porter.matrix.run import run
 from porter.rulebook import load_rules

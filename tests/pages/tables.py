@@ -72,6 +72,26 @@ def every_model() -> Iterator[Row]:
         yield name, "whole" if row["whole"] else "converted", f"{done} of {there}", *phases
 
 
+def kernels_of_whole_models() -> Iterator[Row]:
+    """A model's decode, and a row more for each of its lines that asks for kernels beside fused ops and products."""
+    for row in ROWS:
+        if not row["whole"]:
+            continue
+        lowering = row["lowering"]
+        there = lowering["kernels"]["decode"]["port"]
+        lines = [(sum(kinds.values()), listed(kinds), code) for code, kinds in lowering["beside"]["decode"].items()]
+        implied = there - sum(count for count, _, _ in lines)
+        first, *others = lines or [(0, "", "")]
+        for numbers, (_, kinds, code) in zip(
+            [(row["model"], str(there), str(implied)), *[("", "", "")] * len(others)], [first, *others], strict=True
+        ):
+            yield *numbers, kinds, f"`{code}`".replace("|", "\\|") if code else ""
+
+
+def listed(kinds: dict[str, int]) -> str:
+    return ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in kinds.items())
+
+
 def releases() -> Iterator[Row]:
     for row in tested_stacks():
         library = "{converted} of {files}, {whole}".format(**row.library) if row.library else "-"
@@ -99,6 +119,11 @@ TABLES = (
     Table(ROOT / "README.md", "| model | sites | kernels in prefill | kernels in decode |", lowered_models),
     Table(PAGES / "zh.md", "| 模型 | 位置 | prefill 的 kernel 数 | decode 的 kernel 数 |", lowered_models),
     Table(PAGES / "models.md", "| model | outcome | sites | prefill | decode |", every_model),
+    Table(
+        PAGES / "kernels.md",
+        "| model | kernels | ops, products | beside them | asked for by |",
+        kernels_of_whole_models,
+    ),
     Table(
         PAGES / "versions.md",
         "| torch | transformers | ports whole | checks passed | files converted, whole | by rules |",

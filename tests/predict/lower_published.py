@@ -16,9 +16,9 @@ from pathlib import Path
 from porter.convert import convert
 from porter.diagnostics import Refused
 from porter.emit import emit
+from porter.predict.asked import ask
 from porter.predict.kernels import Kernel
 from porter.predict.predict import asked_of
-from porter.predict.process import ask
 from porter.predict.steps import kernels_by_phase
 from porter.predict.workload import Workload
 from porter.source import load_source

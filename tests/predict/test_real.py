@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from porter.diagnostics import Refused
+from porter.predict.asked import ask
 from porter.predict.chips import CHIPS
 from porter.predict.kernels import ALL_REDUCE
 from porter.predict.predict import asked_of, memory_of, prediction_of
-from porter.predict.process import ask
 from porter.predict.steps import kernels_by_phase, steps_of
 from porter.predict.workload import Workload
 from porter.verify.contract import shipped_configs

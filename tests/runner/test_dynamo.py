@@ -10,6 +10,7 @@ import torch
 from porter.runner import CannotRun
 from porter.runner.backends import choose_backend, compile_step, has_cpp_compiler
 from porter.runner.graph import CompiledSteps, GraphPool, Steps
+from porter.runner.lengths import pass_lengths
 from porter.runtime import CacheFull, StaticKVCache
 from tests.error_rule import model_roundings, no_further, truth_of
 from tests.runner.reference import PROMPTS, source_model, source_rows
@@ -160,7 +161,8 @@ def test_a_backend_is_chosen_by_what_there_is(monkeypatch, runner):
 def test_what_torchair_is_asked_for(monkeypatch, tmp_path, mode, cached):
     """By a stand-in with the names of torch_npu 2.13; not run on an NPU."""
     asked = {}
-    config = types.SimpleNamespace(mode=None, experimental_config=types.SimpleNamespace(frozen_parameter=False))
+    experimental = types.SimpleNamespace(frozen_parameter=False, tiling_schedule_optimize=False)
+    config = types.SimpleNamespace(mode=None, experimental_config=experimental, post_grad_custom_pre_pass=None)
     config.frozen_parameter = False
 
     def cache_compile(step, **options):
@@ -180,6 +182,8 @@ def test_what_torchair_is_asked_for(monkeypatch, tmp_path, mode, cached):
     assert list(asked["custom_decompositions"]) == [torch.ops.aten.gelu.default]
     frozen = (config.frozen_parameter, config.experimental_config.frozen_parameter)
     assert frozen == ((True, False) if mode == "npugraph_ex" else (False, True))
+    told = (config.post_grad_custom_pre_pass, experimental.tiling_schedule_optimize)
+    assert told == ((None, False) if mode == "npugraph_ex" else (pass_lengths, True))
     if cached:
         assert compiled == "from the disk" and asked["step"] is step
         assert asked["dynamic"] is True and asked["cache_dir"] == str(tmp_path)

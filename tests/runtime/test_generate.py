@@ -119,7 +119,7 @@ def test_a_cache_of_the_caller_is_used_and_has_its_limit(models):
         ({"past_key_values": DynamicCache()}, TypeError, "DynamicCache"),
         ({"cache_implementation": "quantized"}, ValueError, "StaticKVCache only"),
         ({"cache_implementation": "dynamic"}, ValueError, "StaticKVCache only"),
-        ({"output_attentions": True, "return_dict_in_generate": True}, ValueError, "never materialises"),
+        ({"output_attentions": True, "return_dict_in_generate": True}, ValueError, "gives no weights out"),
     ],
 )
 def test_what_a_port_does_not_do_is_an_error(models, arguments, error, message):

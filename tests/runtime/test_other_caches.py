@@ -51,7 +51,7 @@ def test_so_do_a_layer_and_its_attention_called_alone(port, part, name):
     arguments = {} if part == "layer" else {"attention_mask": None}
     with pytest.raises(TypeError, match=rf"{name} is a DynamicCache.*StaticKVCache"):
         module(hidden_states=hidden, position_embeddings=rotary, **arguments, **{name: DynamicCache()})
-    with pytest.raises(ValueError, match="never materialises"):
+    with pytest.raises(ValueError, match="gives no weights out"):
         module(hidden_states=hidden, position_embeddings=rotary, **arguments, output_attentions=True)
 
 
