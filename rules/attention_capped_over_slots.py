@@ -14,6 +14,7 @@ from transformers.models.gemma2.modeling_gemma2 import apply_rotary_pos_emb, eag
 from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Argument, Edit, Rule, maybe
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
+from rules.shared.cap_or_sinks import not_kernel_of_scores_alone, not_kernel_with_a_cap_and_sinks
 from rules.shared.eager_attention import given_eager_attention_forward__that_may_cap, given_repeat_kv
 from rules.shared.rotary import given_apply_rotary_pos_emb, given_rotate_half
 from rules.shared.static_cache import (
@@ -87,32 +88,6 @@ def after_kernel(self, q, k, v, cos, sin, mask, cache, scaling, cap, dropout=0.0
         scaling=scaling,
         softcap=cap,
         **kwargs,
-    )
-
-
-def not_kernel_without_a_cap(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
-    """The kernel computes it: see `attention`."""
-    query = q.transpose(1, 2)
-    key = k.transpose(1, 2)
-    value = v.transpose(1, 2)
-    query, key = apply_rotary_pos_emb(query, key, cos, sin)
-    if cache is not None:
-        key, value = cache.update(key, value, self.layer_idx)
-    interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-    output, weights = interface(self, query, key, value, mask, dropout=0.0, scaling=scaling, **kwargs)
-
-
-def not_kernel_with_sinks(self, q, k, v, cos, sin, mask, cache, scaling, cap, **kwargs):
-    """A score beside the keys' is no part of the function that is called instead."""
-    query = q.transpose(1, 2)
-    key = k.transpose(1, 2)
-    value = v.transpose(1, 2)
-    query, key = apply_rotary_pos_emb(query, key, cos, sin)
-    if cache is not None:
-        key, value = cache.update(key, value, self.layer_idx)
-    interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-    output, weights = interface(
-        self, query, key, value, mask, dropout=0.0, scaling=scaling, softcap=cap, s_aux=self.sinks, **kwargs
     )
 
 

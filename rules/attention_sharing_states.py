@@ -144,6 +144,7 @@ def after_shared(self, **kwargs):
     shared = KVSharingDict()
 
 
+# One of the two: layers have inputs of their own, or have none.
 def before_last(self, given, full, window, layers, states, inputs, turns, count, cache, **kwargs):
     if not isinstance(masks := given, dict):
         ...
@@ -151,9 +152,14 @@ def before_last(self, given, full, window, layers, states, inputs, turns, count,
     ...
     for index, layer in enumerate(layers):
         if index == self.first_kv_shared_layer_idx:
-            kept, kept_inputs, kept_turns, masks = self._maybe_slice_kv_shared_inputs(
-                states, inputs, turns, masks, count, past_key_values=cache, **kwargs
-            )
+            with maybe:
+                kept, kept_inputs, kept_turns, masks = self._maybe_slice_kv_shared_inputs(
+                    states, inputs, turns, masks, count, past_key_values=cache, **kwargs
+                )
+            with maybe:
+                kept, kept_turns, masks = self._maybe_slice_kv_shared_inputs(
+                    states, turns, masks, count, past_key_values=cache, **kwargs
+                )
         ...
 
 
@@ -164,35 +170,14 @@ def after_last(self, given, full, window, layers, states, inputs, turns, count, 
     ...
     for index, layer in enumerate(layers):
         if index == self.first_kv_shared_layer_idx:
-            kept, kept_inputs, kept_turns, masks = self._maybe_slice_kv_shared_inputs(
-                states, inputs, turns, masks, count, past_key_values=cache, **kwargs
-            )
-        ...
-
-
-def before_last__without_inputs_of_layers(self, given, full, window, layers, states, turns, count, cache, **kwargs):
-    if not isinstance(masks := given, dict):
-        ...
-        masks = {"full_attention": full, "sliding_attention": window}
-    ...
-    for index, layer in enumerate(layers):
-        if index == self.first_kv_shared_layer_idx:
-            kept, kept_turns, masks = self._maybe_slice_kv_shared_inputs(
-                states, turns, masks, count, past_key_values=cache, **kwargs
-            )
-        ...
-
-
-def after_last__without_inputs_of_layers(self, given, full, window, layers, states, turns, count, cache, **kwargs):
-    if not isinstance(masks := given, dict):
-        ...
-        masks = {"full_attention": full, "sliding_attention": window}
-    ...
-    for index, layer in enumerate(layers):
-        if index == self.first_kv_shared_layer_idx:
-            kept, kept_turns, masks = self._maybe_slice_kv_shared_inputs(
-                states, turns, masks, count, past_key_values=cache, **kwargs
-            )
+            with maybe:
+                kept, kept_inputs, kept_turns, masks = self._maybe_slice_kv_shared_inputs(
+                    states, inputs, turns, masks, count, past_key_values=cache, **kwargs
+                )
+            with maybe:
+                kept, kept_turns, masks = self._maybe_slice_kv_shared_inputs(
+                    states, turns, masks, count, past_key_values=cache, **kwargs
+                )
         ...
 
 

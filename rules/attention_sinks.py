@@ -21,6 +21,7 @@ from porter.npu import torch_npu
 from porter.rule import OTHER_ATTENTION_OR_ENCODER, PLAIN_ATTENTION, Argument, Edit, Rule, maybe
 from porter.runtime import actual_seq_lengths, kernel_mask
 from porter.verify.decoding import prefill_and_decode
+from rules.shared.cap_or_sinks import not_kernel_of_scores_alone, not_kernel_with_a_cap_and_sinks
 from rules.shared.eager_attention import given_repeat_kv
 from rules.shared.half_tables import given__apply_rotary_emb, given_apply_rotary_pos_emb__chunks
 from rules.shared.rotary import (
@@ -165,18 +166,6 @@ def given_eager_attention_forward__in_float32(
     attn_output = torch.matmul(attn_weights, value_states)
     attn_output = attn_output.transpose(1, 2).contiguous()
     return attn_output, attn_weights
-
-
-def not_kernel_without_sinks(self, q, k, v, cos, sin, mask, cache, scaling, **kwargs):
-    """Attention whose sinks are not handed on is another rule's."""
-    query = q.transpose(1, 2)
-    key = k.transpose(1, 2)
-    value = v.transpose(1, 2)
-    query, key = apply_rotary_pos_emb(query, key, cos, sin)
-    if cache is not None:
-        key, value = cache.update(key, value, self.layer_idx)
-    interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-    output, weights = interface(self, query, key, value, mask, dropout=0.0, scaling=scaling, **kwargs)
 
 
 def not_kernel_with_sinks_of_the_step(self, q, k, v, cos, sin, mask, cache, scaling, sinks, **kwargs):

@@ -16,10 +16,16 @@ Contract: torch_npu.npu_grouped_matmul takes weights as (experts, in, out): the 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
 from porter.rule import Argument, Edit, Rule
+from rules.shared.activation import after_init, before_init
+from rules.shared.experts_in_turn import (
+    before_forward,
+    not_forward_weighted_before,
+    not_forward_with_the_gate_last,
+    not_forward_without_a_gate,
+)
 
 rule = Rule(
     edits=(
@@ -35,27 +41,6 @@ rule = Rule(
         "down_proj__stored_as_multiplied": ("pieces", 1),
     },
 )
-
-
-# `classes`: a one-hot code has room for every expert, or fails. transformers 5.16 gives it that room, 5.18 one more.
-def before_forward(self, tokens: Argument, chosen: Argument, shares: Argument, classes=5):
-    output = torch.zeros_like(tokens)
-    with torch.no_grad():
-        mask = torch.nn.functional.one_hot(chosen, num_classes=classes)
-        mask = mask.permute(2, 1, 0)
-        hit = torch.greater(mask.sum(dim=(-1, -2)), 0).nonzero()
-    for expert in hit:
-        expert = expert[0]
-        if expert == self.num_experts:
-            continue
-        place, token = torch.where(mask[expert])
-        current = tokens[token]
-        gate, up = nn.functional.linear(current, self.gate_up_proj[expert]).chunk(2, dim=-1)
-        inner = self.act_fn(gate) * up
-        inner = nn.functional.linear(inner, self.down_proj[expert])
-        inner = inner * shares[token, place, None]
-        output.index_add_(0, token, inner.to(output.dtype))
-    return output
 
 
 def after_forward(self, tokens, chosen, shares):
@@ -148,42 +133,12 @@ def after_forward__stored_as_multiplied(self, tokens, chosen, shares):
     )
 
 
-def before_init(self, activation):
-    self.act_fn = ACT2FN[activation]
-
-
-def after_init(self, activation):
-    if activation not in ("silu", "swish"):
-        raise ValueError(f"npu_swiglu computes silu; this configuration asks for {activation!r}")
-
-
 def before_init__called(self):
     self.act_fn = F.silu
 
 
 def after_init__called(self):
     pass
-
-
-def not_forward_without_a_gate(self, tokens, chosen, shares):
-    """One projection and its activation: no swiglu."""
-    output = torch.zeros_like(tokens)
-    with torch.no_grad():
-        mask = torch.nn.functional.one_hot(chosen, num_classes=self.num_experts + 1)
-        mask = mask.permute(2, 1, 0)
-        hit = torch.greater(mask.sum(dim=(-1, -2)), 0).nonzero()
-    for expert in hit:
-        expert = expert[0]
-        if expert == self.num_experts:
-            continue
-        place, token = torch.where(mask[expert])
-        current = tokens[token]
-        inner = nn.functional.linear(current, self.up_proj[expert])
-        inner = self.act_fn(inner)
-        inner = nn.functional.linear(inner, self.down_proj[expert])
-        inner = inner * shares[token, place, None]
-        output.index_add_(0, token, inner.to(output.dtype))
-    return output
 
 
 def not_forward_with_a_bias(self, tokens, chosen, shares):
@@ -203,26 +158,6 @@ def not_forward_with_a_bias(self, tokens, chosen, shares):
         inner = self.act_fn(gate) * up
         inner = inner @ self.down_proj[expert]
         inner = inner * shares[token, place, None]
-        output.index_add_(0, token, inner.to(output.dtype))
-    return output
-
-
-def not_forward_weighted_before(self, tokens, chosen, shares):
-    """A share of the input is no share of the output: the activation is between."""
-    output = torch.zeros_like(tokens)
-    with torch.no_grad():
-        mask = torch.nn.functional.one_hot(chosen, num_classes=self.num_experts + 1)
-        mask = mask.permute(2, 1, 0)
-        hit = torch.greater(mask.sum(dim=(-1, -2)), 0).nonzero()
-    for expert in hit:
-        expert = expert[0]
-        if expert == self.num_experts:
-            continue
-        place, token = torch.where(mask[expert])
-        current = tokens[token] * shares[token, place, None]
-        gate, up = nn.functional.linear(current, self.gate_up_proj[expert]).chunk(2, dim=-1)
-        inner = self.act_fn(gate) * up
-        inner = nn.functional.linear(inner, self.down_proj[expert])
         output.index_add_(0, token, inner.to(output.dtype))
     return output
 

@@ -10,11 +10,16 @@ Contract: as `experts` but for the gate. torch_npu.npu_geglu activates the right
 """
 
 import torch
-from torch import nn
-from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
-from porter.rule import Argument, Edit, Rule
+from porter.rule import Edit, Rule
+from rules.shared.activation import before_init
+from rules.shared.experts_in_turn import (
+    before_forward,
+    not_forward_weighted_before,
+    not_forward_with_the_gate_last,
+    not_forward_without_a_gate,
+)
 
 rule = Rule(
     edits=(
@@ -25,27 +30,6 @@ rule = Rule(
     guards={"activation": ("gelu", "gelu_pytorch_tanh")},
     splits={"gate_up_proj": ("halves", 1), "down_proj": ("pieces", 2)},
 )
-
-
-# `classes`: a one-hot code has room for every expert, or fails. transformers 5.16 gives it that room, 5.18 one more.
-def before_forward(self, tokens: Argument, chosen: Argument, shares: Argument, classes=5):
-    output = torch.zeros_like(tokens)
-    with torch.no_grad():
-        mask = torch.nn.functional.one_hot(chosen, num_classes=classes)
-        mask = mask.permute(2, 1, 0)
-        hit = torch.greater(mask.sum(dim=(-1, -2)), 0).nonzero()
-    for expert in hit:
-        expert = expert[0]
-        if expert == self.num_experts:
-            continue
-        place, token = torch.where(mask[expert])
-        current = tokens[token]
-        gate, up = nn.functional.linear(current, self.gate_up_proj[expert]).chunk(2, dim=-1)
-        inner = self.act_fn(gate) * up
-        inner = nn.functional.linear(inner, self.down_proj[expert])
-        inner = inner * shares[token, place, None]
-        output.index_add_(0, token, inner.to(output.dtype))
-    return output
 
 
 def after_forward(self, tokens, chosen, shares):
@@ -83,56 +67,10 @@ def after_forward(self, tokens, chosen, shares):
     )
 
 
-def before_init(self, activation):
-    self.act_fn = ACT2FN[activation]
-
-
 def after_init(self, activation):
     if activation not in ("gelu", "gelu_pytorch_tanh"):
         raise ValueError(f"npu_geglu computes gelu; this configuration asks for {activation!r}")
     self.approximate = int(activation == "gelu_pytorch_tanh")
-
-
-def not_forward_without_a_gate(self, tokens, chosen, shares):
-    """One projection and its activation: no geglu."""
-    output = torch.zeros_like(tokens)
-    with torch.no_grad():
-        mask = torch.nn.functional.one_hot(chosen, num_classes=self.num_experts + 1)
-        mask = mask.permute(2, 1, 0)
-        hit = torch.greater(mask.sum(dim=(-1, -2)), 0).nonzero()
-    for expert in hit:
-        expert = expert[0]
-        if expert == self.num_experts:
-            continue
-        place, token = torch.where(mask[expert])
-        current = tokens[token]
-        inner = nn.functional.linear(current, self.up_proj[expert])
-        inner = self.act_fn(inner)
-        inner = nn.functional.linear(inner, self.down_proj[expert])
-        inner = inner * shares[token, place, None]
-        output.index_add_(0, token, inner.to(output.dtype))
-    return output
-
-
-def not_forward_with_the_gate_last(self, tokens, chosen, shares):
-    """The activation must be on the first half."""
-    output = torch.zeros_like(tokens)
-    with torch.no_grad():
-        mask = torch.nn.functional.one_hot(chosen, num_classes=self.num_experts + 1)
-        mask = mask.permute(2, 1, 0)
-        hit = torch.greater(mask.sum(dim=(-1, -2)), 0).nonzero()
-    for expert in hit:
-        expert = expert[0]
-        if expert == self.num_experts:
-            continue
-        place, token = torch.where(mask[expert])
-        current = tokens[token]
-        up, gate = nn.functional.linear(current, self.gate_up_proj[expert]).chunk(2, dim=-1)
-        inner = self.act_fn(gate) * up
-        inner = nn.functional.linear(inner, self.down_proj[expert])
-        inner = inner * shares[token, place, None]
-        output.index_add_(0, token, inner.to(output.dtype))
-    return output
 
 
 def _experts(draw, init):

@@ -7,11 +7,16 @@ Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma
 """
 
 import torch
-from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Argument, Edit, Rule
-from rules.shared.rms_norm import not_forward_centered, not_forward_weight_in_fp32, not_forward_zero_centered
+from porter.rule import Edit, Rule
+from rules.shared.rms_norm import (
+    after_init,
+    before_init,
+    not_forward_centered,
+    not_forward_weight_in_fp32,
+    not_forward_zero_centered,
+)
 
 rule = Rule(
     edits=(
@@ -31,14 +36,6 @@ def before_forward(self, x):
 
 def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, self.weight, self.variance_epsilon)[0]
-
-
-def before_init(self, width: Argument):
-    self.weight = nn.Parameter(torch.ones(width))
-
-
-def after_init(self, width):
-    self.weight = nn.Parameter(torch.ones(width))
 
 
 def _norm(draw, init):

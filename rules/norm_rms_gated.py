@@ -4,15 +4,15 @@ Why:      six small kernels become one, and the gate stays.
 Numerics: the op gets fp32, so that the gate's product is rounded once: exact where the source is fp32 up to the end;
           where it rounds the normed value and its product with the weight before the gate, closer to fp32. (An op in 16
           bits would round before the gate as well: not within the error rule.)
-Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma covers the last dimension.
+Contract: as `norm_rms`.
 """
 
 import torch
-from torch import nn
 from transformers.activations import ACT2FN
 
 from porter.npu import torch_npu
-from porter.rule import Argument, Edit, Rule
+from porter.rule import Edit, Rule
+from rules.shared.rms_norm import after_init, before_init
 
 rule = Rule(
     edits=(
@@ -48,14 +48,6 @@ def after_forward(self, x, gate):
         x.to(torch.float32), self.weight.to(torch.float32), self.epsilon
     )[0]
     return (normed * ACT2FN[self.activation](gate.to(torch.float32))).to(x.dtype)
-
-
-def before_init(self, width: Argument):
-    self.weight = nn.Parameter(torch.ones(width))
-
-
-def after_init(self, width):
-    self.weight = nn.Parameter(torch.ones(width))
 
 
 def not_forward_gated_before(self, x, gate):

@@ -11,6 +11,7 @@ from torch import nn
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
+from rules.shared.rms_norm import not_forward_weight_after_the_cast
 
 rule = Rule(edits=(Edit(site="norm.forward", unit="function", answers=("norm",)),), attributes=("epsilon", "size"))
 
@@ -41,15 +42,6 @@ def after(self, x, gate):
         groups, groups.new_ones(self.size), self.epsilon
     )[0]
     return self.weight * normed.view(x.shape).to(dtype)
-
-
-def not_normed_as_one(self, x, gate):
-    """All channels are one group: another rule's."""
-    dtype = x.dtype
-    x = x.to(torch.float32)
-    variance = x.pow(2).mean(-1, keepdim=True)
-    x = x * torch.rsqrt(variance + self.epsilon)
-    return self.weight * x.to(dtype)
 
 
 def not_gated_behind(self, x, gate):

@@ -1,10 +1,9 @@
 """RMSNorm that norms in a method of its own, in fp32, and then multiplies by its weight -> npu_rms_norm
 
 Why:      seven small kernels become one.
-Numerics: exact: the kernel multiplies in fp32 and rounds once, as the source does. `npu_add_rms_norm` rounds twice on
-          A2 and A3, so there is no form with the residual.
-Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma covers the last dimension. A norm that
-          has no weight gets ones: one small kernel, which a graph holds as a constant's fill.
+Numerics: as `norm_rms_weight_first`.
+Contract: as `norm_rms`. A norm that has no weight gets ones: one small kernel, which a graph holds as a constant's
+          fill.
 """
 
 import torch
@@ -12,7 +11,15 @@ from torch import nn
 
 from porter.npu import torch_npu
 from porter.rule import Argument, Edit, Rule
-from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
+from rules.shared.rms_norm import (
+    after_helper,
+    after_init,
+    before_helper,
+    before_init,
+    not_helper_that_centers,
+    not_helper_that_sums,
+    not_init_with_a_row_for_each_head,
+)
 
 rule = Rule(
     edits=(
@@ -52,16 +59,8 @@ def before_helper__power(self, x: Argument):
     return x * torch.pow(mean_squared, -0.5)
 
 
-def before_init(self, width: Argument):
-    self.weight = nn.Parameter(torch.ones(width))
-
-
 def before_init__trained(self, width: Argument):
     self.weight = nn.Parameter(torch.ones(width), requires_grad=True)
-
-
-def after_init(self, width):
-    self.weight = nn.Parameter(torch.ones(width))
 
 
 def after_init__trained(self, width):
@@ -90,11 +89,6 @@ def not_forward_in_its_own_dtype(self, x):
     """Normed in 16 bits: the variance may overflow there, where the kernel's does not."""
     output = self._norm(x)
     return output * self.weight
-
-
-def not_init_with_a_row_for_each_head(self, heads, width):
-    """The kernel norms as many dimensions as gamma has."""
-    self.weight = nn.Parameter(torch.ones(heads, width))
 
 
 def _norm(draw, helper, init, **attributes):

@@ -1,17 +1,21 @@
 """RMSNorm that norms in a method of its own and casts back before the weight -> npu_rms_norm
 
 Why:      six small kernels become one.
-Numerics: the source rounds before the weight multiply, the kernel once, after it: at most 1 ulp apart in bf16 and
-          fp16, and closer to fp32.
-Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma covers the last dimension.
+Numerics: as `norm_rms`.
+Contract: as `norm_rms`.
 """
 
-import torch
-from torch import nn
-
 from porter.npu import torch_npu
-from porter.rule import Argument, Edit, Rule
-from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
+from porter.rule import Edit, Rule
+from rules.shared.rms_norm import (
+    after_helper,
+    after_init,
+    before_helper,
+    before_init,
+    not_helper_that_centers,
+    not_helper_that_sums,
+    not_init_with_a_row_for_each_head,
+)
 
 rule = Rule(
     edits=(
@@ -32,14 +36,6 @@ def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, self.weight, self.epsilon)[0]
 
 
-def before_init(self, width: Argument):
-    self.weight = nn.Parameter(torch.ones(width))
-
-
-def after_init(self, width):
-    self.weight = nn.Parameter(torch.ones(width))
-
-
 def not_forward_in_its_own_dtype(self, x):
     """Normed in 16 bits: the squares may overflow there, where the kernel's do not."""
     output = self._norm(x).type_as(x)
@@ -50,11 +46,6 @@ def not_forward_zero_centered(self, x):
     """A weight stored as `weight - 1`: the kernel would drop the offset."""
     output = self._norm(x.float()).type_as(x)
     return output * (1.0 + self.weight)
-
-
-def not_init_with_a_row_for_each_head(self, heads, width):
-    """The kernel norms as many dimensions as gamma has."""
-    self.weight = nn.Parameter(torch.ones(heads, width))
 
 
 def _norm(draw, init):

@@ -8,11 +8,16 @@ Contract: torch_npu.npu_add_rms_norm: both addends and gamma of one dtype, no em
 """
 
 import torch
-from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Argument, Edit, Rule
-from rules.shared.rms_norm import not_forward_centered, not_forward_weight_in_fp32, not_forward_zero_centered
+from porter.rule import Edit, Rule
+from rules.shared.rms_norm import (
+    after_init,
+    before_init,
+    not_forward_centered,
+    not_forward_weight_in_fp32,
+    not_forward_zero_centered,
+)
 
 rule = Rule(
     edits=(
@@ -36,14 +41,6 @@ def after_forward(self, x, residual=None) -> torch.Tensor | tuple[torch.Tensor, 
         return torch_npu.npu_rms_norm(x, self.weight, self.variance_epsilon)[0]
     normed, _, total = torch_npu.npu_add_rms_norm(residual, x, self.weight, self.variance_epsilon)
     return normed, total
-
-
-def before_init(self, width: Argument):
-    self.weight = nn.Parameter(torch.ones(width))
-
-
-def after_init(self, width):
-    self.weight = nn.Parameter(torch.ones(width))
 
 
 def proof_before(draw):

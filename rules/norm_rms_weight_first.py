@@ -3,14 +3,14 @@
 Why:      six small kernels become one.
 Numerics: exact: the kernel multiplies in fp32 and rounds once, as the source does. `npu_add_rms_norm` rounds twice on
           A2 and A3, so there is no form with the residual.
-Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma covers the last dimension.
+Contract: as `norm_rms`.
 """
 
 import torch
-from torch import nn
 
 from porter.npu import torch_npu
-from porter.rule import Argument, Edit, Rule
+from porter.rule import Edit, Rule
+from rules.shared.rms_norm import after_init, before_init, not_forward_weight_after_the_cast
 
 rule = Rule(
     edits=(
@@ -40,23 +40,6 @@ def before_forward__wide_weight(self, x):
 
 def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, self.weight, self.epsilon)[0]
-
-
-def before_init(self, width: Argument):
-    self.weight = nn.Parameter(torch.ones(width))
-
-
-def after_init(self, width):
-    self.weight = nn.Parameter(torch.ones(width))
-
-
-def not_forward_weight_after_the_cast(self, x):
-    """Two roundings: another rule's spelling."""
-    dtype = x.dtype
-    x = x.to(torch.float32)
-    variance = x.pow(2).mean(-1, keepdim=True)
-    x = x * torch.rsqrt(variance + self.epsilon)
-    return self.weight * x.to(dtype)
 
 
 def not_forward_with_bias(self, x):

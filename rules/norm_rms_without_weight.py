@@ -6,10 +6,15 @@ Numerics: exact: fp32 inside, a product with 1.0, one rounding, as in the source
 Contract: torch_npu.npu_rms_norm: x and gamma of one dtype; gamma covers the last dimension.
 """
 
-
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
+from rules.shared.rms_norm import (
+    after_helper,
+    before_helper,
+    not_forward_with_weight,
+    not_helper_that_centers,
+    not_helper_that_sums,
+)
 
 rule = Rule(
     edits=(
@@ -26,12 +31,6 @@ def before_forward(self, x):
 
 def after_forward(self, x):
     return torch_npu.npu_rms_norm(x, x.new_ones(x.shape[-1]), self.epsilon)[0]
-
-
-def not_forward_with_weight(self, x):
-    """The weight would be dropped."""
-    output = self._norm(x.float()).type_as(x)
-    return output * self.weight
 
 
 def not_forward_that_stays_wide(self, x):

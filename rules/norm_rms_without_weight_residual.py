@@ -1,17 +1,21 @@
 """RMSNorm without a weight, with the residual before it -> npu_add_rms_norm with ones
 
 Why:      the addition and the norm become one kernel; called without a residual it is the plain norm.
-Numerics: on A2 and A3 `npu_add_rms_norm` rounds the sum, then the normed value; a product with 1.0 is exact: the
-          source's own order. On Ascend 950 it rounds once.
-Contract: torch_npu.npu_add_rms_norm: both addends and gamma of one dtype, no empty tensor. The forward returns
-          (normed, sum).
+Numerics: as `norm_rms_residual`; a product with 1.0 is exact.
+Contract: as `norm_rms_residual`.
 """
 
 import torch
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.rms_norm import after_helper, before_helper, not_helper_that_centers, not_helper_that_sums
+from rules.shared.rms_norm import (
+    after_helper,
+    before_helper,
+    not_forward_with_weight,
+    not_helper_that_centers,
+    not_helper_that_sums,
+)
 
 rule = Rule(
     edits=(
@@ -33,12 +37,6 @@ def after_forward(self, x, residual=None) -> torch.Tensor | tuple[torch.Tensor, 
         return torch_npu.npu_rms_norm(x, ones, self.epsilon)[0]
     normed, _, total = torch_npu.npu_add_rms_norm(residual, x, ones, self.epsilon)
     return normed, total
-
-
-def not_forward_with_weight(self, x):
-    """The weight would be dropped."""
-    output = self._norm(x.float()).type_as(x)
-    return output * self.weight
 
 
 def proof_before(draw):

@@ -13,7 +13,7 @@ import torch
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.rotary import given_rotate_half
+from rules.shared.rotary import given_rotate_half, not_subtracted
 
 rule = Rule(edits=(Edit(site="function", unit="function", answers=("rotation",)),))
 
@@ -96,15 +96,6 @@ def after__cast_back(q, k, cos, sin, unsqueeze_dim):
     q_embed = torch_npu.npu_rotary_mul(q.float(), cos, sin)
     k_embed = torch_npu.npu_rotary_mul(k.float(), cos, sin)
     return q_embed.to(q.dtype), k_embed.to(k.dtype)
-
-
-def not_negative_angle(q, k, cos, sin, unsqueeze_dim):
-    """The rotation by the negative angle."""
-    cos = cos.unsqueeze(unsqueeze_dim)
-    sin = sin.unsqueeze(unsqueeze_dim)
-    q_embed = (q * cos) - (rotate_half(q) * sin)
-    k_embed = (k * cos) - (rotate_half(k) * sin)
-    return q_embed, k_embed
 
 
 def not_one_by_the_negative_angle(x, cos, sin, unsqueeze_dim):

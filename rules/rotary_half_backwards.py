@@ -2,15 +2,14 @@
 
 Why:      five kernels a tensor become one; the sign is one kernel more, for q and k together.
 Numerics: fp32 inside, one rounding; a sign is exact.
-Contract: torch_npu.npu_rotary_mul, mode half: q and k 4-D with an even head_dim below 896; cos and sin of the same
-          rank, their heads dimension 1.
+Contract: as `rotary_half`.
 """
 
 import torch
 
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
-from rules.shared.rotary import given_rotate_half__backwards
+from rules.shared.rotary import given_rotate_half__backwards, not_subtracted
 
 rule = Rule(edits=(Edit(site="function", unit="function", answers=("rotation",)),))
 
@@ -27,15 +26,6 @@ def after(q, k, cos, sin, unsqueeze_dim):
     cos = cos.unsqueeze(unsqueeze_dim)
     sin = -sin.unsqueeze(unsqueeze_dim)
     return torch_npu.npu_rotary_mul(q, cos, sin), torch_npu.npu_rotary_mul(k, cos, sin)
-
-
-def not_subtracted(q, k, cos, sin, unsqueeze_dim):
-    """Two signs are none: that is the plain rotation."""
-    cos = cos.unsqueeze(unsqueeze_dim)
-    sin = sin.unsqueeze(unsqueeze_dim)
-    q_embed = (q * cos) - (rotate_half(q) * sin)
-    k_embed = (k * cos) - (rotate_half(k) * sin)
-    return q_embed, k_embed
 
 
 def proof(draw):

@@ -14,7 +14,7 @@ import torch
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
 from porter.runtime import neighbour_rotation, neighbour_table
-from rules.shared.rotary import given_rotate_every_two, given_rotate_half__interleaved
+from rules.shared.rotary import given_rotate_every_two, given_rotate_half__interleaved, not_subtracted
 
 rule = Rule(edits=(Edit(site="function", unit="function", answers=("rotation",)),))
 
@@ -126,15 +126,6 @@ def after__one(x, sin, cos):
     cos = torch.repeat_interleave(cos[:, :, None, :], 2, 3).to(dtype)
     x = x.to(dtype)
     return torch_npu.npu_rotary_mul(x, cos, sin, "half", neighbour_rotation(x))
-
-
-def not_negative_angle(q, k, cos, sin, unsqueeze_dim):
-    """The rotation by the negative angle."""
-    cos = cos.unsqueeze(unsqueeze_dim)
-    sin = sin.unsqueeze(unsqueeze_dim)
-    q_embed = (q * cos) - (rotate_half(q) * sin)
-    k_embed = (k * cos) - (rotate_half(k) * sin)
-    return q_embed, k_embed
 
 
 def not_de_interleaved(q, k, cos, sin, unsqueeze_dim):

@@ -1,15 +1,14 @@
 """Gate and up in one projection of the source, with silu -> npu_swiglu of it
 
 Why:      one kernel for the two halves, silu and the product.
-Numerics: fp32 inside and one rounding, where the source rounds silu(gate) first: closer to fp32.
+Numerics: as `swiglu`.
 Contract: torch_npu.npu_swiglu activates the first half, as the source does. Only silu is that kernel, so a
           configuration with another activation is refused when the model is built.
 """
 
-from transformers.activations import ACT2FN
-
 from porter.npu import torch_npu
 from porter.rule import Edit, Rule
+from rules.shared.activation import after_init, before_init
 
 rule = Rule(
     edits=(
@@ -34,15 +33,6 @@ def before_forward__by_index(self, x):
 
 def after_forward(self, x):
     return self.down(torch_npu.npu_swiglu(self.gate_up(x)))
-
-
-def before_init(self, activation):
-    self.act_fn = ACT2FN[activation]
-
-
-def after_init(self, activation):
-    if activation not in ("silu", "swish"):
-        raise ValueError(f"npu_swiglu computes silu; this configuration asks for {activation!r}")
 
 
 def not_forward_with_gate_last(self, x):

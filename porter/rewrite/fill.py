@@ -91,6 +91,7 @@ class Filler:
 
     def _items(self, items: Sequence[Any], parent: Node) -> list[Any]:
         filled: list[Any] = []
+        idle: list[Any] = []
         for item in items:
             if isinstance(item, cst.Arg) and is_open(item):
                 _put_arguments(filled, [self.rebuild(node) for node in self._rest()], item)
@@ -98,11 +99,9 @@ class Filler:
                 filled += [self._line(node) for node in self._rest()]
             else:
                 line = self._fill(item, parent)
-                if not (isinstance(parent, cst.IndentedBlock) and _is_idle(line)):
-                    filled.append(line)
-        if not filled and isinstance(parent, cst.IndentedBlock):  # all of it idle: a block holds a statement
-            filled.append(self._fill(items[0], parent))
-        return filled
+                is_idle = isinstance(parent, cst.IndentedBlock) and _is_idle(line)
+                (idle if is_idle else filled).append(line)
+        return filled or idle[:1]  # all of it idle: a block holds a statement
 
     def _line(self, statement: Node) -> cst.BaseStatement:
         """A statement of the source with what stands above and behind it."""

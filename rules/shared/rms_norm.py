@@ -1,10 +1,19 @@
-"""The helper of norms that divide by the root mean square in a method of its own; and norms that look like an RMSNorm
-of the kernel's kind, and are not: no rule for it may take them.
+"""The weight that norms are built with; the helper of those that divide by the root mean square in a method of its own;
+and norms that look like an RMSNorm of the kernel's kind, and are not: no rule for it may take them.
 """
 
 import torch
+from torch import nn
 
 from porter.rule import Argument
+
+
+def before_init(self, width: Argument):
+    self.weight = nn.Parameter(torch.ones(width))
+
+
+def after_init(self, width):
+    self.weight = nn.Parameter(torch.ones(width))
 
 
 def before_helper(self, x: Argument):
@@ -33,6 +42,15 @@ def not_forward_weight_in_fp32(self, x):
     return (self.weight * x).to(dtype)
 
 
+def not_forward_weight_after_the_cast(self, x):
+    """Cast before the weight, over all channels: `norm_rms` takes it."""
+    dtype = x.dtype
+    x = x.to(torch.float32)
+    variance = x.pow(2).mean(-1, keepdim=True)
+    x = x * torch.rsqrt(variance + self.epsilon)
+    return self.weight * x.to(dtype)
+
+
 def not_forward_centered(self, x):
     """A mean that is subtracted makes a LayerNorm."""
     dtype = x.dtype
@@ -41,6 +59,12 @@ def not_forward_centered(self, x):
     variance = x.pow(2).mean(-1, keepdim=True)
     x = x * torch.rsqrt(variance + self.variance_epsilon)
     return self.weight * x.to(dtype)
+
+
+def not_forward_with_weight(self, x):
+    """The weight would be dropped."""
+    output = self._norm(x.float()).type_as(x)
+    return output * self.weight
 
 
 def not_helper_that_centers(self, x):
@@ -52,3 +76,8 @@ def not_helper_that_centers(self, x):
 def not_helper_that_sums(self, x):
     """Divided by the length, not by the root mean square: no epsilon of the kernel's makes it that."""
     return x * torch.rsqrt(x.pow(2).sum(-1, keepdim=True) + self.epsilon)
+
+
+def not_init_with_a_row_for_each_head(self, heads, width):
+    """The kernel norms as many dimensions as gamma has."""
+    self.weight = nn.Parameter(torch.ones(heads, width))

@@ -1,4 +1,4 @@
-"""How modeling files spell the rotation of q and k by their positions, and the scale of q by its own.
+"""How modeling files spell the rotation of q and k by their positions, the other way round too, and the scale of q.
 
 Each `given_apply_rotary_pos_emb` looks at the last dimension of q and k only: the heads may stand anywhere.
 """
@@ -121,3 +121,12 @@ def given_apply_rotary_pos_emb_interleave(q, k, cos, sin, *, unsqueeze_dim=1):
 def given_get_llama_4_attn_scale(positions, beta, length):
     scaling = 1 + beta * torch.log(1 + torch.floor(positions / length))
     return scaling[:, None, :, None]
+
+
+def not_subtracted(q, k, cos, sin, unsqueeze_dim):
+    """What is subtracted turns heads the other way."""
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    q_embed = (q * cos) - (rotate_half(q) * sin)
+    k_embed = (k * cos) - (rotate_half(k) * sin)
+    return q_embed, k_embed
