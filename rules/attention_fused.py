@@ -2,7 +2,8 @@
 
 Why:      as `attention`: one kernel, no transposes, no repeated heads, a cache that never moves.
 Numerics: softmax in fp32, as in the source. The parts are of the last dimension: wherever the heads are.
-Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it.
+Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
+          and change with the kernel.
 """
 
 import torch

@@ -6,10 +6,10 @@ Why:      one kernel for scores, mask, softmax and values; no transposes; a cach
           every slot expanded is 71 times as large at the widths of DeepSeek-V3 (128 * 320 numbers for 576).
 Numerics: scores and softmax in fp32, as in the source. Zeros beside the narrower of keys and values change nothing.
           Absorbed, the query is rounded where the source rounds the keys, and what is attended where it rounds values.
-Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it; query, key and value have one width.
-          Its absorbed form (D 512 beside a rope part of 64) takes no mask: it decodes eager rows that see all that was
-          written. In graphs, where lengths are not known, and behind padding on the left, products and a softmax do
-          what it would.
+Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
+          and change with the kernel; query, key and value have one width. Its absorbed form (D 512 beside a rope part
+          of 64) takes no mask: it decodes eager rows that see all that was written. In graphs, where lengths are not
+          known, and behind padding on the left, products and a softmax do what it would.
 """
 
 import math

@@ -2,8 +2,8 @@
 
 Why:      as `attention`: one kernel, no transposes, no repeated heads, a cache that never moves.
 Numerics: softmax in fp32, as in the source. Slices and joins are of the last dimension: wherever the heads are.
-Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it. Norms of q and k are over the
-          last dimension.
+Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
+          and change with the kernel. Norms of q and k are over the last dimension.
 """
 
 import torch

@@ -2,7 +2,8 @@
 
 Why:      as `attention`: one kernel, no transposes, no repeated heads, a cache that never moves.
 Numerics: softmax in fp32, as in the source. A query that comes scaled stays so.
-Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it.
+Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
+          and change with the kernel.
 """
 
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS

@@ -2,7 +2,8 @@
 
 Why:      as `attention`: one kernel for scores, mask, softmax and values; no transposes; a cache that never moves.
 Numerics: scores and softmax in fp32, as in the source; the scale is multiplied, where the source divides.
-Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it.
+Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
+          and change with the kernel. Attention weights never exist, and asking for them is an error.
 """
 
 import torch

@@ -4,7 +4,8 @@ Why:      as `attention_written_out`: one kernel for scores, mask, softmax and v
           moves. Slices and joins are of the last dimension: wherever the heads are.
 Numerics: scores and softmax in fp32, where the source has them in the dtype of the states; the scale is multiplied,
           where the source divides.
-Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it.
+Contract: torch_npu.npu_fused_infer_attention_score, as `attention` uses it: masks are True where nothing is computed,
+          and change with the kernel. Attention weights never exist, and asking for them is an error.
 """
 
 import torch

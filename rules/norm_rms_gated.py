@@ -4,7 +4,7 @@ Why:      six small kernels become one, and the gate stays.
 Numerics: the op gets fp32, so that the gate's product is rounded once: exact where the source is fp32 up to the end;
           where it rounds the normed value and its product with the weight before the gate, closer to fp32. (An op in 16
           bits would round before the gate as well: not within the error rule.)
-Contract: as `norm_rms`.
+Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma covers the last dimension.
 """
 
 import torch

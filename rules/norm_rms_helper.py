@@ -1,9 +1,10 @@
 """RMSNorm that norms in a method of its own, in fp32, and then multiplies by its weight -> npu_rms_norm
 
 Why:      seven small kernels become one.
-Numerics: as `norm_rms_weight_first`.
-Contract: as `norm_rms`. A norm that has no weight gets ones: one small kernel, which a graph holds as a constant's
-          fill.
+Numerics: exact: the kernel multiplies in fp32 and rounds once, as the source does. `npu_add_rms_norm` rounds twice on
+          A2 and A3, so there is no form with the residual.
+Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma covers the last dimension. A norm that
+          has no weight gets ones: one small kernel, which a graph holds as a constant's fill.
 """
 
 import torch

@@ -1,8 +1,9 @@
 """RMSNorm that norms in a method of its own and casts back before the weight -> npu_rms_norm
 
 Why:      six small kernels become one.
-Numerics: as `norm_rms`.
-Contract: as `norm_rms`.
+Numerics: the source rounds before the weight multiply, the kernel once, after it: at most 1 ulp apart in bf16 and
+          fp16, and closer to fp32.
+Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma covers the last dimension.
 """
 
 from porter.npu import torch_npu

@@ -3,7 +3,7 @@
 Why:      six small kernels become one.
 Numerics: exact: the kernel multiplies in fp32 and rounds once, as the source does. `npu_add_rms_norm` rounds twice on
           A2 and A3, so there is no form with the residual.
-Contract: as `norm_rms`.
+Contract: torch_npu.npu_rms_norm: x and gamma of one dtype, or gamma fp32; gamma covers the last dimension.
 """
 
 import torch

@@ -1,8 +1,10 @@
 """RMSNorm without a weight, with the residual before it -> npu_add_rms_norm with ones
 
 Why:      the addition and the norm become one kernel; called without a residual it is the plain norm.
-Numerics: as `norm_rms_residual`; a product with 1.0 is exact.
-Contract: as `norm_rms_residual`.
+Numerics: on A2 and A3 `npu_add_rms_norm` rounds the sum, then the normed value; a product with 1.0 is exact: the
+          source's own order. On Ascend 950 it rounds once.
+Contract: torch_npu.npu_add_rms_norm: both addends and gamma of one dtype, no empty tensor. The forward returns
+          (normed, sum).
 """
 
 import torch

@@ -2,7 +2,8 @@
 
 Why:      five kernels a tensor become one; the sign is one kernel more, for q and k together.
 Numerics: fp32 inside, one rounding; a sign is exact.
-Contract: as `rotary_half`.
+Contract: torch_npu.npu_rotary_mul, mode half: q and k 4-D with an even head_dim below 896; cos and sin of the same
+          rank, their heads dimension 1.
 """
 
 import torch

@@ -4,8 +4,9 @@ Why:      one kernel for up to eight small ones, and indices that the experts ta
 Numerics: all of it in fp32, as in the source. The op adds 1e-20 to the sum that it divides by: where the source adds
           nothing, fp32 shows that only where all shares are next to nothing (and the source divides by zero).
 Contract: torch_npu.npu_moe_gating_top_k always divides sigmoids by their sum: where the configuration asks for plain
-          ones, they are taken from the op's third result. bias in the dtype of the logits. Equal scores and indices:
-          as `router_softmax`.
+          ones, they are taken from the op's third result. bias in the dtype of the logits. Which of two equal scores
+          comes first is not documented, as for torch.topk. Indices are int32, so who takes them is changed with the
+          router: the experts must be ported, and the block around must do nothing else with them.
 """
 
 import torch

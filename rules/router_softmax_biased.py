@@ -3,7 +3,9 @@
 Why:      one kernel for softmax, bias, top-k and gather, and indices that the experts take without a cast.
 Numerics: softmax in fp32, as in the source. What the shares are divided by, and their cast, stay the source's.
 Contract: torch_npu.npu_moe_gating_top_k does not divide the shares of a softmax. bias in the dtype of the logits. More
-          than two experts. Equal scores and indices: as `router_softmax`.
+          than two experts. Which of two equal scores comes first is not documented, as for torch.topk. Indices are
+          int32, so who takes them is changed with the router: the experts must be ported, and the block around must do
+          nothing else with them.
 """
 
 import torch

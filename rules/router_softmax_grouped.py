@@ -3,8 +3,9 @@
 Why:      one kernel for up to twelve small ones, and indices that the experts take without a cast.
 Numerics: softmax in fp32, as in the source. Shares are not divided by their sum, neither there nor by the op.
 Contract: torch_npu.npu_moe_gating_top_k: groups hold more than two experts, and the best groups no fewer than are
-          chosen (the source would take others, with shares of 0). Equal scores and indices: as
-          `router_softmax`.
+          chosen (the source would take others, with shares of 0). Which of two equal scores comes first is not
+          documented, as for torch.topk. Indices are int32, so who takes them is changed with the router: the experts
+          must be ported, and the block around must do nothing else with them.
 """
 
 import torch

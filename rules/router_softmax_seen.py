@@ -4,8 +4,8 @@ Why:      one kernel for softmax and top-k, which writes the probabilities of al
 Numerics: softmax in fp32, as in the source; the op gives what it is given, so it is given fp32, and does not divide the
           shares of a softmax. What makes them sum up to one, and their scale, stay the source's.
 Contract: torch_npu.npu_moe_gating_top_k: logits of two dimensions, more than two experts, 2,048 at most; out_flag for
-          the probabilities. Equal ones: as `router_softmax`. What is chosen becomes int64 again, as the source has it:
-          it may be an index.
+          the probabilities. Which of two equal ones comes first is not documented, as for torch.topk. What is chosen
+          becomes int64 again, as the source has it: it may be an index.
 """
 
 import torch

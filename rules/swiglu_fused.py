@@ -1,7 +1,7 @@
 """Gate and up in one projection of the source, with silu -> npu_swiglu of it
 
 Why:      one kernel for the two halves, silu and the product.
-Numerics: as `swiglu`.
+Numerics: fp32 inside and one rounding, where the source rounds silu(gate) first: closer to fp32.
 Contract: torch_npu.npu_swiglu activates the first half, as the source does. Only silu is that kernel, so a
           configuration with another activation is refused when the model is built.
 """
