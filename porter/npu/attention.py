@@ -7,7 +7,7 @@ import torch
 
 from porter.npu.attention_contract import OP, Call, read
 from porter.npu.attention_latent import without_rope
-from porter.npu.attention_product import attend, attend_shifted, log_sum_exp
+from porter.npu.attention_product import attend, attend_once_summed, attend_shifted, log_sum_exp
 from porter.npu.attention_step import step
 from porter.npu.attention_window import Span, band, check_polarity, kept, ragged_spans, shift_at, spans
 from porter.npu.registry import Op
@@ -140,6 +140,9 @@ def _attend(
     if k.shape[2] == 0 or q.shape[2] == 0:
         lse = q.new_full((*q.shape[:3], 1), float("-inf"), dtype=torch.float32) if call.softmax_lse_flag else None
         return q.new_zeros(*q.shape[:3], v.shape[-1]), lse
+    if call.softmax_lse_flag and shift is None and q.shape[2] == 1 and q.dtype is torch.float32:
+        # 16-bit caches would be copied in float32, values too, where attention reads them as they are
+        return attend_once_summed(q, k, v, keep, call.scale)
     lse = log_sum_exp(q, k, keep, call.scale, shift) if call.softmax_lse_flag else None
     if shift is not None:
         return attend_shifted(q, k, v, keep, call.scale, shift), lse

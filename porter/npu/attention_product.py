@@ -42,6 +42,23 @@ def attend_once(
     return _sdpa(q, k, v, attn_mask=keep, scale=scale)
 
 
+def attend_once_summed(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`attend` for one query position in float32 and its `log_sum_exp`, both of the same scores: (B, N, 1, D of v) and
+    (B, N, 1, 1). A row that sees nothing is zeros with -inf."""
+    batch, heads, _, size = q.shape
+    scores = _scores(q.reshape(batch, k.shape[1], heads // k.shape[1], size), k, scale)
+    if keep is not None:
+        scores = scores.masked_fill(~keep, float("-inf"))
+    largest = scores.amax(-1, keepdim=True)
+    largest = largest.masked_fill(largest == float("-inf"), 0.0)
+    parts = (scores - largest).exp()
+    total = parts.sum(-1, keepdim=True)
+    out = (parts @ v) / total.masked_fill(total == 0.0, 1.0)
+    return out.reshape(batch, heads, 1, v.shape[-1]), (total.log() + largest).reshape(batch, heads, 1, 1)
+
+
 def attend_causally(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
     """`attend` where each query sees itself and all before it, Q = KV: half the work, and what is not seen is not read,
     so an inf or NaN there does no harm."""
@@ -54,9 +71,14 @@ def log_sum_exp(
     """Of the scaled and shifted scores: (B, N, Q, 1) float32."""
     batch, heads, length, _ = q.shape
     grouped = q.float().reshape(batch, k.shape[1], -1, q.shape[-1])
-    scores = (grouped @ k.float().transpose(-1, -2)).reshape(batch, heads, length, -1) * scale
+    scores = _scores(grouped, k.float(), scale).reshape(batch, heads, length, -1)
     if shift is not None:
         scores = scores + shift
     if keep is not None:
         scores = scores.masked_fill(~keep, float("-inf"))
     return scores.logsumexp(-1, keepdim=True)
+
+
+def _scores(grouped: torch.Tensor, k: torch.Tensor, scale: float) -> torch.Tensor:
+    """grouped (B, KV_N, rows, D): (B, KV_N, rows, KV)."""
+    return (grouped @ k.transpose(-1, -2)) * scale

@@ -19,6 +19,7 @@ from itertools import accumulate, pairwise
 import torch
 
 from porter.npu.contract import ContractError
+from porter.npu.counts import ends_of
 from porter.npu.rounding import rounded, widened
 
 CUMULATIVE, COUNTS = 0, 1  # group_list_type: the last row + 1 of each expert, or its number of rows
@@ -124,7 +125,7 @@ def rows_of_experts(
     of_experts: torch.Tensor, states: torch.Tensor, group_list: torch.Tensor, kind: int
 ) -> torch.Tensor:
     """of_experts (E, ...), states (M, K) sorted by expert: what each row's expert has (M, ...)."""
-    ends = group_list.cumsum(0) if kind == COUNTS else group_list
+    ends = ends_of(group_list) if kind == COUNTS else group_list
     expert = (torch.arange(states.shape[0], device=states.device).unsqueeze(1) >= ends).sum(-1)
     return of_experts.index_select(0, expert)
 

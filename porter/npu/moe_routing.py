@@ -25,6 +25,7 @@ from porter.npu.contract import (
     shape,
     violated,
 )
+from porter.npu.counts import counted
 from porter.npu.once import once_a_signature
 from porter.npu.registry import Op
 
@@ -73,7 +74,7 @@ def npu_moe_init_routing_v2(
     _check_forms(offset, drop_pad_mode, expert_tokens_num_type, expert_tokens_num_flag, quant_mode, x_dtype)
     check_values(_OP, "expert_idx", expert_idx, 0, expert_num)
     chosen = expert_idx.flatten().long()
-    counts = _counted(chosen, expert_num).narrow(0, start, end - start)
+    counts = counted(chosen, expert_num).narrow(0, start, end - start)
     if start > 0:
         chosen = chosen.masked_fill(chosen < start, expert_num)  # sorted behind every expert, as those from end on are
     order = chosen.argsort(stable=True)
@@ -93,12 +94,6 @@ def npu_moe_init_routing_v2(
 
 def _unwritten(tokens: torch.Tensor) -> torch.Tensor:
     return torch.full(tokens.shape, float("nan"), device=tokens.device)
-
-
-def _counted(experts: torch.Tensor, count: int) -> torch.Tensor:
-    """How often each of `count` experts occurs, (count,) int64."""
-    counts = torch.zeros(count, dtype=torch.int64, device=experts.device)
-    return counts.scatter_add(0, experts, torch.ones_like(experts))
 
 
 def _check_init(
