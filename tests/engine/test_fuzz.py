@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -25,11 +24,11 @@ from porter.emit.registry import ports_in, registry_text, tables_of, written_tab
 from porter.report.diagnostic import render, to_json
 from porter.report.known import inspection_data, of_inspection
 from porter.rewrite import Ported
-from porter.rulebook import LoadedRule, load_rules
+from porter.rulebook import load_rules
 from porter.shipped import shipped
 from porter.source import load_source
 from tests.engine.mutations import mutated, mutated_bytes, mutated_json, recast
-from tests.engine.sources import source_of
+from tests.engine.sources import rules, source_of
 
 MORE = int(os.environ.get("PORTER_FUZZ", "0"))
 MODELS = ("llama", "qwen3", "mistral", "gemma", "gpt2", "mixtral", "phi")
@@ -49,13 +48,6 @@ def budget(examples: int) -> settings:
 
 
 seeds = st.integers(0, 2**48).map(Random)
-
-
-@cache
-def rules() -> tuple[LoadedRule, ...]:
-    loaded = load_rules(shipped("rules"))
-    assert not isinstance(loaded, Refused)
-    return loaded
 
 
 def is_said(refused: Refused, text: str | None = None) -> None:
