@@ -248,10 +248,9 @@ def test_the_run_script_says_what_is_missing(environment, tmp_path):
     assert done.returncode == 1 and done.stderr.startswith("error[P081]: no checkpoint folder")
 
 
-def test_making_a_checkpoint_leaves_the_random_state_and_the_threads(tmp_path):
+def test_making_a_checkpoint_leaves_the_random_state_and_the_threads(tmp_path, two_threads):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    threads = torch.get_num_threads()
     make_demo_checkpoint(tmp_path, TEXT, steps=1)
-    assert torch.equal(torch.rand(3), expected) and torch.get_num_threads() == threads
+    assert torch.equal(torch.rand(3), expected) and torch.get_num_threads() == two_threads

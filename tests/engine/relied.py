@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 
-from porter.rulebook import load_rules
-from porter.shipped import shipped
 from tests.engine.sources import Pair, port, rules_of, varied, why
 from tests.engine.variations import INIT, PRETRAINED, before, behind
 
@@ -45,15 +41,8 @@ PICKED = """        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_
         )"""
 
 
-@cache
-def rules():
-    loaded = load_rules(shipped("rules"))
-    assert isinstance(loaded, tuple)
-    return loaded
-
-
 def left(rule: str, says: str, *pairs: Pair) -> None:
-    ported = port(varied(*pairs), rules=rules())
+    ported = port(varied(*pairs))
     assert rule not in rules_of(ported)
     assert f"{rule}: " in why(ported) and says in why(ported)
 

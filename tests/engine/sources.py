@@ -13,7 +13,8 @@ from porter.convert import Inspection, convert, inspect
 from porter.diagnostics import Refused
 from porter.report.diagnostic import render
 from porter.rewrite import Ported
-from porter.rulebook import LoadedRule, load_rule
+from porter.rulebook import LoadedRule, load_rule, load_rules
+from porter.shipped import shipped
 from porter.source import Source, load_source
 
 TRANSFORMERS = "transformers.models."
@@ -29,8 +30,16 @@ def source_of(model: str) -> Source:
 
 
 @cache
+def rules() -> tuple[LoadedRule, ...]:
+    """Those that come with porter: read once, half of what a conversion takes."""
+    loaded = load_rules(shipped("rules"))
+    assert not isinstance(loaded, Refused)
+    return loaded
+
+
+@cache
 def port_of(model: str) -> Ported:
-    return accepted(convert(source_of(model), name=model))
+    return accepted(convert(source_of(model), name=model, rules=rules()))
 
 
 def text_of(model: str) -> str:
@@ -49,7 +58,8 @@ def varied(*pairs: Pair, model: str = "llama") -> str:
 
 def convert_text(text: str, model: str = "llama", **options) -> Ported | Refused:
     """Convert a text as if it were the model's file."""
-    return convert(replace(source_of(model), text=text), name=model, **options)
+    by = {} if "rules_directory" in options else {"rules": rules()}
+    return convert(replace(source_of(model), text=text), name=model, **{**by, **options})
 
 
 def port(text: str, model: str = "llama", **options) -> Ported:
@@ -69,7 +79,7 @@ def accepted(outcome: Ported | Refused) -> Ported:
 
 
 def inspected(model: str) -> Inspection:
-    seen = inspect(source_of(model))
+    seen = inspect(source_of(model), rules=rules())
     assert not isinstance(seen, Refused)
     return seen
 

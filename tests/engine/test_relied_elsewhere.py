@@ -8,8 +8,8 @@ import pytest
 
 from porter.convert import convert
 from porter.source import Source, load_source
-from tests.engine.relied import ATTENTION, EAGER, MINE, REPEAT, SCORES, left, rules
-from tests.engine.sources import accepted, port, rules_of, text_of, varied, why
+from tests.engine.relied import ATTENTION, EAGER, MINE, REPEAT, SCORES, left
+from tests.engine.sources import accepted, port, rules, rules_of, text_of, varied, why
 from tests.engine.variations import PRETRAINED, before
 
 AWAY = [(EAGER, "def unused_attention_forward(\n"), (REPEAT, "def unused_repeat_kv(hidden_states, n_rep):\n")]
@@ -28,7 +28,7 @@ def taken(statement: str) -> list[tuple[str, str]]:
     ],
 )
 def test_a_function_of_another_model_is_followed_to_its_definition(statement):
-    ported = port(varied(*taken(statement)), rules=rules())
+    ported = port(varied(*taken(statement)))
     assert "attention" in rules_of(ported), why(ported)
 
 

@@ -10,11 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from porter.convert import Inspection, inspect
-from porter.rulebook import load_rules
-from porter.shipped import shipped
 from porter.tree import parse
 from porter.tree.functions import body_of, statements
-from tests.engine.sources import source_of, text_of
+from tests.engine.sources import rules, source_of, text_of
 
 FUNCTIONS = ("rotate_half", "apply_rotary_pos_emb", "repeat_kv", "eager_attention_forward")
 OPERATORS = {cst.Add: cst.Subtract, cst.Subtract: cst.Add, cst.Multiply: cst.Divide, cst.FloorDivide: cst.Multiply}
@@ -23,9 +21,7 @@ COMPARED = {cst.IsNot: cst.Is, cst.Equal: cst.NotEqual}
 
 @cache
 def attention_rule():
-    loaded = load_rules(shipped("rules"))
-    assert isinstance(loaded, tuple)
-    return tuple(rule for rule in loaded if rule.name == "attention")
+    return tuple(rule for rule in rules() if rule.name == "attention")
 
 
 def takes_attention(text: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from porter.diagnostics import Refused
-from tests.engine.relied import FORWARD, MINE, PICKED, TABLE, at_the_end, change, inside, rules
-from tests.engine.sources import convert_text, port, rules_of, varied, why
+from tests.engine.relied import FORWARD, MINE, PICKED, TABLE, at_the_end, change, inside
+from tests.engine.sources import convert_text, port, rules, rules_of, varied, why
 from tests.engine.variations import before, behind
 
 PATCHES = [
@@ -139,7 +139,7 @@ PATCHES = [
 
 @pytest.mark.parametrize(("says", "pairs"), PATCHES)
 def test_what_is_changed_from_elsewhere_keeps_the_fused_attention_away(says, pairs):
-    ported = port(varied(*pairs), rules=rules())
+    ported = port(varied(*pairs))
     assert "attention" not in rules_of(ported)
     assert says in why(ported)
 

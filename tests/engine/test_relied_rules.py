@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.relied import MINE, change, left, rules
+from tests.engine.relied import MINE, change, left
 from tests.engine.sources import port, rules_of, text_of, varied
 from tests.engine.variations import ACTIVATION, NEXT_NORM, PRETRAINED, before, behind
 
@@ -74,7 +74,7 @@ def test_another_mlp_keeps_its_rule_away(says, pairs):
     ids=["a table of the file's own", "a table of another module", "linears of another module"],
 )
 def test_another_activation_by_the_same_name_keeps_swiglu_away(pairs):
-    assert "swiglu" not in rules_of(port(varied(*pairs), rules=rules()))
+    assert "swiglu" not in rules_of(port(varied(*pairs)))
 
 
 MEMBER_CHANGES = [
@@ -108,7 +108,7 @@ EVERY_LOGIT = [
 
 
 def test_a_head_that_is_one_linear_gets_the_positions_asked_for():
-    assert "logits_last" in rules_of(port(varied(*EVERY_LOGIT), rules=rules()))
+    assert "logits_last" in rules_of(port(varied(*EVERY_LOGIT)))
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_head_that_is_one_linear_gets_the_positions_asked_for():
     ids=["a convolution", "a class of its own", "wrapped afterwards"],
 )
 def test_another_head_gets_every_position(pair):
-    assert "logits_last" not in rules_of(port(varied(*EVERY_LOGIT, pair), rules=rules()))
+    assert "logits_last" not in rules_of(port(varied(*EVERY_LOGIT, pair)))
 
 
 def test_llama_as_it_is_takes_these_rules():
-    assert rules_of(port(text_of("llama"), rules=rules())) >= {"norm_rms_residual", "swiglu", "add_norm"}
+    assert rules_of(port(text_of("llama"))) >= {"norm_rms_residual", "swiglu", "add_norm"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.relied import ATTENTION, DROPPED, EAGER, EXPANDED, MASKED, REPEAT, SCORES, at_the_end, rules
+from tests.engine.relied import ATTENTION, DROPPED, EAGER, EXPANDED, MASKED, REPEAT, SCORES, at_the_end
 from tests.engine.sources import port, rules_of, text_of, varied, why
 from tests.engine.variations import INIT, before
 
@@ -99,9 +99,9 @@ SAME = [
 
 @pytest.mark.parametrize("pairs", [pairs for _, pairs in SAME], ids=[name for name, _ in SAME])
 def test_what_is_the_same_is_ported_all_the_same(pairs):
-    ported = port(varied(*pairs), rules=rules())
+    ported = port(varied(*pairs))
     assert "attention" in rules_of(ported), why(ported)
 
 
 def test_llama_as_it_is_takes_the_rule():
-    assert "attention" in rules_of(port(text_of("llama"), rules=rules()))
+    assert "attention" in rules_of(port(text_of("llama")))

@@ -63,7 +63,8 @@ def logits_of_steps(model, inputs, tokens, cache=None, step=None):
         seen = ids.shape[1] + number
         filled = torch.nn.functional.pad(mask, (0, number), value=1)
         given = {"input_ids": tokens[:, number - 1 : number] if number else ids, "attention_mask": filled}
-        given["position_ids"] = position_ids_from_mask(filled)[:, -1:] if number else position_ids_from_mask(mask)
+        positions = position_ids_from_mask(filled)
+        given["position_ids"] = positions[:, -1:].contiguous() if number else positions  # one stride, one graph
         if isinstance(cache, StaticKVCache) and step is not None:
             cache.reserve(given["input_ids"].shape[1])
             given["attention_mask"] = torch.nn.functional.pad(filled, (0, cache.max_cache_len - seen), value=1)

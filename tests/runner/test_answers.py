@@ -1,6 +1,7 @@
 """Answers are transformers' own in both modes: how tokens are chosen, where rows stop, how text is streamed."""
 
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -31,19 +32,34 @@ def answering(runner):
     return make
 
 
+@pytest.fixture(scope="module")
+def of_mode(models_folder, checkpoint):
+    """A runner for each mode and padding, whose steps are compiled once for all choices."""
+
+    @cache
+    def make(mode, padding):
+        asked = {"backend": "eager", "input_max_len": 40, "max_new_tokens": 12, "eos_token_id": []}
+        made = LlmModelRunner("llama2", checkpoint, models=models_folder, input_padding=padding, **asked)
+        made.execute_mode = mode
+        return made
+
+    return make
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("padding", [False, True])
-def test_tokens_of_a_batch_are_those_of_the_source_for_the_same_inputs(answering, checkpoint, mode, choice, padding):
+def test_tokens_of_a_batch_are_those_of_the_source_for_the_same_inputs(of_mode, checkpoint, mode, choice, padding):
     tokenizer = tokenizer_of(checkpoint)
     rows = [tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
     ids, mask = left_pad(rows, tokenizer.eos_token_id, 40 if padding else None)
     torch.manual_seed(11)
     options = {"do_sample": False, **CHOICES[choice], "pad_token_id": tokenizer.eos_token_id, "max_new_tokens": 12}
     expected = source_model(checkpoint).generate(ids, attention_mask=mask, eos_token_id=[], **options)
-    made = answering(mode, input_padding=padding, eos_token_id=[], **CHOICES[choice])
+    made = of_mode(mode, padding)
+    made.init_model()
     torch.manual_seed(11)
-    answers = made.execute_model(PROMPTS)
+    answers = made.execute_model(PROMPTS, **CHOICES[choice])
     assert [list(answer.token_ids) for answer in answers] == expected[:, ids.shape[1] :].tolist()
 
 

@@ -28,27 +28,32 @@ def expected(checkpoint):
     return source_rows(checkpoint, PROMPTS, STEPS)
 
 
+CACHES = ("static", "dynamic", "offloaded")
 WITHOUT_EFFECT = [
     {"use_cache": False},
     {"return_dict_in_generate": True},
     {"return_dict_in_generate": True, "output_scores": True, "output_logits": True},
     {"return_dict_in_generate": True, "output_hidden_states": True},
     {"return_dict_in_generate": True, "output_attentions": True},
-    {"cache_implementation": "static"},
-    {"cache_implementation": "dynamic"},
-    {"cache_implementation": "offloaded"},
+    *({"cache_implementation": name} for name in CACHES),
     {"num_beams": 1, "num_return_sequences": 1},
     {"temperature": 0.0},  # of no meaning to greedy answers
     {"max_length": 5},
 ]
 
 
-@pytest.mark.parametrize("mode", ["eager", "dynamo"])
 @pytest.mark.parametrize("values", WITHOUT_EFFECT, ids=str)
-def test_settings_that_do_not_change_tokens_do_not(runner, damaged, expected, values, mode):
+def test_settings_that_do_not_change_tokens_do_not(runner, damaged, expected, values):
     spoil(damaged, "generation_config.json", **values)
-    made = runner(damaged, max_new_tokens=STEPS, backend="eager" if mode == "dynamo" else None)
-    made.execute_mode = mode
+    assert rows(runner(damaged, max_new_tokens=STEPS).execute_model(PROMPTS)) == expected
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_nor_do_they_all_together_in_compiled_steps(runner, damaged, expected, cache):
+    together = {name: value for values in WITHOUT_EFFECT for name, value in values.items()}
+    spoil(damaged, "generation_config.json", **{**together, "cache_implementation": cache})
+    made = runner(damaged, max_new_tokens=STEPS, backend="eager")
+    made.execute_mode = "dynamo"
     assert rows(made.execute_model(PROMPTS)) == expected
 
 

@@ -140,7 +140,6 @@ def test_a_folder_without_a_port_is_refused(tmp_path):
     assert isinstance(verify(tmp_path), Refused)
 
 
-def test_threads_are_given_back(llama):
-    before = torch.get_num_threads()
+def test_threads_are_given_back(llama, two_threads):
     verify(llama, quick=True)
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == two_threads
