@@ -90,18 +90,21 @@ def mutations() -> tuple[tuple[str, str], ...]:
     found = []
     for name in FUNCTIONS:
         function = tree.functions[name]
+        own = tree.module.code_for_node(function)
+        assert tree.text.count(own) == 1
         sites = Sites()
         for statement in statements_with_lines(function):
             statement.visit(sites)
         for old, new in sites.found:
             try:
-                text = tree.module.visit(Put(old, new)).code
-                compile(text, name, "exec")
+                other = tree.module.code_for_node(function.visit(Put(old, new)))
+                compile(other, name, "exec")
             except Exception:  # a change that makes no program
                 continue
-            if text != tree.text:
+            if other != own:
                 shown = "" if isinstance(new, cst.RemovalSentinel) else type(new).__name__
-                found.append((f"{name}: {cst.Module([]).code_for_node(old).strip()} {shown}", text))
+                named = f"{name}: {cst.Module([]).code_for_node(old).strip()} {shown}"
+                found.append((named, tree.text.replace(own, other)))
     return tuple(found)
 
 
