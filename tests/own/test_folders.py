@@ -191,6 +191,7 @@ def test_a_rule_takes_from_its_own_shared_files_and_from_porters(rules):
     assert isinstance(refused, Refused) and "in this folder and in porter's" in refused.diagnostics[0].message
 
 
+@pytest.mark.usefixtures("rules_of_the_disk")
 def test_they_are_kept_and_read_again_when_they_or_what_they_share_change(rules, tmp_path, monkeypatch):
     import libcst
 
