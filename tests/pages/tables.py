@@ -73,19 +73,15 @@ def every_model() -> Iterator[Row]:
 
 
 def kernels_of_whole_models() -> Iterator[Row]:
-    """A model's decode, and a row more for each of its lines that asks for kernels beside fused ops and products."""
+    """Of decode; what stands beside fused ops and products with the line that asks for it."""
     for row in ROWS:
         if not row["whole"]:
             continue
         lowering = row["lowering"]
-        there = lowering["kernels"]["decode"]["port"]
-        lines = [(sum(kinds.values()), listed(kinds), code) for code, kinds in lowering["beside"]["decode"].items()]
-        implied = there - sum(count for count, _, _ in lines)
-        first, *others = lines or [(0, "", "")]
-        for numbers, (_, kinds, code) in zip(
-            [(row["model"], str(there), str(implied)), *[("", "", "")] * len(others)], [first, *others], strict=True
-        ):
-            yield *numbers, kinds, f"`{code}`".replace("|", "\\|") if code else ""
+        there, beside = lowering["kernels"]["decode"]["port"], lowering["beside"]["decode"]
+        implied = there - sum(sum(kinds.values()) for kinds in beside.values())
+        lines = [f"{listed(kinds)}: `{code}`".replace("|", "\\|") for code, kinds in beside.items()]
+        yield row["model"], str(there), str(implied), "; ".join(lines)
 
 
 def listed(kinds: dict[str, int]) -> str:
@@ -121,7 +117,7 @@ TABLES = (
     Table(PAGES / "models.md", "| model | outcome | sites | prefill | decode |", every_model),
     Table(
         PAGES / "kernels.md",
-        "| model | kernels | ops, products | beside them | asked for by |",
+        "| model | kernels | ops, products | beside them, and the line that asks |",
         kernels_of_whole_models,
     ),
     Table(

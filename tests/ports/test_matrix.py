@@ -38,6 +38,8 @@ FINE = {  # outcomes of a whole file; a port that keeps its source's cache is no
     "lowering": ("converts",),
     "graph": ("equal", "not executed"),
 }
+
+
 def recorded() -> dict[str, Row]:
     rows = read_record(ROOT / "tests" / "ports" / "matrix.json")
     assert not isinstance(rows, Refused), rows
@@ -184,6 +186,16 @@ def test_the_pages_say_what_was_lowered():
         cells = " | ".join(counted(lowered[model], phase) for phase in ("prefill", "decode"))
         assert f"| {model} | {done} of {done} | {cells} |" in readme, f"| {model} | {cells} |"
         assert f"| {model} | whole | {done} of {done} | {cells} |" in models, f"| {model} | {cells} |"
+
+
+def test_the_pages_say_whose_attention_is_told_lengths():
+    models = prose(ROOT / "porter/pages/models.md")
+    lengths = [list(row.lowering["lengths"].values()) for row in WHOLE if row.lowering]
+    assert all(phase["told"] == phase["attention"] for phases in lengths for phase in phases)
+    told = sum(all(phase["told"] for phase in phases) for phases in lengths)
+    written_out = sum(not phases[1]["attention"] for phases in lengths)
+    assert f"{told} tell every attention kernel of prefill and decode how far to read" in models
+    assert f"of {written_out} decode has no such kernel" in models
 
 
 def both_lower(lowering: dict[str, Any]) -> bool:
