@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from porter.diagnostics import nearest
-from porter.runner.lengths import pass_lengths
+from porter.runner.lengths import WITH_LENGTHS, pass_lengths
 from porter.runner.refusal import CannotRun
 
 ON_NPU = ("max-autotune", "npugraph_ex")
@@ -89,6 +89,14 @@ def _inductor(graph: torch.fx.GraphModule, inputs: Any, **options: Any) -> Any:
         return compile_fx(graph, inputs, config_patches=patches, decompositions=table)
 
 
+def _takes_lengths() -> bool:
+    """Whether this TorchAir has an attention that takes lengths as a tensor; without it the mask says what is read."""
+    try:
+        return importlib.util.find_spec(WITH_LENGTHS) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def _compile_with_torchair(step: types.MethodType, mode: str, dynamic: bool, cache_folder: Path | None) -> Any:
     """Frozen parameters: the weights stay where they are, so a graph may keep their addresses."""
     from porter.npu.on_npu import graph_decompositions
@@ -99,7 +107,7 @@ def _compile_with_torchair(step: types.MethodType, mode: str, dynamic: bool, cac
     config.mode = mode
     where = config if mode == "npugraph_ex" else config.experimental_config
     where.frozen_parameter = True
-    if mode == "max-autotune":
+    if mode == "max-autotune" and _takes_lengths():
         config.post_grad_custom_pre_pass = pass_lengths
         where.tiling_schedule_optimize = True  # the lengths lie on the device: so is what is planned by them
     options = {"custom_decompositions": graph_decompositions()}

@@ -17,7 +17,7 @@ from torch.fx import Graph, GraphModule, Node
 
 _SLOTS = 1  # the axis of a cache (B, slots, N, D) that a step is written along
 _ATTENTION, _WRITE = "npu.npu_fused_infer_attention_score.default", "npu.scatter_update.default"
-_WITH_LENGTHS = "torchair.ops._npu_fused_infer_attention_score"  # defines the op; imported by nobody else
+WITH_LENGTHS = "torchair.ops._npu_fused_infer_attention_score"  # defines the op; imported by nobody else
 
 
 def pass_lengths(module: GraphModule, inputs: Any = None, config: Any = None) -> None:
@@ -35,7 +35,7 @@ def pass_lengths(module: GraphModule, inputs: Any = None, config: Any = None) ->
 
 def attention_with_lengths() -> torch._ops.OpOverload:
     """The op of TorchAir."""
-    importlib.import_module(_WITH_LENGTHS)
+    importlib.import_module(WITH_LENGTHS)
     return torch.ops.air.npu_fused_infer_attention_score.default
 
 

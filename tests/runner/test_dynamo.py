@@ -1,5 +1,6 @@
 """Compiled steps: one graph each, whatever comes, and the tokens of the source."""
 
+import importlib.machinery
 import importlib.util
 import sys
 import types
@@ -10,7 +11,7 @@ import torch
 from porter.runner import CannotRun
 from porter.runner.backends import choose_backend, compile_step, has_cpp_compiler
 from porter.runner.graph import CompiledSteps, GraphPool, Steps
-from porter.runner.lengths import pass_lengths
+from porter.runner.lengths import WITH_LENGTHS, pass_lengths
 from porter.runtime import CacheFull, StaticKVCache
 from tests.error_rule import model_roundings, no_further, truth_of
 from tests.runner.reference import PROMPTS, source_model, source_rows
@@ -158,7 +159,8 @@ def test_a_backend_is_chosen_by_what_there_is(monkeypatch, runner):
 
 @pytest.mark.parametrize("mode", ["max-autotune", "npugraph_ex"])
 @pytest.mark.parametrize("cached", [False, True])
-def test_what_torchair_is_asked_for(monkeypatch, tmp_path, mode, cached):
+@pytest.mark.parametrize("has_op", [True, False], ids=["with lengths", "without"])
+def test_what_torchair_is_asked_for(monkeypatch, tmp_path, mode, cached, has_op):
     """By a stand-in with the names of torch_npu 2.13; not run on an NPU."""
     asked = {}
     experimental = types.SimpleNamespace(frozen_parameter=False, tiling_schedule_optimize=False)
@@ -175,6 +177,9 @@ def test_what_torchair_is_asked_for(monkeypatch, tmp_path, mode, cached):
         inference=types.SimpleNamespace(cache_compile=cache_compile),
     )
     monkeypatch.setitem(sys.modules, "npugraph_ex" if mode == "npugraph_ex" else "torchair", stand_in)
+    if has_op:
+        made = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(WITH_LENGTHS, None))
+        monkeypatch.setitem(sys.modules, WITH_LENGTHS, made)
     assert choose_backend(None, types.SimpleNamespace(type="npu")) == "max-autotune"
     step = types.MethodType(lambda self, x: x + 1, torch.nn.Identity())
     compiled = compile_step(step, mode, dynamic=True, cache_folder=tmp_path if cached else None)
@@ -183,7 +188,7 @@ def test_what_torchair_is_asked_for(monkeypatch, tmp_path, mode, cached):
     frozen = (config.frozen_parameter, config.experimental_config.frozen_parameter)
     assert frozen == ((True, False) if mode == "npugraph_ex" else (False, True))
     told = (config.post_grad_custom_pre_pass, experimental.tiling_schedule_optimize)
-    assert told == ((None, False) if mode == "npugraph_ex" else (pass_lengths, True))
+    assert told == ((pass_lengths, True) if has_op and mode == "max-autotune" else (None, False))
     if cached:
         assert compiled == "from the disk" and asked["step"] is step
         assert asked["dynamic"] is True and asked["cache_dir"] == str(tmp_path)
