@@ -6,7 +6,7 @@ import io
 import tokenize
 from collections import Counter
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 from porter.convert import Inspection, convert, inspect
@@ -58,15 +58,8 @@ def varied(*pairs: Pair, model: str = "llama") -> str:
 
 def convert_text(text: str, model: str = "llama", **options) -> Ported | Refused:
     """Convert a text as if it were the model's file."""
-    if not options:
-        return _converted(text, model)
     by = {} if "rules_directory" in options else {"rules": rules()}
     return convert(replace(source_of(model), text=text), name=model, **{**by, **options})
-
-
-@lru_cache(maxsize=4)  # a test asks several things of one text
-def _converted(text: str, model: str) -> Ported | Refused:
-    return convert(replace(source_of(model), text=text), name=model, rules=rules())
 
 
 def port(text: str, model: str = "llama", **options) -> Ported:
