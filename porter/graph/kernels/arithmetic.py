@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -44,8 +45,18 @@ def cast(x: Tensor, *, dst_type: int) -> Tensor:
 
 def exp(x: Tensor, *, base: float = -1.0, scale: float = 1.0, shift: float = 0.0) -> Tensor:
     """`base ** (scale * x + shift)`, base -1 being e."""
-    power = x if (scale, shift) == (1.0, 0.0) else scale * x + shift
+    power = _shifted(x, scale, shift)
     return power.exp() if base == -1.0 else torch.pow(base, power)
+
+
+def log(x: Tensor, *, base: float = -1.0, scale: float = 1.0, shift: float = 0.0) -> Tensor:
+    """Of `scale * x + shift` to that base, -1 being e."""
+    natural = _shifted(x, scale, shift).log()
+    return natural if base == -1.0 else natural / math.log(base)
+
+
+def _shifted(x: Tensor, scale: float, shift: float) -> Tensor:
+    return x if (scale, shift) == (1.0, 0.0) else scale * x + shift
 
 
 def swish(x: Tensor, *, scale: float = 1.0) -> Tensor:
@@ -119,7 +130,7 @@ KERNELS = {
     "Rsqrt": _of_one(torch.rsqrt),
     "Tanh": _of_one(torch.tanh),
     "Sigmoid": _of_one(torch.sigmoid),
-    "Log": _of_one(torch.log),
+    "Log": Kernel(log),
     "Erf": _of_one(torch.erf),
     "Relu": _of_one(torch.relu),
     "Square": _of_one(torch.square),

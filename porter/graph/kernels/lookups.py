@@ -25,7 +25,13 @@ def gather_v2(
     if negative_index_support:
         places = torch.where(places < 0, places + x.shape[along], places)
     picked = x.index_select(along, places)
-    return picked.reshape(*x.shape[:along], *indices.shape, *x.shape[along + 1 :])
+    return picked.reshape((*x.shape[:along], *indices.shape, *x.shape[along + 1 :]))
+
+
+def gather(x: Tensor, indices: Tensor, *, batch_dims: int = 0, negative_index_support: bool = False) -> Tensor:
+    """As GatherV2 along axis 0."""
+    along = torch.zeros((), dtype=torch.int64)
+    return gather_v2(x, indices, along, batch_dims=batch_dims, negative_index_support=negative_index_support)
 
 
 def gather_elements(x: Tensor, index: Tensor, *, dim: int = 0) -> Tensor:
@@ -73,6 +79,7 @@ def assign(ref: Tensor, value: Tensor) -> Tensor:
 
 KERNELS = {
     "GatherV2": Kernel(gather_v2, {"is_preprocessed": False}),
+    "Gather": Kernel(gather, {"validate_indices": True, "is_preprocessed": False}),
     "GatherElements": Kernel(gather_elements),
     "Index": Kernel(index),
     "IndexByTensor": Kernel(index_by_tensor),
