@@ -73,6 +73,7 @@ ONE = {
     "Tanh": math.tanh,
     "Exp": math.exp,
     "Erf": math.erf,
+    "Floor": lambda a: float(math.floor(a)),
     "Relu": lambda a: max(a, 0.0),
     "Square": lambda a: a * a,
     "Reciprocal": lambda a: 1 / a,
@@ -202,6 +203,13 @@ TABLE = [
     ("GatherV2", {"x": A, "indices": scalar(1), "axis": scalar(-1)}, {}, A[:, 1]),
     ("Gather", {"x": A, "indices": torch.tensor([[1], [0]])}, {"validate_indices": True}, torch.stack([A[1:], A[:1]])),
     ("Gather", {"x": A, "indices": scalar(1)}, {}, A[1]),
+    ("ArgMaxWithValue", {"x": A}, {"dimension": 1}, [ints(2, 1, dtype=torch.int32), torch.tensor([3.0, 4.0])]),
+    (
+        "ArgMaxWithValue",
+        {"x": torch.tensor([[2.0, 5.0], [2.0, 1.0]])},
+        {"dimension": 0, "keep_dims": True},
+        [torch.tensor([[0, 0]], dtype=torch.int32), torch.tensor([[2.0, 5.0]])],
+    ),
     ("GatherElements", {"x": A, "index": torch.tensor([[2], [0]])}, {"dim": 1}, torch.tensor([[3.0], [0.5]])),
     (
         "Index",

@@ -60,6 +60,12 @@ def top_k_v2(
     return values, places.int()
 
 
+def arg_max_with_value(x: Tensor, *, dimension: int, keep_dims: bool = False) -> tuple[Tensor, Tensor]:
+    """int32 places of the largest, the first of equal ones, and the values."""
+    values, places = x.max(dimension, keep_dims)
+    return places.int(), values
+
+
 def arg_max_v2(x: Tensor, dimension: Tensor) -> Tensor:
     (axis,) = ints(dimension)
     return x.argmax(axis)
@@ -75,5 +81,6 @@ KERNELS = {
     "SoftmaxV2": Kernel(softmax_v2),
     "TopKV2": Kernel(top_k_v2),
     "TopK": Kernel(top_k_v2),
+    "ArgMaxWithValue": Kernel(arg_max_with_value),
     "ArgMaxV2": Kernel(arg_max_v2, {"dtype": 9}),
 }
