@@ -198,6 +198,16 @@ def test_the_pages_say_whose_attention_is_told_lengths():
     assert f"of {written_out} decode has no such kernel" in models
 
 
+def test_the_pages_say_whose_graphs_were_executed():
+    models = prose(ROOT / "porter/pages/models.md")
+    executed = [row for row in WHOLE if row.graph and row.graph["outcome"] == "equal"]
+    assert f"The graphs of {len(executed)} of these were executed on the CPU beside the source" in models
+    assert {row.graph["tokens"] for row in executed} == {"0 differ"}
+    assert max(row.graph["logits"] for row in executed) <= 1e-5
+    others = sorted(row.model for row in WHOLE if row.graph and row.graph["outcome"] != "equal")
+    assert not others or f"{len(others)} were not: {', '.join(others)}" in models
+
+
 def both_lower(lowering: dict[str, Any]) -> bool:
     return all(kernels["source"] is not None for kernels in lowering["kernels"].values())
 

@@ -126,6 +126,7 @@ KERNELS = {
     "Abs": _of_one(torch.abs),
     "Cos": _of_one(torch.cos),
     "Sin": _of_one(torch.sin),
+    "Expm1": _of_one(torch.expm1),
     "Floor": _of_one(torch.floor),
     "Sqrt": _of_one(torch.sqrt),
     "Rsqrt": _of_one(torch.rsqrt),

@@ -136,6 +136,11 @@ def broadcast_to(x: Tensor, shape: Tensor) -> Tensor:
     return x.broadcast_to(ints(shape))
 
 
+def expand(x: Tensor, shape: Tensor) -> Tensor:
+    """x and `shape` broadcast with each other: a size of 1 leaves x as it is there."""
+    return x.broadcast_to(torch.broadcast_shapes(x.shape, tuple(ints(shape))))
+
+
 def tile(x: Tensor, multiples: Tensor) -> Tensor:
     return x.repeat(ints(multiples))
 
@@ -197,6 +202,7 @@ KERNELS = {
     "StridedSlice": Kernel(strided_slice, _NO_OTHER_MASK),
     "Slice": Kernel(slice_),
     "BroadcastTo": Kernel(broadcast_to),
+    "Expand": Kernel(expand),
     "Tile": Kernel(tile),
     "Fill": Kernel(fill),
     "Range": Kernel(range_),
