@@ -39,4 +39,3 @@ def beside_source(port: torch.Tensor, source: torch.Tensor, truth: torch.Tensor)
 
 def _by_row(errors: torch.Tensor) -> torch.Tensor:
     return errors.double().square().flatten(1).mean(1)
-

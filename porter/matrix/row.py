@@ -129,6 +129,11 @@ def _worse_level(level: str, now: dict[str, Any], then: dict[str, Any]) -> Itera
         if fewer is not None and more is not None and more > fewer:
             yield f"{level}: {phase} had {fewer} kernels a layer, has {more}"
     for phase, lengths in then.get("lengths", {}).items():
-        told, attention = now.get("lengths", {}).get(phase, lengths).values()
-        if lengths["told"] == lengths["attention"] and told < attention:
-            yield f"{level}: {phase} told every attention how much of the cache to read, tells {told} of {attention}"
+        found = now.get("lengths", {}).get(phase, lengths)
+        if _all_told(lengths) and not _all_told(found):
+            said = f"tells {found['told']} of {found['attention']}"
+            yield f"{level}: {phase} told every attention how much of the cache to read, {said}"
+
+
+def _all_told(lengths: dict[str, int]) -> bool:
+    return lengths["told"] == lengths["attention"]

@@ -97,6 +97,10 @@ def lowered(**kernels):
     return replace(WHOLE, lowering={**LOWERED, "kernels": {**KERNELS, **kernels}})
 
 
+def told(count):
+    return replace(WHOLE, lowering={**LOWERED, "lengths": {"decode": {"attention": 3, "told": count}}})
+
+
 @pytest.mark.parametrize(
     ("now", "then", "said"),
     [
@@ -108,6 +112,7 @@ def lowered(**kernels):
         (replace(WHOLE, capture={"outcome": "failed", "detail": "a break"}), WHOLE, "was passed, is failed: a break"),
         (replace(WHOLE, variants={"outcome": "failed", "detail": "x"}), WHOLE, "variants: was passed, is failed: x"),
         (lowered(decode={"source": 63, "port": 14}), WHOLE, "lowering: decode had 13 kernels a layer, has 14"),
+        (told(2), told(3), "lowering: decode told every attention how much of the cache to read, tells 2 of 3"),
         (replace(WHOLE, **accounts(SITES[:1])), WHOLE, "norm: 2 sites were ported or had a verdict, 1 now"),
         (replace(WHOLE, **accounts([*SITES[:2], SITES[4]])), WHOLE, "was whole, is not: E is unknown"),
         (replace(ROW, **accounts([*SITES, site("F", "mlp", "left")])), ROW, "mlp: 1 sites were left, 2 now"),
